@@ -1,0 +1,63 @@
+"""lipaudit: proved l2 Lipschitz bounds and certified robustness radii for neural networks.
+
+    import lipaudit
+    report = lipaudit.audit("model.onnx", dataset="mnist", max_lipschitz=20)
+    print(report.verdict, report.evidence.global_.upper.value)
+
+Names are looked up on first use (PEP 562): importing the package loads neither torch nor pydantic.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lipaudit.bound import Bound, Bracket, Estimate
+    from lipaudit.errors import LipauditError
+    from lipaudit.load import load_model
+    from lipaudit.pipeline import audit
+    from lipaudit.report.model import AuditReport
+    from lipaudit.spectral import Conv, Dense, bracket
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AuditReport",
+    "Bound",
+    "Bracket",
+    "Conv",
+    "Dense",
+    "Estimate",
+    "LipauditError",
+    "__version__",
+    "audit",
+    "bracket",
+    "load_model",
+]
+
+_HOME = {
+    "AuditReport": "lipaudit.report.model",
+    "Bound": "lipaudit.bound",
+    "Bracket": "lipaudit.bound",
+    "Conv": "lipaudit.spectral",
+    "Dense": "lipaudit.spectral",
+    "Estimate": "lipaudit.bound",
+    "LipauditError": "lipaudit.errors",
+    "audit": "lipaudit.pipeline",
+    "bracket": "lipaudit.spectral",
+    "load_model": "lipaudit.load",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'lipaudit' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

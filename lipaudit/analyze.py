@@ -1,0 +1,133 @@
+"""One bracket per layer: the gain an op proves for itself, and a witness of how tight that is.
+
+An op asks for the norms of linear maps while it states its gain; `Prover` answers with the bound of a
+bracket and remembers the bracket, whose estimate becomes the layer's lower end.  For the other ops a
+power iteration on the Jacobian at random points finds a witness.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lipaudit.bound import Bound, Bracket, Estimate
+from lipaudit.errors import LipauditError
+from lipaudit.graph.graph import LayerGraph
+from lipaudit.graph.node import Combine, Gain, Node, Shape, Unsupported
+from lipaudit.rounding import hypot_up, sub_down
+from lipaudit.spectral import LinearMap, bracket
+
+__all__ = ["Layer", "analyze"]
+
+SHAVE = 1 - 1e-9
+"""Jacobian products in float64 err by far less than this, relatively."""
+LARGEST_JACOBIAN = 20_000_000
+"""Entries of input and output up to which a witness is searched for a nonlinear op."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """One node with its gain; `upper` and `lower` bracket its constant in all inputs jointly.
+
+    lower is None where nothing was searched for.
+    """
+
+    node: Node
+    gain: Gain
+    upper: Bound
+    lower: Estimate | None
+
+
+@dataclass(slots=True)
+class Prover:
+    """Answers an op's questions for norms and keeps the brackets."""
+
+    method: str
+    found: list[Bracket] = field(default_factory=list)
+
+    def __call__(self, linear_map: LinearMap) -> Bound:
+        self.found.append(bracket(linear_map, self.method))
+        return self.found[-1].above
+
+
+def analyze(
+    graph: LayerGraph, method: str = "auto", advance: Callable[[], None] = lambda: None
+) -> tuple[Layer, ...]:
+    """Every layer's gain and bracket, in graph order.
+
+    Args:
+        graph: what to analyse.
+        method: a spectral method's name, or `auto`; a named method falls back to `auto` where it has no
+            statement.
+        advance: called after each layer.
+
+    Raises:
+        InputRefused: for weights that are not finite, naming the layer.
+    """
+    layers = []
+    for node in graph:
+        shapes = tuple(graph.shape_of(name) for name in node.inputs)
+        layers.append(_layer(node, shapes, method))
+        advance()
+    return tuple(layers)
+
+
+def _layer(node: Node, shapes: tuple[Shape, ...], method: str) -> Layer:
+    prover = Prover(method)
+    try:
+        gain = node.op.gain(shapes, prover)
+    except LipauditError as error:
+        error.message = f"layer {node.name}: {error.message}"
+        error.args = (error.message,)
+        raise
+    upper = _joint(gain)
+    if len(prover.found) == 1 and len(gain.per_input) == 1 and upper.is_finite:
+        known = prover.found[0]
+        # What the op added to the map's bound (the rounding of folded weights) may also be missing below.
+        added = sub_down(upper.value, known.above.value) * (1 + 1e-15) if upper.value != known.above.value else 0.0
+        lower: Estimate | None = Estimate(
+            sub_down(known.below.value, added), known.below.method, known.below.note
+        )
+        if upper.value >= known.above.value:
+            return Layer(node, gain, upper, lower)
+    lower = None if isinstance(node.op, Unsupported) or not upper.is_finite else _witness(node, shapes)
+    return Layer(node, gain, upper, lower)
+
+
+def _joint(gain: Gain) -> Bound:
+    """The op's constant with respect to all inputs jointly: SUM √Σg², STACK max g."""
+    missing = next((b for b in gain.per_input if not b.is_finite), None)
+    if missing is not None:
+        return missing
+    values = [b.value for b in gain.per_input]
+    joint = hypot_up(*values) if gain.combine is Combine.SUM else max(values)
+    return Bound(joint, gain.per_input[0].method, gain.per_input[0].note)
+
+
+def _witness(node: Node, shapes: tuple[Shape, ...]) -> Estimate | None:
+    """Power iteration on the Jacobian of one op at a random point."""
+    sizes = [math.prod(shape) for shape in shapes]
+    if sum(sizes) + math.prod(node.shape) > LARGEST_JACOBIAN:
+        return None
+    generator = torch.Generator().manual_seed(0)
+    point = torch.randn(sum(sizes), generator=generator, dtype=torch.float64) * 2
+    direction = torch.randn(sum(sizes), generator=generator, dtype=torch.float64)
+
+    def function(flat: Tensor) -> Tensor:
+        parts = [p.reshape(shape) for p, shape in zip(flat.split(sizes), shapes, strict=True)]
+        return node.op.forward(*parts).flatten()
+
+    best = 0.0
+    for _ in range(6):
+        direction = direction / torch.linalg.vector_norm(direction).clamp(min=1e-300)
+        _, pulled = torch.func.vjp(function, point)
+        _, image = torch.func.jvp(function, (point,), (direction,))
+        best = max(best, float(torch.linalg.vector_norm(image)) * SHAVE)
+        (direction,) = pulled(image)
+        if not bool(direction.any()):
+            break
+    return Estimate(best, "jacobian") if math.isfinite(best) else None

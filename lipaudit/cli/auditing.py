@@ -1,0 +1,143 @@
+"""`lipaudit audit`: check everything that costs nothing, audit, write, tell the verdict.
+
+Usage is checked before torch is imported (seconds) and before the first layer is bounded (minutes).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from lipaudit.cli import outputs, streams, values
+from lipaudit.cli.progress import meter
+from lipaudit.cli.request import AuditRequest
+from lipaudit.errors import ExitCode, InputRefused, InputUnavailable, UsageError
+from lipaudit.policy import DEFAULT_EPS, parse_budgets, parse_eps
+from lipaudit.report import AuditReport, to_text
+from lipaudit.report.text import WIDTH, verdict_line
+
+__all__ = ["run"]
+
+_LAYOUTS = ("chw", "hwc", "flat")
+_NARROWEST = 72  # below it the table of layers cannot be read
+
+
+def run(request: AuditRequest) -> ExitCode:
+    """Audit and report.
+
+    Returns:
+        The exit code of the verdict.
+
+    Raises:
+        LipauditError: whatever keeps the audit from being done.
+    """
+    targets = outputs.parse_targets(request.output)
+    arguments = _arguments(request)
+    outputs.check_targets(targets, Path(request.model))
+    _check_model(request.model)
+    report = _audit(request, arguments)
+    _tell(request, targets, report)
+    return ExitCode(report.exit_code)
+
+
+def _arguments(request: AuditRequest) -> dict[str, Any]:
+    """The keyword arguments of `pipeline.audit`, all checked."""
+    values.at_least("--limit", request.limit, 1)
+    values.at_least("--seed", request.seed, 0)
+    values.at_least("--batch-size", request.batch_size, 1)
+    if request.layout not in (None, *_LAYOUTS):
+        raise UsageError(f"--layout {request.layout!r} is unknown", hint=", ".join(_LAYOUTS))
+    scale = values.fractions("--scale", request.scale, nonzero=True)
+    if scale is not None and len(scale) > 1:
+        raise UsageError(f"--scale {request.scale}: one number for all channels")
+    eps = values.pieces(request.eps) or DEFAULT_EPS
+    for radius in eps:
+        parse_eps(radius)
+    parse_budgets(
+        max_lipschitz=request.max_lipschitz, min_certified=request.min_certified, dataset=request.dataset
+    )
+    return {
+        "dataset": request.dataset,
+        "data_dir": None if request.data_dir is None else Path(request.data_dir),
+        "arch": request.arch,
+        "input_shape": values.shape("--input-shape", request.input_shape),
+        "mean": values.fractions("--mean", request.mean),
+        "std": values.fractions("--std", request.std, nonzero=True),
+        "scale": scale[0] if scale else None,
+        "layout": request.layout,
+        "limit": request.limit,
+        "seed": request.seed,
+        "eps": eps,
+        "max_lipschitz": request.max_lipschitz,
+        "min_certified": tuple(request.min_certified),
+        "method": request.method,
+        "device": values.device(request.device),
+        "attack": not request.no_attack,
+        "batch_size": request.batch_size,
+    }
+
+
+def _check_model(model: str) -> None:
+    path = Path(model)
+    if os.path.lexists(path):
+        return
+    siblings: list[str] = []
+    with contextlib.suppress(OSError):
+        siblings = [sibling.name for sibling in path.parent.iterdir()]
+    close = get_close_matches(path.name, siblings, n=1)
+    hint = (
+        f"did you mean {path.with_name(close[0])}?"
+        if close
+        else "give the path of an ONNX file or a checkpoint"
+    )
+    raise InputUnavailable(f"no such file: {model}", hint=hint)
+
+
+def _audit(request: AuditRequest, arguments: dict[str, Any]) -> AuditReport:
+    with meter(quiet=request.quiet) as progress, streams.libraries_on_stderr(verbose=request.verbose):
+        progress.stage("loading torch", 0)
+        from lipaudit.pipeline import audit  # noqa: PLC0415 -- imports torch
+
+        try:
+            return audit(request.model, progress=progress, **arguments)
+        except SystemExit as error:
+            if request.arch is None:
+                raise
+            raise InputRefused(
+                f"--arch {request.arch}: the file ended the program (exit code {error.code!r})",
+                hint="it should only define the network; put scripts under `if __name__ == '__main__':`",
+            ) from error
+
+
+def _tell(request: AuditRequest, targets: Sequence[outputs.Target], report: AuditReport) -> None:
+    """Files first and the screen after them, so that the verdict is the last line, also in a log."""
+    to_stdout = any(target.path is None for target in targets)
+    try:
+        outputs.write_targets(targets, report)
+        if not request.quiet:
+            for target in targets:
+                if target.path is not None:
+                    streams.say(f"wrote {target.path}")
+    finally:
+        if request.verbose:
+            for stage, seconds in report.run.stages.items():
+                streams.say(f"{seconds:8.1f} s  {stage}")
+        if not to_stdout:
+            streams.write_data(_screen(request, report))
+        elif not request.quiet:
+            streams.say(verdict_line(report, colour=streams.colour_wanted(sys.stderr)))
+
+
+def _screen(request: AuditRequest, report: AuditReport) -> str:
+    colour = streams.colour_wanted(sys.stdout)
+    if request.quiet:
+        return verdict_line(report, colour=colour) + "\n"
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    columns = shutil.get_terminal_size((WIDTH, 24)).columns if on_terminal else WIDTH
+    return to_text(report, width=max(_NARROWEST, min(WIDTH, columns)), colour=colour)

@@ -1,0 +1,96 @@
+"""The commands: arguments in, a function that does the work out.
+
+Nothing is done while the parser is on the stack.  A command's parameters are its options, which is
+why these functions have more of them than any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import typer
+
+from lipaudit.cli import options as o
+from lipaudit.cli.request import AuditRequest
+from lipaudit.errors import ExitCode
+
+__all__ = ["COMMANDS", "command_named", "parse"]
+
+Work = Callable[[], ExitCode]
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command("audit", add_help_option=False)
+def _audit(  # noqa: PLR0913, PLR0917 -- one parameter per option
+    model: o.Model,
+    dataset: o.DatasetName = "none",
+    limit: o.Limit = None,
+    eps: o.Eps = None,
+    max_lipschitz: o.MaxLipschitz = None,
+    min_certified: o.MinCertified = None,
+    arch: o.Arch = None,
+    device: o.Device = "auto",
+    output: o.Output = None,
+    quiet: o.Quiet = False,  # noqa: FBT002 -- a flag
+    verbose: o.Verbose = False,  # noqa: FBT002 -- a flag
+    data_dir: o.DataDir = None,
+    seed: o.Seed = None,
+    input_shape: o.InputShape = None,
+    mean: o.Mean = None,
+    std: o.Std = None,
+    scale: o.Scale = None,
+    layout: o.Layout = None,
+    method: o.MethodName = "auto",
+    no_attack: o.NoAttack = False,  # noqa: FBT002 -- a flag
+    batch_size: o.BatchSize = 256,
+) -> Work:
+    """Bound the network's l2 Lipschitz constant and certify radii on a data set."""
+    given = dict(locals())
+    given["eps"], given["min_certified"], given["output"] = eps or (), min_certified or (), output or ()
+    return partial(_run_audit, AuditRequest(**given))
+
+
+@app.command("schema", add_help_option=False)
+def _schema() -> Work:
+    """Print the JSON Schema of the JSON report."""
+    return _print_schema
+
+
+def _run_audit(request: AuditRequest) -> ExitCode:
+    from lipaudit.cli.auditing import run  # noqa: PLC0415 -- pydantic and rich, which --help does without
+
+    return run(request)
+
+
+def _print_schema() -> ExitCode:
+    from lipaudit.cli.streams import write_data  # noqa: PLC0415
+    from lipaudit.report.canonical import shipped_schema  # noqa: PLC0415
+
+    write_data(shipped_schema())
+    return ExitCode.PASS
+
+
+COMMANDS: tuple[str, ...] = ("audit", "schema")
+"""Every first word that is no model."""
+
+
+def command_named(name: str) -> Any:  # noqa: ANN401 -- the parser's classes have moved between its versions
+    """The parser's description of a command: its docstring and its parameters."""
+    return getattr(typer.main.get_command(app), "commands", {})[name]
+
+
+def parse(arguments: list[str]) -> Work:
+    """What a command line asks for.
+
+    Raises:
+        typer.BadParameter: (or another of the parser's errors) if it cannot be meant.
+        KeyboardInterrupt: if the user interrupts.
+    """
+    work: Any = typer.main.get_command(app).main(args=arguments, prog_name="lipaudit", standalone_mode=False)
+    if not callable(work):  # the parser turned an interrupt into its exit code
+        raise KeyboardInterrupt
+    done: Work = work
+    return done

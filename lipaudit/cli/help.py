@@ -1,0 +1,88 @@
+"""`--help` and `--help-all`, written from the options themselves, so that they cannot lie.
+
+A dozen options are shown first; `--help-all` shows every one.  80 columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from textwrap import wrap
+
+from lipaudit.cli.commands import COMMANDS, command_named
+from lipaudit.errors import ExitCode
+
+__all__ = ["help_text"]
+
+_WIDTH = 80
+_LEFT = 26
+
+_HEAD = """\
+Proves how much a neural network can amplify a perturbation (its l2 Lipschitz
+constant, per layer and as a whole) and within which l2 radius its answers on a
+data set cannot change.
+
+Usage:
+  lipaudit MODEL [--dataset D] [options]
+
+MODEL is an ONNX file, or a safetensors file or PyTorch checkpoint with --arch.
+"""
+
+_EXAMPLES = """\
+Examples:
+  lipaudit model.onnx
+  lipaudit model.onnx -d mnist --max-lipschitz 20 -o report.json
+  lipaudit model.onnx -d npz:test.npz --min-certified 36/255:60% -q
+  lipaudit weights.safetensors --arch net.py:make -d mnist
+"""
+
+_FIXED = (
+    ("-h, --help", "This text; --help-all shows every option."),
+    ("--help-all", "Every option, and the exit codes."),
+)
+_ALSO_FIXED = (("-V, --version", "Print the version."),)
+
+
+def help_text(command: str = "", *, everything: bool = False) -> str:
+    """The help of one command; "" and `audit` are the program's own.
+
+    Args:
+        command: a name from `COMMANDS`, or "".
+        everything: whether hidden options and exit codes are shown as well.
+    """
+    if command not in ("", "audit"):
+        return f"Usage:\n  lipaudit {command}\n\n{command_named(command).help}\n"
+    rows = [*_option_rows(everything=everything), *_FIXED, *(_ALSO_FIXED if everything else ())]
+    parts = [_HEAD, _section("Options", rows), _section("Commands", _command_rows())]
+    parts.append(_section("Exit codes", _code_rows()) if everything else _EXAMPLES)
+    return "\n".join(parts)
+
+
+def _option_rows(*, everything: bool) -> Iterable[tuple[str, str]]:
+    for option in command_named("audit").params:
+        if option.param_type_name == "option" and (everything or not option.hidden):
+            names = ", ".join(sorted(option.opts, key=len))
+            yield f"{names} {option.metavar}" if option.metavar else names, option.help
+
+
+def _command_rows() -> Iterable[tuple[str, str]]:
+    for name in COMMANDS:
+        words = f"{name} MODEL" if name == "audit" else name
+        extra = " The default." if name == "audit" else ""
+        yield words, f"{command_named(name).help}{extra}"
+
+
+def _code_rows() -> Iterable[tuple[str, str]]:
+    return ((str(code.value), code.meaning) for code in ExitCode)
+
+
+def _section(title: str, rows: Iterable[tuple[str, str]]) -> str:
+    lines = [f"{title}:"]
+    for left, right in rows:
+        first, *rest = wrap(right, _WIDTH - _LEFT)
+        if len(left) > _LEFT - 4:
+            lines.append(f"  {left}")
+            lines.append(" " * _LEFT + first)
+        else:
+            lines.append(f"  {left}".ljust(_LEFT) + first)
+        lines += [" " * _LEFT + line for line in rest]
+    return "\n".join(lines) + "\n"

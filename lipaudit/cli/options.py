@@ -1,0 +1,118 @@
+"""Every option of `lipaudit audit`: its names, its value, its help line.
+
+`hidden` ones stand under `--help-all` only.  Values stay text here; `values` and `policy` give them meaning,
+so that the message about a wrong one is ours.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "Arch",
+    "BatchSize",
+    "DataDir",
+    "DatasetName",
+    "Device",
+    "Eps",
+    "InputShape",
+    "Layout",
+    "Limit",
+    "MaxLipschitz",
+    "Mean",
+    "MethodName",
+    "MinCertified",
+    "Model",
+    "NoAttack",
+    "Output",
+    "Quiet",
+    "Scale",
+    "Seed",
+    "Std",
+    "Verbose",
+]
+
+_SHAPE_HELP = "One sample's shape, e.g. 1,28,28, where the model does not tell it."
+_OUTPUT_HELP = "Also write the report: report.json, report.txt or FORMAT=PATH; json=- is stdout. Repeatable."
+_LIMIT_HELP = "Evaluate N samples only: the first ones, or a draw with --seed."
+_CERTIFIED_HELP = "Fail unless this share of samples is certified, e.g. 36/255:0.6 or 0.5:60%. Repeatable."
+
+Model = Annotated[str, typer.Argument(metavar="MODEL")]
+DatasetName = Annotated[
+    str,
+    typer.Option(
+        "--dataset", "-d", metavar="D", help="Samples to certify: mnist, mnist:train, npz:FILE or none."
+    ),
+]
+DataDir = Annotated[
+    str | None,
+    typer.Option("--data-dir", metavar="DIR", hidden=True, help="Where to look for data sets first."),
+]
+Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help=_LIMIT_HELP)]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="N", hidden=True, help="Seed of the draw by --limit.")
+]
+Eps = Annotated[
+    list[str] | None,
+    typer.Option("--eps", metavar="E,E,…", help="l2 radii to report on, exact: 36/255,0.5. Repeatable."),
+]
+MaxLipschitz = Annotated[
+    str | None,
+    typer.Option("--max-lipschitz", metavar="L", help="Fail unless the network's bound is at most L."),
+]
+MinCertified = Annotated[
+    list[str] | None, typer.Option("--min-certified", metavar="EPS:SHARE", help=_CERTIFIED_HELP)
+]
+Arch = Annotated[
+    str | None,
+    typer.Option(
+        "--arch",
+        metavar="SOURCE:NAME",
+        help="Who builds a checkpoint's network: file.py:make or pkg.mod:make.",
+    ),
+]
+InputShape = Annotated[
+    str | None, typer.Option("--input-shape", metavar="C,H,W", hidden=True, help=_SHAPE_HELP)
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        "--mean", metavar="M,…", hidden=True, help="Subtracted from scaled pixels, one or per channel."
+    ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option("--std", metavar="S,…", hidden=True, help="Divides after --mean, one or per channel."),
+]
+Scale = Annotated[
+    str | None,
+    typer.Option("--scale", metavar="F", hidden=True, help="Factor of [0,1] pixels: 255 for 0…255 inputs."),
+]
+Layout = Annotated[
+    str | None,
+    typer.Option("--layout", metavar="L", hidden=True, help="Axes of the model's input: chw, hwc or flat."),
+]
+MethodName = Annotated[
+    str,
+    typer.Option(
+        "--method", metavar="NAME", hidden=True, help="Spectral method for every layer; auto takes the best."
+    ),
+]
+Device = Annotated[str, typer.Option("--device", metavar="DEV", help="auto, cpu, cuda or cuda:N.")]
+NoAttack = Annotated[
+    bool,
+    typer.Option("--no-attack", hidden=True, help="Do not attack the certificates (faster, less evidence)."),
+]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", metavar="N", hidden=True, help="Samples at a time; changes no result.")
+]
+Output = Annotated[list[str] | None, typer.Option("--output", "-o", metavar="OUT", help=_OUTPUT_HELP)]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Only the verdict on stdout, no progress on stderr.")
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Stage times, libraries' warnings, tracebacks of internal errors."),
+]

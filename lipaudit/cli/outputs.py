@@ -1,0 +1,163 @@
+"""`-o`: where reports go, whether they can go there, and writing them so that no half is ever seen.
+
+A target is checked before the audit begins, since an hour of work must not end in "permission
+denied".  A file is replaced in one step (`os.replace`) by one that was written completely beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lipaudit.cli import streams
+from lipaudit.errors import UsageError
+from lipaudit.report import FORMATS, SUFFIXES, AuditReport, Format
+
+__all__ = ["Target", "check_targets", "parse_targets", "write_targets"]
+
+_NAMED = re.compile(r"([A-Za-z]+)=(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One report to write; `path` None is stdout."""
+
+    format: Format
+    path: Path | None
+
+
+def parse_targets(texts: Iterable[str]) -> tuple[Target, ...]:
+    """`report.json`, `json=PATH`, `json=-`.
+
+    Raises:
+        UsageError: for a format nobody knows, or two reports to one place.
+    """
+    targets = tuple(_parse(text) for text in texts)
+    places = [None if t.path is None else os.path.realpath(t.path) for t in targets]
+    for place in places:
+        if places.count(place) > 1:
+            raise UsageError(f"two outputs go to {'stdout' if place is None else place}")
+    return targets
+
+
+def _parse(text: str) -> Target:
+    known = ", ".join(FORMATS)
+    named = _NAMED.fullmatch(text)
+    if named:
+        name, place = named.groups()
+        if name not in FORMATS:
+            raise UsageError(f"-o {text}: no format is called {name!r}", hint=f"formats: {known}")
+        if not place:
+            raise UsageError(f"-o {text}: the path is missing", hint=f"{name}=- is stdout")
+        return Target(FORMATS[name], None if place == "-" else Path(place))
+    if text in ("", "-"):
+        raise UsageError(
+            f"-o {text!r} names no format", hint="json=- writes JSON to stdout, text=- the screen"
+        )
+    fitting = SUFFIXES.get(Path(text).suffix.lower())
+    if fitting is None:
+        suffixes = ", ".join(SUFFIXES)
+        hint = f"suffixes: {suffixes}; or FORMAT=PATH with one of {known}"
+        raise UsageError(f"-o {text}: the name does not tell a format", hint=hint)
+    return Target(fitting, Path(text))
+
+
+def check_targets(targets: Iterable[Target], model: Path) -> None:
+    """Try every target before the work begins, leaving nothing behind.
+
+    Raises:
+        UsageError: if one cannot be written, or is the model itself.
+    """
+    for target in targets:
+        if target.path is None:
+            continue
+        path = target.path
+        with _reported(path):
+            if path.exists() and model.exists() and path.samefile(model):
+                raise UsageError(f"-o {path} is the model itself", hint="a report would replace it")
+            if path.is_dir():
+                raise UsageError(f"cannot write {path}: it is a folder", hint="name a file in it")
+            if _is_replaceable(path):
+                if path.exists() and not os.access(path, os.W_OK):
+                    raise UsageError(f"cannot write {path}: it is read-only")
+                _beside(Path(os.path.realpath(path))).unlink()
+            elif not os.access(path, os.W_OK):
+                raise UsageError(f"cannot write {path}: permission denied")
+
+
+def write_targets(targets: Iterable[Target], report: AuditReport) -> None:
+    """Write every report; one that fails does not keep the others from being written.
+
+    Raises:
+        UsageError: if one failed (the first).
+    """
+    failed: list[UsageError] = []
+    for target in targets:
+        text = target.format.render(report)
+        try:
+            if target.path is None:
+                streams.write_data(text)
+            else:
+                with _reported(target.path):
+                    _write(target.path, text.encode("utf-8", "surrogateescape"))
+        except UsageError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
+
+
+def _write(path: Path, data: bytes) -> None:
+    if not _is_replaceable(path):  # /dev/null must stay a device
+        with path.open("wb") as stream:
+            stream.write(data)
+        return
+    final = Path(os.path.realpath(path))  # a link keeps pointing where it does
+    draft = _beside(final)
+    try:
+        with draft.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.chmod(_mode(final))
+        draft.replace(final)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _beside(path: Path) -> Path:
+    """A new empty file in the same folder, so that replacing needs no copy."""
+    descriptor, name = tempfile.mkstemp(prefix=".lipaudit-", suffix=".tmp", dir=path.parent)
+    os.close(descriptor)
+    return Path(name)
+
+
+def _mode(path: Path) -> int:
+    """The permissions the file has, or those a new file gets."""
+    with contextlib.suppress(FileNotFoundError):
+        return stat.S_IMODE(path.stat().st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _is_replaceable(path: Path) -> bool:
+    return path.is_file() or not path.exists()
+
+
+@contextlib.contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        folder = path.parent
+        raise UsageError(f"cannot write {path}: no folder {folder}", hint="create it first") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"cannot write {path}: {reason}", hint="choose another place with -o") from error

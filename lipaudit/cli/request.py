@@ -1,0 +1,35 @@
+"""One `lipaudit audit` as it was typed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["AuditRequest"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRequest:
+    """The options as text; `auditing` gives them meaning."""
+
+    model: str
+    dataset: str = "none"
+    limit: int | None = None
+    eps: Sequence[str] = ()
+    max_lipschitz: str | None = None
+    min_certified: Sequence[str] = ()
+    arch: str | None = None
+    device: str = "auto"
+    output: Sequence[str] = ()
+    quiet: bool = False
+    verbose: bool = False
+    data_dir: str | None = None
+    seed: int | None = None
+    input_shape: str | None = None
+    mean: str | None = None
+    std: str | None = None
+    scale: str | None = None
+    layout: str | None = None
+    method: str = "auto"
+    no_attack: bool = False
+    batch_size: int = 256

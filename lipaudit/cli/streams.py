@@ -1,0 +1,129 @@
+"""stdout is data, stderr is people; a reader that hangs up is no error.
+
+Libraries print to stdout, some of them from C, and one line of theirs would spoil a JSON report.  So
+while they work both `sys.stdout` and file descriptor 1 lead to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import TextIO
+
+from lipaudit.errors import UsageError
+
+__all__ = ["colour_wanted", "libraries_on_stderr", "make_writable", "say", "write_data"]
+
+_STDOUT = 1
+_STDERR = 2
+
+
+def make_writable() -> None:
+    """Let both streams take every path and sign, whatever the locale."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A path that is no UTF-8 goes out as the bytes it came in with; other encodings get codes.
+            is_utf8 = stream.encoding.lower().replace("-", "") == "utf8"
+            stream.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
+
+
+def write_data(text: str) -> None:
+    """Write to stdout, unless its reader has gone.
+
+    Raises:
+        UsageError: if stdout cannot take it (a full disk, say).
+    """
+    if sys.stdout is None:  # started with stdout closed
+        return
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget(sys.stdout, _STDOUT)
+    except OSError as error:
+        _forget(sys.stdout, _STDOUT)
+        raise UsageError(f"cannot write to stdout: {error.strerror}") from error
+
+
+def say(line: str) -> None:
+    """One line for people, on stderr, unless nobody is there."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except OSError:
+        _forget(sys.stderr, _STDERR)
+
+
+def colour_wanted(stream: TextIO | None) -> bool:
+    """Whether ANSI styles belong on this stream: a terminal that understands them, and no NO_COLOR."""
+    if stream is None or not stream.isatty():
+        return False
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in ("dumb", "")
+
+
+@contextlib.contextmanager
+def libraries_on_stderr(*, verbose: bool) -> Iterator[None]:
+    """Keep everybody else off stdout; show their warnings only if asked for."""
+    root = logging.getLogger()
+    stdout = sys.stdout
+    silence = logging.NullHandler()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr), _descriptor_on_stderr():
+        warnings.simplefilter("default" if verbose else "ignore")
+        if not verbose:
+            root.addHandler(silence)
+        try:
+            yield
+        finally:
+            root.removeHandler(silence)
+            if stdout is not None:  # somebody may have kept it, and written to it
+                with contextlib.suppress(OSError, ValueError):
+                    stdout.flush()
+
+
+@contextlib.contextmanager
+def _descriptor_on_stderr() -> Iterator[None]:
+    try:
+        kept = os.dup(_STDOUT)
+    except OSError:  # closed: nothing to protect
+        yield
+        return
+    try:
+        _lead_away()
+        yield
+    finally:
+        _flush_c()
+        os.dup2(kept, _STDOUT)
+        os.close(kept)
+
+
+def _lead_away() -> None:
+    """Point file descriptor 1 to where 2 leads, or nowhere if that is closed."""
+    try:
+        os.dup2(_STDERR, _STDOUT)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, _STDOUT)
+        os.close(nowhere)
+
+
+def _flush_c() -> None:
+    """Empty the buffers of C's printf, which would otherwise reach stdout when the program ends."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).fflush(None)
+
+
+def _forget(stream: TextIO, descriptor: int) -> None:
+    # What is still buffered would fail again when the interpreter exits, with exit code 120.
+    with contextlib.suppress(OSError, ValueError):
+        if stream.fileno() == descriptor:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)

@@ -1,0 +1,73 @@
+"""What options mean: text from the command line → values, or a usage error that says which flag."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fractions import Fraction
+
+from lipaudit.errors import UsageError
+from lipaudit.report.exact import read_exact
+
+__all__ = ["at_least", "device", "fractions", "pieces", "shape"]
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
+_EXTENT = re.compile(r"[0-9]{1,9}")
+
+
+def pieces(texts: Iterable[str]) -> tuple[str, ...]:
+    """Repeated and comma-separated values as one list: `-e 1,2 -e 3` → 1, 2, 3; repetitions count once."""
+    parts = [part.strip() for text in texts for part in text.split(",")]
+    return tuple(dict.fromkeys(parts))
+
+
+def shape(flag: str, text: str | None) -> tuple[int, ...] | None:
+    """`1,28,28` or `1x28x28`.
+
+    Raises:
+        UsageError: if an extent is no whole number ≥ 1.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in re.split("[,x×]", text)]
+    if not all(_EXTENT.fullmatch(part) and int(part) for part in parts):
+        raise UsageError(f"{flag} {text!r} is no shape", hint="write one sample's shape, e.g. 1,28,28")
+    return tuple(map(int, parts))
+
+
+def fractions(flag: str, text: str | None, *, nonzero: bool = False) -> tuple[Fraction, ...] | None:
+    """`0.4914,0.4822,0.4465`, exact; `1/255` is a number, too.
+
+    Raises:
+        UsageError: if one is no number, or is 0 and must not be.
+    """
+    if text is None:
+        return None
+    try:
+        values = tuple(read_exact(part.strip()) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"{flag}: {error}", hint="one number, or one per channel with commas") from error
+    if nonzero and 0 in values:
+        raise UsageError(f"{flag} {text}: 0 is not possible here")
+    return values
+
+
+def at_least(flag: str, value: int | None, smallest: int) -> None:
+    """Refuse what is too small.
+
+    Raises:
+        UsageError: if `value` < `smallest`.
+    """
+    if value is not None and value < smallest:
+        raise UsageError(f"{flag} {value}: must be at least {smallest}")
+
+
+def device(text: str) -> str:
+    """`auto`, `cpu`, `cuda`, `cuda:1`.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    if not _DEVICE.fullmatch(text):
+        raise UsageError(f"--device {text!r} is unknown", hint="auto, cpu, cuda or cuda:N")
+    return text

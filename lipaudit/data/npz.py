@@ -1,0 +1,159 @@
+"""Images and labels from a NumPy archive: ``npz:PATH`` with the arrays `images` and `labels`.
+
+`images` is uint8 or floating and one of (N, H, W), (N, C, H, W), (N, H, W, C) with C = 1 or 3, (N, D).
+Archives are read with ``allow_pickle=False``: a file cannot bring code along.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lipaudit.data.source import FILE_SPACE, PIXEL_SPACE, Decoded, Source, refuse_pointer
+from lipaudit.errors import InputRefused, InputUnavailable, UsageError
+
+__all__ = ["NPZ"]
+
+_IMAGE_DTYPES = ("uint8", "float16", "float32", "float64")
+_COLOURS = (1, 3)
+# What NumPy and the zip reader raise on damaged, encrypted, pickled or absurdly large members; OSError is a
+# seek to where a damaged directory points.
+_UNREADABLE = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError)
+
+
+def load(text: str, data_dir: Path | None) -> Decoded:
+    """The whole archive.
+
+    Raises:
+        UsageError: no path.
+        InputUnavailable: no such file.
+        InputRefused: not an archive, an array is missing, or its shape, type or values cannot be meant.
+    """
+    if not text:
+        raise UsageError("npz needs a path", hint="write --dataset npz:FILE.npz")
+    path = _find(Path(text), data_dir)
+    arrays = _read(path)
+    images = _arrange_images(arrays["images"], path)
+    labels = _check_labels(arrays["labels"], len(images), path)
+    return Decoded(f"npz:{path.name}", images, labels, _space(images), None)
+
+
+NPZ = Source("npz:FILE.npz", load)
+
+
+def _find(path: Path, data_dir: Path | None) -> Path:
+    places = [path] if data_dir is None or path.is_absolute() else [path, data_dir / path]
+    for place in places:
+        if place.is_file():
+            return place
+    raise InputUnavailable(
+        "no such file: " + ", ".join(str(place) for place in places),
+        hint="npz:PATH is relative to the current folder, or to --data-dir",
+    )
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise InputUnavailable(f"{path} cannot be read ({error.strerror or error})") from error
+    with stream:
+        refuse_pointer(stream.read(64), path)
+        try:
+            return _decode(stream, path)
+        except _UNREADABLE as error:
+            raise InputRefused(
+                f"{path} cannot be decoded ({str(error) or type(error).__name__})",
+                hint="write plain numbers with numpy.savez_compressed; arrays of objects are never read",
+            ) from error
+
+
+def _decode(stream: BinaryIO, path: Path) -> dict[str, NDArray[Any]]:
+    hint = "write it with numpy.savez_compressed(path, images=..., labels=...)"
+    if not zipfile.is_zipfile(stream):
+        raise InputRefused(f"{path} is not an npz archive, or it is truncated", hint=hint)
+    stream.seek(0)
+    # Opened here and closed here: np.load leaves an archive open whose directory it cannot read.
+    with np.load(stream, allow_pickle=False) as archive:
+        missing = [key for key in ("images", "labels") if key not in archive]
+        if missing:
+            raise InputRefused(
+                f"{path} lacks {' and '.join(repr(key) for key in missing)}; it holds "
+                + (", ".join(repr(key) for key in archive) or "nothing"),
+                hint=hint,
+            )
+        return {key: archive[key] for key in ("images", "labels")}
+
+
+def _arrange_images(array: NDArray[Any], path: Path) -> Tensor:
+    """(N, C, H, W) or (N, D), finite, in the machine's byte order."""
+    if array.dtype.name not in _IMAGE_DTYPES:
+        raise InputRefused(
+            f"{path}: images are {array.dtype.name}; accepted are {', '.join(_IMAGE_DTYPES)}",
+            hint="store pixels 0 to 255 as uint8, or pixels in [0, 1] as float32",
+        )
+    array = _channels_first(array, path)
+    if array.dtype.kind == "f":
+        finite = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
+        if not finite.all():
+            raise InputRefused(
+                f"{path}: image {int(np.argmin(finite))} holds NaN or infinity "
+                f"({int((~finite).sum())} such images)",
+                hint="clean the data set first",
+            )
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))
+
+
+def _channels_first(array: NDArray[Any], path: Path) -> NDArray[Any]:
+    shape = array.shape
+    if not 2 <= array.ndim <= 4 or 0 in shape[1:]:
+        raise InputRefused(
+            f"{path}: images have shape {shape}",
+            hint="accepted are (N, H, W), (N, C, H, W), (N, H, W, C) with C = 1 or 3, and (N, D)",
+        )
+    if array.ndim == 2:
+        return array
+    if array.ndim == 3:
+        return array[:, None]
+    first, last = shape[1] in _COLOURS, shape[3] in _COLOURS
+    if first and last:
+        raise InputRefused(
+            f"{path}: images of shape {shape} may have their channels first or last",
+            hint="store them as (N, H, W) if there is one channel, else flatten them to (N, D)",
+        )
+    return array.transpose(0, 3, 1, 2) if last else array
+
+
+def _check_labels(array: NDArray[Any], count: int, path: Path) -> Tensor:
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InputRefused(
+            f"{path}: labels have shape {array.shape} and type {array.dtype.name}; "
+            "needed are integers of shape (N,)",
+            hint="turn one-hot rows into class numbers with argmax(axis=1)",
+        )
+    if len(array) != count:
+        raise InputRefused(f"{path} holds {count} images, but {len(array)} labels")
+    outside = (array < 0) | (array > np.iinfo(np.int64).max)
+    if outside.any():
+        first = int(np.argmax(outside))
+        raise InputRefused(
+            f"{path}: label {first} is {array[first]}; labels count from 0",
+            hint="leave out samples without a label",
+        )
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _space(images: Tensor) -> str:
+    # Judged on the whole file, so that a selection cannot change the unit of the radii.
+    if images.dtype == torch.uint8 or (
+        images.numel() and float(images.min()) >= 0 and float(images.max()) <= 1
+    ):
+        return PIXEL_SPACE
+    return FILE_SPACE

@@ -1,0 +1,102 @@
+"""The layer graph: one input, one output, operations in topological order.
+
+A graph is the function of *one* sample, so tensors have the leading 1 that the model was exported
+with.  Batches run through `torch.vmap`: each sample meets exactly the exported operations, also in
+graphs that squeeze or move the batch axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lipaudit.graph.node import Node, Shape
+
+__all__ = ["INPUT", "LayerGraph"]
+
+INPUT = "input"
+"""The name under which nodes refer to the graph's input."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerGraph:
+    """Nodes in topological order; `output` names the node whose value is the network's.
+
+    Args:
+        input_shape: shape of one sample as the model takes it, leading 1 included.
+        nodes: each refers to earlier ones (or `INPUT`) by name.
+        output: a node's name, or `INPUT`.
+        notes: what was changed on the way that a reader must know (a peeled softmax, say).
+    """
+
+    input_shape: Shape
+    nodes: tuple[Node, ...]
+    output: str
+    notes: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def node(self, name: str) -> Node | None:
+        """The node of that name; None for the input."""
+        return next((n for n in self.nodes if n.name == name), None)
+
+    def shape_of(self, name: str) -> Shape:
+        """Shape of a node's output, or of the input."""
+        node = self.node(name)
+        return self.input_shape if node is None else node.shape
+
+    def uses(self) -> dict[str, int]:
+        """How often each value is read; being the output counts as one use."""
+        counts = dict.fromkeys([INPUT, *(n.name for n in self.nodes)], 0)
+        for node in self.nodes:
+            for name in node.inputs:
+                counts[name] += 1
+        counts[self.output] += 1
+        return counts
+
+    def values(self, x: Tensor) -> dict[str, Tensor]:
+        """Every intermediate value for one sample `x` of shape `input_shape`."""
+        values = {INPUT: x}
+        for node in self.nodes:
+            values[node.name] = node.op.forward(*(values[name] for name in node.inputs))
+        return values
+
+    def run(self, x: Tensor) -> Tensor:
+        """Outputs for a batch: `x` is (batch, *input_shape[1:]), the result (batch, *output shape)."""
+        return batched(lambda sample: self.values(sample)[self.output])(x)
+
+    def to(self, device: torch.device | str) -> LayerGraph:
+        """The same graph with its constants on `device`; move before passes capture parts of it."""
+        if torch.device(device).type == "cpu":
+            return self
+        return replace(self, nodes=tuple(replace(n, op=_moved(n.op, device)) for n in self.nodes))
+
+
+def batched(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Lift a function of one sample (leading 1 in, any shape out) to batches, sample by sample."""
+
+    def apply(x: Tensor) -> Tensor:
+        result: Tensor = torch.vmap(lambda sample: function(sample.unsqueeze(0)))(x)
+        return result
+
+    return apply
+
+
+def _moved(value: Any, device: torch.device | str) -> Any:  # noqa: ANN401 - an op or a field of one
+    """A copy of an op (or map, or tuple of tensors) with its tensors on `device`."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, tuple):
+        return tuple(_moved(v, device) for v in value)
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    copied = copy(value)
+    for field in fields(value):
+        object.__setattr__(copied, field.name, _moved(getattr(value, field.name), device))
+    return copied

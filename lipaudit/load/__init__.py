@@ -1,0 +1,140 @@
+"""A model file → one exported program of functional ATen operations.
+
+file ── sniff ──▶ onnx:        fold, convert, export, compare with onnxruntime
+                  safetensors,
+                  checkpoint:  judge the pickle, build --arch, load strictly, export
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lipaudit.errors import InputRefused, LipauditError
+from lipaudit.load.preprocessing import METADATA_KEY, Preprocessing, parse_metadata
+from lipaudit.load.sniff import Kind, read_bytes, sniff
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["METADATA_KEY", "LoadedModel", "ModelFile", "Preprocessing", "load_model", "parse_metadata"]
+
+
+_Content = bytes
+"""`ModelFile` has a field called bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A file that was read.
+
+    Args:
+        name: base name only; reports carry no host paths.
+        sha256: of its bytes.
+        bytes: its size.
+    """
+
+    name: str
+    sha256: str
+    bytes: int
+
+    @classmethod
+    def of(cls, name: str, data: _Content) -> ModelFile:
+        """Describe `data`, read from a file called `name`."""
+        return cls(name, hashlib.sha256(data).hexdigest(), len(data))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """A model ready for translation.
+
+    Args:
+        program: one user input of batch 1; decomposed, functional ATen only.
+        input_shape: shape of that input, leading 1 included.
+        files: every file that was read.
+        format: "onnx", "safetensors" or "checkpoint".
+        loader: what read it, with versions.
+        trust: "data only", or "runs the --arch file".
+        preprocessing: as the model's metadata states it, if they do.
+        conversion: how the conversion was checked (ONNX), else None.
+        weights_sha256: over sorted names, types, shapes and bytes of the stored weights.
+        notes: what a reader of the report must know.
+    """
+
+    program: torch.export.ExportedProgram
+    input_shape: tuple[int, ...]
+    files: tuple[ModelFile, ...]
+    format: str
+    loader: str
+    trust: str
+    preprocessing: Preprocessing | None
+    conversion: dict[str, Any] | None
+    weights_sha256: str
+    notes: tuple[str, ...] = ()
+
+
+def load_model(
+    path: str | Path,
+    *,
+    arch: str | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    default_shape: tuple[int, ...] | None = None,
+) -> LoadedModel:
+    """Read a model file.
+
+    Args:
+        path: ONNX, safetensors, or a torch.save'd state dict; told apart by content.
+        arch: `file.py:factory` or `package.module:factory`, for files that hold weights only.
+        input_shape: shape of one sample without the batch axis, where the file does not tell.
+        default_shape: taken for weights if neither `input_shape` nor the metadata tell.
+
+    Raises:
+        UsageError: `arch` or `input_shape` is missing or cannot be meant.
+        InputUnavailable: no such file.
+        InputRefused: the file is not acceptable; the message says what it is.
+    """
+    path = Path(path)
+    data = read_bytes(path)
+    kind = sniff(data, path.name)
+    with _quiet():
+        try:
+            if kind is Kind.ONNX:
+                from lipaudit.load.onnx import load_onnx  # noqa: PLC0415 - imports torch
+
+                return load_onnx(path, data, input_shape=input_shape, arch=arch)
+            from lipaudit.load.pytorch import load_weights  # noqa: PLC0415 - imports torch
+
+            return load_weights(path, data, kind, arch=arch, input_shape=input_shape, default_shape=default_shape)
+        except LipauditError:
+            raise
+        except Exception as error:
+            # What a damaged file does to the libraries that read it cannot be listed; the cause is chained.
+            lines = str(error).strip().splitlines() or [""]
+            raise InputRefused(
+                f"{path.name} cannot be loaded: {type(error).__name__}: {lines[0][:300]}",
+                hint="the file may be damaged: export it again; if it is sound, please report it",
+            ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """torch, onnx and onnxruntime warn about themselves; that is not the user's business."""
+    loggers = [
+        logging.getLogger(name) for name in ("torch", "torch.export", "torch._dynamo", "onnx", "onnx2torch")
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

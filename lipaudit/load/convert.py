@@ -1,0 +1,218 @@
+"""A checked ONNX graph with a static input → a torch module.
+
+Constants are folded away, each node that is left becomes a module (a rule of ours, else onnx2torch's), and
+onnx2torch wires them.  Every node that cannot be converted is named in one refusal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from torch import nn
+
+from lipaudit.errors import InputRefused
+from lipaudit.load.converters import DOMAIN, Unconvertible, build, install
+from lipaudit.load.fold import Folded, first_line, fold
+from lipaudit.load.rules import RULES
+
+__all__ = ["convert"]
+
+_STANDARD = frozenset({"", "ai.onnx"})
+
+
+def convert(
+    model: onnx.ModelProto, shape: tuple[int, ...], batch: int, name: str
+) -> tuple[nn.Module, list[str]]:
+    """Convert a graph with one input and one output.
+
+    Args:
+        model: left as it is.
+        shape: static shape of the input, batch axis included.
+        batch: N of the file where `shape` has 1 in its place; else 1.
+        name: of the file, for messages.
+
+    Returns:
+        The module, and notes for the report.
+
+    Raises:
+        InputRefused: nodes without an exact torch counterpart, all of them named.
+    """
+    static = _static(model, shape, batch)
+    folded = fold(static)
+    target = static.graph.output[0].name
+    nodes = _needed(folded.nodes, target)
+    source = static.graph.input[0].name
+    if not any(source in node.input for node in nodes):
+        raise InputRefused(f"{name}: output {target!r} does not depend on the input", hint="check the export")
+    broken = next((key for key in _read(nodes) if _has_nan(folded.constants.get(key))), None)
+    if broken is not None:
+        raise InputRefused(f"{name}: constant {broken!r} is NaN once computed", hint="check the export")
+    opset = max((o.version for o in static.opset_import if o.domain in _STANDARD), default=1)
+    modules, renamed = _modules(nodes, folded, opset, name)
+    graph = _graph(static, renamed, folded, target)
+    network = _wire(graph, modules, name)
+    notes: list[str] = []
+    computed = folded.rounded & set(_read(nodes))
+    if computed:
+        notes.append(
+            f"{len(computed)} constants are computed by the graph from stored ones; "
+            "the values onnxruntime computes were taken"
+        )
+    return network, notes
+
+
+def _read(nodes: list[onnx.NodeProto]) -> list[str]:
+    return [operand for node in nodes for operand in node.input]
+
+
+def _has_nan(value: np.ndarray[Any, Any] | None) -> bool:
+    return value is not None and value.dtype.kind == "f" and bool(np.isnan(value).any())
+
+
+def _static(model: onnx.ModelProto, shape: tuple[int, ...], batch: int) -> onnx.ModelProto:
+    """A copy with the input's shape fixed and stale shapes removed."""
+    static = onnx.ModelProto()
+    static.CopyFrom(model)
+    graph = static.graph
+    stored = {tensor.name for tensor in graph.initializer}
+    source = next(value for value in graph.input if value.name not in stored)
+    kind = source.type.tensor_type.elem_type
+    del graph.input[:], graph.value_info[:]
+    graph.input.append(helper.make_tensor_value_info(source.name, kind, shape))
+    graph.output[0].type.tensor_type.ClearField("shape")
+    versions = {("" if o.domain in _STANDARD else o.domain): o.version for o in model.opset_import}
+    del static.opset_import[:]
+    static.opset_import.extend(helper.make_opsetid(domain, number) for domain, number in versions.items())
+    for node in graph.node:
+        node.domain = "" if node.domain in _STANDARD else node.domain
+    if batch > 1:
+        _one_sample(graph, batch)
+    target = graph.output[0].name
+    if any(target in node.output and len(node.output) > 1 for node in graph.node):
+        # onnx2torch would return all outputs of that node.
+        graph.node.append(helper.make_node("Identity", [target], [f"{target}/only"], name="output"))
+        graph.output[0].name = f"{target}/only"
+    return static
+
+
+def _one_sample(graph: onnx.GraphProto, batch: int) -> None:
+    """Reshape targets that start with the batch start with 1 (verified against onnxruntime later)."""
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            values[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    for index, node in enumerate(graph.node):
+        target = values.get(node.input[1]) if node.op_type == "Reshape" and len(node.input) > 1 else None
+        if target is not None and target.size and target.reshape(-1)[0] == batch:
+            changed = target.copy()
+            changed.reshape(-1)[0] = 1
+            node.input[1] = f"{node.input[1]}/one sample {index}"
+            graph.initializer.append(numpy_helper.from_array(changed, node.input[1]))
+
+
+def _needed(nodes: list[onnx.NodeProto], target: str) -> list[onnx.NodeProto]:
+    """The nodes the output depends on, in order."""
+    wanted = {target}
+    kept = []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted.update(node.input)
+    return kept[::-1]
+
+
+def _modules(
+    nodes: list[onnx.NodeProto], folded: Folded, opset: int, name: str
+) -> tuple[dict[str, nn.Module], list[onnx.NodeProto]]:
+    """Our modules by their node's first output, and the nodes as onnx2torch shall see them."""
+    modules: dict[str, nn.Module] = {}
+    renamed, refused = [], []
+    taken: set[str] = set()
+    used = {operand for node in nodes for operand in node.input}
+    for node in nodes:
+        label = _unique(node.name.strip("/") or node.op_type, taken)
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.name = label
+        renamed.append(copy)
+        try:
+            if node.op_type not in RULES:
+                _check_foreign(node, opset)
+                continue
+            read_outputs = [output for i, output in enumerate(node.output) if i == 0 or output in used]
+            if node.op_type not in {"Split", "TopK"}:
+                del copy.output[:]
+                copy.output.extend(read_outputs)
+            modules[copy.output[0]] = build(copy, RULES[node.op_type], folded, opset)
+            live = [operand for operand in node.input if operand and operand not in folded.constants]
+            del copy.input[:], copy.attribute[:]
+            copy.input.extend(live)
+            copy.domain = DOMAIN
+        except Unconvertible as error:
+            refused.append(f"{node.op_type} {label!r}: {first_line(error)}")
+        except NotImplementedError:
+            refused.append(f"{node.op_type} {label!r}: no converter for this operator at opset {opset}")
+        except (ValueError, TypeError, IndexError, KeyError, RuntimeError) as error:
+            refused.append(f"{node.op_type} {label!r}: {first_line(error)}")
+    if refused:
+        shown = "; ".join(refused[:10]) + (f"; and {len(refused) - 10} more" if len(refused) > 10 else "")
+        raise InputRefused(
+            f"{name} cannot be converted: {shown}",
+            hint="simplify the graph (onnxsim) or export it with opset 17",
+        )
+    return modules, renamed
+
+
+def _unique(label: str, taken: set[str]) -> str:
+    """Names of torch modules have no dots and are unique."""
+    label = label.replace(".", "/")
+    candidate, count = label, 1
+    while candidate in taken:
+        candidate, count = f"{label}_{count}", count + 1
+    taken.add(candidate)
+    return candidate
+
+
+def _check_foreign(node: onnx.NodeProto, opset: int) -> None:
+    """Raise NotImplementedError if onnx2torch has no converter either."""
+    from onnx2torch.node_converters import get_converter  # noqa: PLC0415 - imports torchvision
+
+    get_converter(operation_type=node.op_type, version=opset, domain="")
+
+
+def _graph(
+    static: onnx.ModelProto, nodes: list[onnx.NodeProto], folded: Folded, target: str
+) -> onnx.ModelProto:
+    """The graph onnx2torch wires: our nodes without constants, its own nodes with them."""
+    graph = onnx.GraphProto(name="network")
+    graph.input.extend(static.graph.input)
+    graph.node.extend(nodes)
+    graph.output.append(folded.info.get(target, static.graph.output[0]))
+    foreign = {operand for node in nodes if node.domain != DOMAIN for operand in node.input}
+    graph.initializer.extend(
+        numpy_helper.from_array(folded.constants[operand], operand)
+        for operand in sorted(foreign)
+        if operand in folded.constants
+    )
+    ends = {*(value.name for value in static.graph.input), target}
+    graph.value_info.extend(info for key, info in folded.info.items() if key not in ends)
+    wired = onnx.ModelProto(ir_version=max(static.ir_version, 4), graph=graph)
+    wired.opset_import.extend(static.opset_import)
+    wired.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    return wired
+
+
+def _wire(graph: onnx.ModelProto, modules: dict[str, nn.Module], name: str) -> nn.Module:
+    from onnx2torch import convert as wire  # noqa: PLC0415 - imports torchvision
+
+    install(modules, {node.op_type for node in graph.graph.node if node.domain == DOMAIN})
+    try:
+        network: nn.Module = wire(graph)
+    except Exception as error:  # noqa: BLE001 - onnx2torch raises many kinds
+        raise InputRefused(
+            f"{name} cannot be converted: {first_line(error)}", hint="export it with another opset"
+        ) from None
+    return network.eval()

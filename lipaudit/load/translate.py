@@ -1,0 +1,240 @@
+"""An exported program (functional ATen) becomes a layer graph.
+
+What depends only on weights is evaluated now, in the program's own precision: the stored network is
+what the deployed one computes with.  What depends on the input becomes a node; a call without a rule
+becomes an `Unsupported` node that still runs, so that outputs, accuracy and attacks stay available.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.fx.node import Node as FxNode
+from torch.fx.node import map_arg
+
+from lipaudit.errors import InputRefused
+from lipaudit.graph.graph import INPUT, LayerGraph
+from lipaudit.graph.node import Node, Op, Origin, Unsupported
+from lipaudit.ops import OPS, Args, Live, Untranslatable
+from lipaudit.ops.activation import why_unbounded
+
+__all__ = ["translate"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Several:
+    """The outputs of one call, still to be picked from: an op (or a reason) for each."""
+
+    ops: tuple[Op, ...]
+    inputs: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    origin: Origin
+
+
+@dataclass(slots=True, eq=False)
+class _Translation:
+    """State of one translation: what each fx node has become."""
+
+    values: dict[FxNode, Any] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
+    names: set[str] = field(default_factory=lambda: {INPUT})
+
+    def add(self, label: str, op: Op, inputs: tuple[str, ...], shape: tuple[int, ...], origin: Origin) -> Live:
+        name, number = label, 1
+        while name in self.names:
+            name, number = f"{label}#{number + 1}", number + 1
+        self.names.add(name)
+        self.nodes.append(Node(name, op, inputs, shape, origin))
+        return Live(name, shape)
+
+
+def translate(program: ExportedProgram) -> LayerGraph:
+    """The layer graph of a decomposed program with one input and one output, batch 1.
+
+    Raises:
+        InputRefused: if the program has several inputs or outputs, or its output is a constant.
+    """
+    state = _Translation()
+    constants = _constants(program)
+    shape: tuple[int, ...] | None = None
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            if node.name in constants:
+                state.values[node] = constants[node.name]
+                continue
+            if shape is not None:
+                raise InputRefused("the model takes several inputs", hint="export it with a single input tensor")
+            shape = tuple(int(n) for n in node.meta["val"].shape)
+            state.values[node] = Live(INPUT, shape)
+        elif node.op == "call_function":
+            state.values[node] = _call(state, node)
+        elif node.op != "output":
+            raise InputRefused(f"the exported program holds a {node.op} node, which has no translation")
+    if shape is None:
+        raise InputRefused("the model takes no input")
+    return LayerGraph(shape, tuple(state.nodes), _output(state, program))
+
+
+def _constants(program: ExportedProgram) -> dict[str, Tensor]:
+    signature = program.graph_signature
+    found: dict[str, Tensor] = {}
+    for name, target in {**signature.inputs_to_parameters, **signature.inputs_to_buffers}.items():
+        held = program.state_dict if target in program.state_dict else program.constants
+        found[name] = held[target].detach()
+    for name, target in signature.inputs_to_lifted_tensor_constants.items():
+        found[name] = program.constants[target].detach()
+    return found
+
+
+def _output(state: _Translation, program: ExportedProgram) -> str:
+    (output,) = [n for n in program.graph.nodes if n.op == "output"]
+    results = list(output.args[0])
+    if len(results) != 1:
+        raise InputRefused(
+            f"the model returns {len(results)} tensors", hint="export a model that returns its logits only"
+        )
+    value = state.values[results[0]]
+    if not isinstance(value, Live):
+        raise InputRefused("the model's output does not depend on its input")
+    return value.name
+
+
+def _call(state: _Translation, node: FxNode) -> object:
+    """What one call becomes: a constant, a live value, or several to pick from."""
+    args, kwargs = map_arg(node.args, state.values.__getitem__), map_arg(node.kwargs, state.values.__getitem__)
+    if node.target is operator.getitem:
+        return _pick(state, node, args[0], args[1])
+    live = _live_in([args, kwargs])
+    if not live:
+        with torch.no_grad():
+            return node.target(*args, **kwargs)  # type: ignore[operator]
+    origin = _origin(node)
+    shapes = _shapes(node)
+    call = Args(str(node.target), _by_name(node, args, kwargs), shapes[0])
+    try:
+        made = _translated(call)
+    except (Untranslatable, InputRefused) as why:
+        op = Unsupported(str(node.target), str(why), _runner(state, node), _scalars(args))
+        made, call.inputs = (op,) * len(shapes) if len(shapes) > 1 else op, [v.name for v in live]
+    if isinstance(made, tuple):
+        ops = tuple(op or Unsupported(str(node.target), _no_index(node)) for op in made)
+        return Several(ops, tuple(call.inputs), shapes, origin)
+    return state.add(_label(node), made, tuple(call.inputs), shapes[0], origin)
+
+
+def _translated(call: Args) -> Op | tuple[Op | None, ...]:
+    row = OPS.get(call.target)
+    if row is None:
+        operation = call.target.split(".")[1] if "." in call.target else call.target
+        raise Untranslatable(why_unbounded(operation) or f"no rule for {call.target}")
+    made = row.translate(call)
+    call.done()
+    return made
+
+
+def _no_index(node: FxNode) -> str:
+    return f"the indices returned by {node.target} are discontinuous in the input"
+
+
+def _pick(state: _Translation, node: FxNode, source: Any, index: int) -> object:  # noqa: ANN401
+    if not isinstance(source, Several):
+        return source[index]
+    if isinstance(source.ops[index], Unsupported):
+        op: Op = _picking(source.ops[index], index)
+    else:
+        op = source.ops[index]
+    return state.add(_label(node), op, source.inputs, source.shapes[index], source.origin)
+
+
+def _picking(op: Op, index: int) -> Op:
+    """An unsupported call with several results still runs: its result number `index`."""
+    run = getattr(op, "run", None)
+    reason = getattr(op, "reason", "")
+    picked = None if run is None else (lambda *xs: run(*xs)[index])
+    return Unsupported(op.name, reason, picked)
+
+
+def _live_in(tree: Any) -> list[Live]:  # noqa: ANN401
+    found: list[Live] = []
+    if isinstance(tree, Live):
+        found.append(tree)
+    elif isinstance(tree, dict):
+        for value in tree.values():
+            found += _live_in(value)
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            found += _live_in(value)
+    elif isinstance(tree, Several):
+        raise InputRefused("a call takes the whole tuple of another call, which has no translation")
+    return found
+
+
+def _runner(state: _Translation, node: FxNode) -> Callable[..., Tensor]:
+    """Run the original call in float64, live values filled in by order of appearance."""
+    target: Any = node.target
+    known = {used: state.values[used] for used in node.all_input_nodes}
+
+    def run(*xs: Tensor) -> Tensor:
+        feed = iter(xs)
+
+        def fill(used: FxNode) -> Any:  # noqa: ANN401
+            value = known[used]
+            if isinstance(value, Live):
+                return next(feed)
+            floating = isinstance(value, Tensor) and value.is_floating_point()
+            return value.to(xs[0]) if floating else value
+
+        result: Tensor = target(*map_arg(node.args, fill), **map_arg(node.kwargs, fill))
+        return result
+
+    return run
+
+
+def _scalars(args: Any) -> tuple[float, ...]:  # noqa: ANN401
+    """Plain numbers among the arguments, one-element constant tensors included."""
+    found = [float(a) for a in args if isinstance(a, int | float)]
+    tensors = [a for a in args if isinstance(a, Tensor) and a.numel() == 1 and not a.is_complex()]
+    return tuple(found + [float(t) for t in tensors])
+
+
+def _by_name(node: FxNode, args: Any, kwargs: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Every schema argument of the call, defaults filled in."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return {}
+    named: dict[str, Any] = {}
+    for position, argument in enumerate(schema.arguments):
+        if position < len(args):
+            named[argument.name] = args[position]
+        elif argument.name in kwargs:
+            named[argument.name] = kwargs[argument.name]
+        elif argument.has_default_value():
+            named[argument.name] = argument.default_value
+    return named
+
+
+def _shapes(node: FxNode) -> tuple[tuple[int, ...], ...]:
+    value = node.meta["val"]
+    values = value if isinstance(value, list | tuple) else [value]
+    return tuple(tuple(int(n) for n in v.shape) if isinstance(v, Tensor) else () for v in values)
+
+
+def _origin(node: FxNode) -> Origin:
+    trace = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+    own = [frame for frame in trace if "/torch/" not in frame[0] and "/onnx2torch/" not in frame[0]]
+    location = f"{own[-1][0].rsplit('/', 1)[-1]}:{own[-1][1]}" if own else ""
+    return Origin(str(node.target), location)
+
+
+def _label(node: FxNode) -> str:
+    """The module's path if the call stands in one, else the exporter's name."""
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [path for path, _ in stack.values() if path]
+    return re.sub(r"^L\['self'\]\.|\['|'\]", "", paths[-1]) if paths else node.name

@@ -1,0 +1,168 @@
+"""Dense layers: y = x Wᵀ + b on the last axis, and y = W x on the last but one.
+
+Other axes are independent copies, so the norm of the whole map is ‖W‖.
+
+A folded weight (see `passes`) carries `ulps`: the true weight is W∘(1 + δ), |δ| ≤ ulps·u entrywise, so
+‖W_true‖ ≤ ‖W‖ + ulps·u·‖|W|‖.  `bias_size` bounds |b| entrywise before cancellation.
+
+Rounding of one pass: |fl(Wx + b) − (Wx + b)| ≤ γ_{n+2+ulps}(|W||x| + |b|)   (Higham 2002, sec. 3.5).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor
+
+from lipaudit.bound import Bound
+from lipaudit.graph.node import BoundMap, Gain, Shape
+from lipaudit.ops.spec import Args, OpSpec, Untranslatable
+from lipaudit.rounding import UNIT, add_up, gamma, mul_up
+from lipaudit.spectral.maps import Dense
+from lipaudit.spectral.schur import schur_bound
+
+__all__ = ["ROWS", "LeftMatmul", "Linear", "affine_error", "perturbed"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Linear:
+    """y = x Wᵀ + b over the last axis; W (out, in), b (out,) or None."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+    ulps: int = 0
+    bias_size: Tensor | None = None
+    name: str = "linear"
+    absolute: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "absolute", schur_bound(Dense(self.weight)))
+
+    def forward(self, *xs: Tensor) -> Tensor:
+        """The map itself."""
+        dtype = xs[0].dtype
+        return F.linear(xs[0], self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype))
+
+    def gain(self, shapes: tuple[Shape, ...], spectral: BoundMap) -> Gain:
+        """‖W‖, plus what folding may have rounded away."""
+        del shapes
+        return Gain((perturbed(spectral(Dense(self.weight)), self.ulps, self.absolute),))
+
+    def error(self, shapes: tuple[Shape, ...], norms: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        """γ_m(‖|W|‖‖x‖ + ‖b‖√positions)."""
+        del out
+        positions = math.prod(shapes[0][:-1])
+        size = self.bias_size if self.bias_size is not None else self.bias
+        return affine_error(self.weight.shape[1] + self.ulps, self.absolute, norms[0], size, positions)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LeftMatmul:
+    """y = W x over the last but one axis; W (out, in)."""
+
+    weight: Tensor
+    name: str = "matmul"
+
+    def forward(self, *xs: Tensor) -> Tensor:
+        """The map itself."""
+        return self.weight.to(xs[0].dtype) @ xs[0]
+
+    def gain(self, shapes: tuple[Shape, ...], spectral: BoundMap) -> Gain:
+        """‖W‖."""
+        del shapes
+        return Gain((spectral(Dense(self.weight)),))
+
+    def error(self, shapes: tuple[Shape, ...], norms: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        """γ_m‖|W|‖‖x‖."""
+        del shapes, out
+        return affine_error(self.weight.shape[1], schur_bound(Dense(self.weight)), norms[0], None, 1)
+
+
+FOLDED_UNDERFLOW = 2.0**-900
+"""Products that underflow while folding lose less than this in norm."""
+
+
+def perturbed(bound: Bound, ulps: int, absolute: float) -> Bound:
+    """Bound of a map whose entries are known to `ulps` roundings; `absolute` ≥ ‖|T|‖."""
+    if not ulps or not bound.is_finite:
+        return bound
+    value = add_up(bound.value, mul_up(gamma(ulps), absolute), FOLDED_UNDERFLOW)
+    return Bound(value, bound.method, bound.note)
+
+
+def affine_error(terms: int, absolute: float, norm: Tensor, bias: Tensor | None, positions: int) -> Tensor:
+    """γ_{terms+2}(absolute·‖x‖ + ‖b‖·√positions) plus underflow, per sample."""
+    shift = 0.0 if bias is None else float(torch.linalg.vector_norm(bias)) * math.sqrt(positions)
+    return gamma(terms + 4) * (1 + 8 * UNIT) * (absolute * norm + shift) + 2.0**-900
+
+
+def _linear(args: Args) -> Linear:
+    args.ref("input")
+    return Linear(args.const("weight"), args.optional("bias"))
+
+
+def _addmm(args: Args) -> Linear:
+    alpha, beta = float(args.attr("alpha")), float(args.attr("beta"))
+    args.ref("mat1")
+    weight, bias = args.const("mat2"), args.const("self")
+    if alpha != 1 or beta != 1:
+        raise Untranslatable("addmm with alpha or beta other than 1 has no rule")
+    if bias.numel() != bias.shape[-1] if bias.dim() else False:
+        raise Untranslatable("addmm whose bias differs between rows has no rule")
+    return Linear(weight.T.contiguous(), bias.reshape(-1).expand(weight.shape[1]).contiguous())
+
+
+def _matmul(left: str, right: str) -> Callable[[Args], Linear | LeftMatmul]:
+    def translate(args: Args) -> Linear | LeftMatmul:
+        if args.is_live(left) and args.is_live(right):
+            raise Untranslatable("a product of two tensors that both depend on the input is unbounded")
+        if args.is_live(left):
+            args.ref(left)
+            return Linear(_as_matrix(args.const(right)).T.contiguous(), name="matmul")
+        weight = _as_matrix(args.const(left))
+        if len(args.ref(right)) < 2:
+            raise Untranslatable("a matrix times a live vector without batch axis has no rule")
+        return LeftMatmul(weight)
+
+    return translate
+
+
+def _as_matrix(weight: Tensor) -> Tensor:
+    """Drop leading axes of size 1; several different matrices in one product have no rule."""
+    while weight.dim() > 2 and weight.shape[0] == 1:
+        weight = weight[0]
+    if weight.dim() != 2:
+        raise Untranslatable(f"matmul with a constant of shape {tuple(weight.shape)} has no rule")
+    return weight
+
+
+def _einsum(args: Args) -> Linear:
+    """Contractions of the live tensor's last axis with a matrix: "…i,ji->…j" and "…i,ij->…j"."""
+    equation = args.attr("equation").replace(" ", "")
+    args.ignore("path")
+    left, _, out = equation.partition("->")
+    operands = list(zip(left.split(","), args.members("tensors"), strict=True))
+    live = [(names, m) for names, m in operands if not isinstance(m, Tensor)]
+    fixed = [(names, m) for names, m in operands if isinstance(m, Tensor)]
+    if len(live) != 1 or len(fixed) != 1:
+        raise Untranslatable("an einsum of other than one live tensor and one constant has no rule")
+    (names, _), (pair, weight) = live[0], fixed[0]
+    old, new = set(pair) & set(names), set(pair) - set(names)
+    fits = len(pair) == 2 and len(old) == len(new) == 1 and "." not in equation
+    if not fits or len(set(names)) != len(names) or names[-1] not in old or out != names[:-1] + new.pop():
+        raise Untranslatable(f"einsum {equation} has no rule")
+    return Linear((weight if pair[1] == names[-1] else weight.T).contiguous(), name="einsum")
+
+
+ROWS = (
+    OpSpec(("aten.linear.default",), _linear),
+    OpSpec(("aten.addmm.default",), _addmm),
+    OpSpec(("aten.mm.default",), _matmul("self", "mat2")),
+    OpSpec(("aten.bmm.default",), _matmul("self", "mat2")),
+    OpSpec(("aten.matmul.default",), _matmul("self", "other")),
+    OpSpec(("aten.einsum.default",), _einsum),
+)

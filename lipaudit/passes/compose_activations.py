@@ -1,0 +1,190 @@
+"""Activations that exporters write in pieces: x·σ(βx), x − tanh x, x/(1 + |x|), ….
+
+A node whose value is built from one tensor x by elementwise steps is written down as an expression,
+e.g. mul(x, sigmoid(x)), and compared with the table.  A match is an identity between functions, so
+the constant of the whole replaces an infinite or loose one:
+
+    silu        x·σ(βx), β > 0: f(x) = silu(βx)/β, the same slopes: 1.0998… for every β
+    gelu        a·x·(b + b·erf(cx)), c > 0: slopes 2|ab| times those of gelu, for every c
+    mish        x·tanh(softplus(x))
+    hardswish   x·hardsigmoid(x) with slope 1/6, x·clamp(x + 3, 0, 6)·(1/6)
+    softsign    x/(1 + |x|): slope 1/(1 + |x|)² ≤ 1
+    tanhshrink  x − tanh(x): slope tanh² ≤ 1
+    softshrink  0 for |x| ≤ λ, else x − λ·sign(x): continuous, slope 0 or 1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from lipaudit.graph.graph import LayerGraph
+from lipaudit.graph.node import BoundMap, Gain, Node, Op, Shape, Unsupported
+from lipaudit.ops.activation import CONSTANTS, Elementwise
+from lipaudit.ops.arithmetic import Affine, Limit, Sum
+from lipaudit.passes.edit import edited, subfunction
+from lipaudit.rounding import UNIT, mul_up
+
+__all__ = ["Composed", "compose_activations"]
+
+Expression = tuple[object, ...] | str
+DEPTH = 7
+"""Longest chain of steps looked at."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Composed:
+    """A recognised activation that still runs as it was written."""
+
+    name: str
+    function: Callable[[Tensor], Tensor]
+    slope: float
+
+    def forward(self, *xs: Tensor) -> Tensor:
+        """The function itself."""
+        return self.function(xs[0])
+
+    def gain(self, shapes: tuple[Shape, ...], spectral: BoundMap) -> Gain:
+        """The supremum of the slope."""
+        del shapes, spectral
+        return Gain.of(self.slope, "slope")
+
+    def error(self, shapes: tuple[Shape, ...], norms: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        """A few steps of a few ulp each, none of which magnifies more than the whole by 64."""
+        del shapes
+        return 1024 * UNIT * (1 + self.slope) * (norms[0] + out) + 2.0**-900
+
+
+def compose_activations(graph: LayerGraph) -> LayerGraph:
+    """The same function with known activations as one op each."""
+    for node in graph:
+        if not isinstance(node.op, Unsupported | Sum | Affine):
+            continue
+        for source in _sources(graph, node):
+            known = _known(_expression(graph, node.name, source, DEPTH))
+            if known is not None and node.shape == graph.shape_of(source):
+                name, slope = known
+                merged = replace(node, op=Composed(name, subfunction(graph, source, node), slope), inputs=(source,))
+                return compose_activations(edited(graph, {node.name: merged}))
+    return graph
+
+
+def _sources(graph: LayerGraph, node: Node) -> list[str]:
+    """Values that might be the x of an expression: everything within reach, nearest first."""
+    found: list[str] = []
+    front = list(node.inputs)
+    for _ in range(DEPTH):
+        found += [name for name in front if name not in found]
+        nodes = [graph.node(name) for name in front]
+        front = [name for n in nodes if n is not None and _is_step(n.op) for name in n.inputs]
+    return found
+
+
+def _is_step(op: Op) -> bool:
+    return isinstance(op, Unsupported | Sum | Affine | Elementwise | Limit)
+
+
+def _expression(graph: LayerGraph, name: str, source: str, depth: int) -> Expression:
+    """The value as a nested tuple over "x"; ("?",) where a step has no spelling."""
+    if name == source:
+        return "x"
+    node = graph.node(name)
+    if node is None or depth == 0 or not _is_step(node.op):
+        return ("?",)
+    parts = tuple(_expression(graph, i, source, depth - 1) for i in node.inputs)
+    op = node.op
+    if isinstance(op, Affine):
+        if op.scale.numel() != 1 or op.shift.numel() != 1:
+            return ("?",)
+        return ("affine", float(op.scale), float(op.shift), *parts)
+    if isinstance(op, Limit):
+        if op.low.numel() != 1 or op.high.numel() != 1:
+            return ("?",)
+        return ("clamp", float(op.low), float(op.high), *parts)
+    if isinstance(op, Sum):
+        return ("sum", op.factors, *parts)
+    if isinstance(op, Unsupported):
+        # Products commute: "x" goes last, so that one spelling is enough.
+        ordered = tuple(sorted(parts, key=lambda p: p == "x")) if op.target == "aten.mul.Tensor" else parts
+        return (op.target.removeprefix("aten."), *op.constants, *ordered)
+    return (op.name, *parts)
+
+
+def _known(e: Expression) -> tuple[str, float] | None:
+    """Name and slope of an expression in the table."""
+    if e in EXACT:
+        return EXACT[e]
+    for rule in (_gelu, _silu, _hardswish, _softshrink):
+        found = rule(e)
+        if found is not None:
+            return found
+    return None
+
+
+EXACT: dict[Expression, tuple[str, float]] = {
+    ("mul.Tensor", ("tanh", ("softplus", "x")), "x"): ("mish", CONSTANTS["mish"]),
+    ("mul.Tensor", ("hardsigmoid", "x"), "x"): ("hardswish", 1.5),
+    ("sum", (1.0, -1.0), "x", ("tanh", "x")): ("tanhshrink", 1.0),
+    ("div.Tensor", "x", ("affine", 1.0, 1.0, ("abs", "x"))): ("softsign", 1.0),
+}
+
+
+def _silu(e: Expression) -> tuple[str, float] | None:
+    match e:
+        case ("mul.Tensor", ("sigmoid", "x"), "x"):
+            return "silu", CONSTANTS["silu"]
+        case ("mul.Tensor", ("sigmoid", ("affine", float(beta), 0.0, "x")), "x") if beta > 0:
+            return "silu", CONSTANTS["silu"]
+    return None
+
+
+def _gelu(e: Expression) -> tuple[str, float] | None:
+    factor = 1.0
+    match e:
+        case ("affine", float(outer), 0.0, inner) if isinstance(inner, tuple):
+            factor, e = abs(outer), inner
+    match e:
+        case ("mul.Tensor", ("affine", float(b), float(b2), ("erf", argument)), other) if b == b2:
+            pass
+        case ("mul.Tensor", other, ("affine", float(b), float(b2), ("erf", argument))) if b == b2:
+            pass
+        case _:
+            return None
+    match argument:
+        case ("affine", float(c), 0.0, "x") if c > 0:
+            pass
+        case "x":
+            pass
+        case _:
+            return None
+    match other:
+        case ("affine", float(a), 0.0, "x"):
+            factor = mul_up(factor, abs(a))
+        case "x":
+            pass
+        case _:
+            return None
+    return "gelu", mul_up(2.0, factor, abs(b), CONSTANTS["gelu"])
+
+
+def _hardswish(e: Expression) -> tuple[str, float] | None:
+    match e:
+        case ("affine", float(s), 0.0, ("mul.Tensor", ("clamp", 0.0, 6.0, ("affine", 1.0, 3.0, "x")), "x")):
+            return "hardswish", mul_up(9.0, abs(s))
+        case ("affine", float(s), 0.0, ("mul.Tensor", ("relu6", ("affine", 1.0, 3.0, "x")), "x")):
+            return "hardswish", mul_up(9.0, abs(s))
+    return None
+
+
+def _softshrink(e: Expression) -> tuple[str, float] | None:
+    match e:
+        case (
+            "where.self",
+            ("gt.Scalar", float(limit), ("abs", "x")),
+            ("sum", (1.0, -1.0), "x", ("affine", float(jump), 0.0, ("sign.default", "x"))),
+            ("affine", 0.0, 0.0, "x"),
+        ) if limit == jump >= 0:
+            return "softshrink", 1.0
+    return None

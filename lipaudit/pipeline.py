@@ -1,0 +1,393 @@
+"""The use case, in one function: `audit` loads, bounds, composes, certifies, attacks and reports."""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from lipaudit import policy
+from lipaudit.analyze import Layer, analyze
+from lipaudit.bound import Bracket, Estimate
+from lipaudit.certify.attack import Ascent, L2Attack, ascend, attack_balls
+from lipaudit.certify.curve import certified_counts
+from lipaudit.certify.dataset import Certification, certify
+from lipaudit.certify.forward_error import with_error
+from lipaudit.certify.pairwise import pair_constants
+from lipaudit.certify.plausible import is_near_chance
+from lipaudit.compose import NetworkBound, compose
+from lipaudit.data import PIXEL_SPACE, Dataset, check_labels, load_dataset
+from lipaudit.data.layer_zero import prepend
+from lipaudit.data.threat import arrange
+from lipaudit.errors import Falsified, LipauditError, UsageError
+from lipaudit.graph.graph import LayerGraph
+from lipaudit.load import LoadedModel, Preprocessing, load_model
+from lipaudit.load.translate import translate
+from lipaudit.ops.conv import Convolution
+from lipaudit.passes import simplify
+from lipaudit.report import assemble
+from lipaudit.report.model import AuditReport, Evidence, Falsification, Finding, Host, NetworkBracket, Run
+from lipaudit.report.number import round_down
+from lipaudit.spectral import METHODS
+
+__all__ = ["Progress", "audit"]
+
+REAL_ARITHMETIC = (
+    "Bounds and radii are theorems about the stored weights in real arithmetic; the float64 forward pass that "
+    "yields the margins is accounted for, the rounding of a deployed float32 program is not."
+)
+BINARY = "A single output is read as a binary classifier: class 1 where the logit is positive."
+ATTACKED_SAMPLES = 8
+SMALL_NETWORK = 3e8
+"""Multiplications per sample up to which the attack makes its full effort."""
+
+
+class Progress(Protocol):
+    """What shows a person how far the audit is."""
+
+    def stage(self, name: str, total: int) -> None:
+        """A new stage of `total` steps (0: unknown)."""
+
+    def advance(self, n: int = 1) -> None:
+        """`n` steps are done."""
+
+
+def audit(  # noqa: PLR0913 - the options of the command line
+    model: str | Path,
+    *,
+    dataset: str = "none",
+    data_dir: str | Path | None = None,
+    arch: str | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    mean: Sequence[Fraction | float] | None = None,
+    std: Sequence[Fraction | float] | None = None,
+    scale: Fraction | float | None = None,
+    layout: str | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+    eps: Sequence[str] = policy.DEFAULT_EPS,
+    max_lipschitz: str | float | None = None,
+    min_certified: Sequence[str] = (),
+    method: str = "auto",
+    device: str = "auto",
+    attack: bool = True,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> AuditReport:
+    """Bound a network's l2 Lipschitz constant, certify radii on a data set, and judge budgets.
+
+    Args:
+        model: path of an ONNX file, or of weights together with `arch`.
+        dataset: `mnist`, `npz:PATH` or `none`.
+        data_dir: where the data set lies.
+        arch: `file.py:factory` for files that hold weights only.
+        input_shape: of one sample without batch, where neither model nor data tell.
+        mean, std, scale: the network receives (scale·x − mean)/std; numbers or exact fractions, one or one
+            per channel; they override the model's own metadata.
+        layout: how the network takes images: `chw`, `hwc` or `flat`.
+        limit, seed: the first `limit` samples, or with `seed` a draw.
+        eps: radii at which certified accuracy is counted, as exact text.
+        max_lipschitz: budget on the global upper bound.
+        min_certified: budgets `EPS:SHARE` on certified accuracy.
+        method: a spectral method's name, or `auto`.
+        device: `auto`, `cpu` or `cuda`.
+        attack: try to refute the claims.
+        batch_size: has no influence on results; kept for throughput.
+        progress: shown to a person.
+
+    Raises:
+        LipauditError: whatever keeps the audit from being done; its `exit_code` is the documented one.
+    """
+    command = {k: v for k, v in locals().items() if k not in {"model", "progress", "data_dir", "arch"}}
+    clock = _Clock(progress)
+    budgets = policy.parse_budgets(max_lipschitz=max_lipschitz, min_certified=min_certified, dataset=dataset)
+    asked = _asked_radii([*eps, *(b.asked_eps for b in budgets if b.asked_eps is not None)])
+    target = _device(device)
+    _check_method(method)
+
+    clock.stage("loading data", 0)
+    data = load_dataset(dataset, data_dir=None if data_dir is None else Path(data_dir), limit=limit, seed=seed)
+    clock.stage("loading model", 0)
+    loaded = load_model(model, arch=arch, input_shape=input_shape, default_shape=_sample_shape(data))
+    preprocessing = _preprocessing(loaded, mean, std, scale, layout)
+    subject = _subject(loaded, preprocessing, data, target)
+
+    clock.stage("bounding layers", len(subject.graph.nodes))
+    layers = analyze(subject.graph, method, clock.advance)
+    bound = compose(subject.graph, layers)
+    run, robustness = None, None
+    if data is not None:
+        check_labels(data, max(subject.classes, 2))
+        clock.stage("certifying", len(data))
+        constants, how = pair_constants(subject.graph, bound)
+        run = certify(subject.graph, layers, data, (constants.to(target), how), clock.advance)
+        points = certified_counts(run.radii.radius.tolist(), asked)
+        robustness = assemble.robustness_record(run, points, asked)
+    below, falsification = None, None
+    if attack:
+        clock.stage("attacking the claims", 0)
+        below, falsification = _falsify(subject, layers, bound, data, run)
+
+    outcomes = policy.judge(budgets, bound.total, below, robustness)
+    unmet = any(o.metric == "lipschitz" and o.outcome != "pass" for o in outcomes)
+    findings = (*assemble.layer_findings(layers, over_one=unmet), *_data_findings(run, subject.classes))
+    verdict, code = policy.decide(outcomes, incomplete=any(f.level == "error" for f in findings))
+    evidence = Evidence(
+        model=assemble.model_record(Path(model).name, loaded, subject.classes),
+        preprocessing=assemble.preprocessing_record(subject.space, subject.layout, preprocessing),
+        global_=NetworkBracket.of(bound.total, below),
+        layers=assemble.layer_records(layers, bound),
+        dataset=None if data is None else assemble.dataset_record(data, limit, seed),
+        robustness=robustness,
+        falsification=falsification,
+        budgets=outcomes,
+        findings=findings,
+        limitations=_limitations(loaded, subject),
+    )
+    return AuditReport(verdict=verdict, exit_code=int(code), evidence=evidence, run=clock.run(target, command))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Subject:
+    """The network as a function from the threat space to logits."""
+
+    graph: LayerGraph
+    classes: int
+    space: str
+    layout: str | None
+
+
+def _subject(
+    loaded: LoadedModel, preprocessing: Preprocessing, data: Dataset | None, target: torch.device
+) -> _Subject:
+    raw = translate(loaded.program).to(target)
+    sample = _sample_shape(data)
+    stated = preprocessing.layout
+    layout = stated if sample is None else arrange(sample, raw.input_shape[1:], stated)
+    graph = simplify(prepend(raw, preprocessing, sample, layout or "chw"))
+    if data is not None:
+        space = data.space
+    elif preprocessing.source == "default":
+        space = "the model's own input"
+    else:
+        space = PIXEL_SPACE
+    return _Subject(graph, math.prod(graph.shape_of(graph.output)), space, layout)
+
+
+def _sample_shape(data: Dataset | None) -> tuple[int, ...] | None:
+    return None if data is None else data.sample_shape
+
+
+def _preprocessing(
+    loaded: LoadedModel,
+    mean: Sequence[Fraction | float] | None,
+    std: Sequence[Fraction | float] | None,
+    scale: Fraction | float | None,
+    layout: str | None,
+) -> Preprocessing:
+    """The model's metadata, each part overridden by its flag."""
+    base = loaded.preprocessing or Preprocessing()
+    if mean is None and std is None and scale is None and layout is None:
+        return base
+    try:
+        return Preprocessing(
+            layout=layout or base.layout,
+            scale=base.scale if scale is None else Fraction(scale),
+            mean=base.mean if mean is None else tuple(map(Fraction, mean)),
+            std=base.std if std is None else tuple(map(Fraction, std)),
+            input_shape=base.input_shape,
+            source="flags",
+        )
+    except ValueError as error:
+        raise UsageError(f"preprocessing: {error}", hint="check --mean, --std and --scale") from error
+
+
+def _falsify(
+    subject: _Subject,
+    layers: Sequence[Layer],
+    bound: NetworkBound,
+    data: Dataset | None,
+    run: Certification | None,
+) -> tuple[Estimate | None, Falsification | None]:
+    """Try to refute the bound and the radii.
+
+    Raises:
+        Falsified: if that succeeds.
+    """
+    evaluate = with_error(subject.graph, layers)
+    if not bound.total.is_finite:
+        return None, None  # nothing was claimed, and the forward error is unbounded too
+    small = _cost(subject.graph) <= SMALL_NETWORK
+    points = _starting_points(subject, data, 4 if small else 1)
+    try:
+        below = ascend(evaluate, points, Ascent() if small else Ascent(3, 2))
+        Bracket(bound.total, below)
+        tried = _attack(evaluate, data, run, 20 if small else 5)
+    except RuntimeError as error:
+        if isinstance(error, LipauditError):
+            raise
+        return None, None  # an operation without a derivative: nothing is claimed from it
+    record = Falsification(
+        lipschitz_ratio=round_down(below.value),
+        attacked_samples=tried.samples,
+        hits=0,
+        steps=tried.steps,
+    )
+    return below, record
+
+
+def _attack(evaluate: Any, data: Dataset | None, run: Certification | None, steps: int) -> L2Attack:  # noqa: ANN401
+    """Attack a handful of samples, spread over the certified radii."""
+    if data is None or run is None:
+        return L2Attack(0, 0, 0)
+    radii = run.radii.radius
+    certified = ((radii > 0) & torch.isfinite(radii)).nonzero().flatten()
+    ordered = certified[radii[certified].argsort()]
+    picks = ordered[torch.linspace(0, max(len(ordered) - 1, 0), min(ATTACKED_SAMPLES, len(ordered))).long()]
+    images = torch.cat([data.pixels(int(i), int(i) + 1) for i in picks]) if len(picks) else torch.empty(0)
+    tried, hits = attack_balls(evaluate, images, run.labels[picks], radii[picks], steps)
+    if hits:
+        index = int(run.indices[picks[hits[0]]])
+        raise Falsified(
+            f"sample {index}: an attack changed the class inside the certified radius {radii[picks[hits[0]]]}",
+            hint="this is a defect of lipaudit: please report the model and the data set",
+        )
+    return tried
+
+
+def _starting_points(subject: _Subject, data: Dataset | None, count: int) -> Tensor:
+    device = _graph_device(subject.graph)
+    if data is not None:
+        return data.pixels(0, count).reshape(-1, *subject.graph.input_shape[1:]).to(device)
+    generator = torch.Generator().manual_seed(0)
+    shape = (count, *subject.graph.input_shape[1:])
+    return torch.rand(shape, generator=generator, dtype=torch.float64).to(device)
+
+
+def _graph_device(graph: LayerGraph) -> torch.device:
+    weights = [n.op.map.weight for n in graph if isinstance(n.op, Convolution)]
+    return weights[0].device if weights else torch.device("cpu")
+
+
+def _cost(graph: LayerGraph) -> float:
+    """Multiplications of the convolutions for one sample."""
+    maps = [n.op.map for n in graph if isinstance(n.op, Convolution)]
+    return float(sum(m.weight.numel() * math.prod(m.base().out_image) for m in maps))
+
+
+def _data_findings(run: Certification | None, classes: int) -> tuple[Finding, ...]:
+    """What makes an evaluation worthless."""
+    if run is None:
+        return ()
+    broken = int((~run.radii.finite).sum())
+    found = []
+    if broken:
+        found.append(
+            Finding(
+                rule="LIP302",
+                level="error",
+                message=f"{broken} of {len(run.labels)} samples give NaN or infinite outputs",
+                advice="check the weights and the preprocessing",
+            )
+        )
+    if is_near_chance(run.radii.correct, run.labels, classes):
+        found.append(
+            Finding(
+                rule="LIP301",
+                level="error",
+                message=f"accuracy {int(run.radii.correct.sum())}/{len(run.labels)} is near chance",
+                advice="labels or preprocessing are likely wrong: check --mean, --std, --scale and --layout",
+            )
+        )
+    return tuple(found)
+
+
+def _limitations(loaded: LoadedModel, subject: _Subject) -> tuple[str, ...]:
+    binary = (BINARY,) if subject.classes == 1 else ()
+    return (REAL_ARITHMETIC, *binary, *subject.graph.notes, *loaded.notes)
+
+
+def _asked_radii(texts: Sequence[str]) -> dict[Fraction, str]:
+    """Each asked ε once, with the text that asked for it first."""
+    asked: dict[Fraction, str] = {}
+    for text in texts:
+        asked.setdefault(policy.parse_eps(text), text)
+    return asked
+
+
+def _check_method(method: str) -> None:
+    names = ["auto", *(m.name for m in METHODS)]
+    if method not in names:
+        raise UsageError(f"no spectral method is called {method!r}", hint=f"choose one of {', '.join(names)}")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: no CUDA device is available", hint="use --device cpu")
+    return device
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Seconds per stage, passed on to whoever shows progress."""
+
+    shown: Progress | None
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    seconds: dict[str, float] = field(default_factory=dict)
+    name: str = ""
+    since: float = field(default_factory=time.perf_counter)
+
+    def stage(self, name: str, total: int) -> None:
+        """The last stage ends, this one begins."""
+        now = time.perf_counter()
+        if self.name:
+            self.seconds[self.name] = round(now - self.since, 3)
+        self.name, self.since = name, now
+        if self.shown is not None:
+            self.shown.stage(name, total)
+
+    def advance(self, n: int = 1) -> None:
+        """`n` steps of the stage are done."""
+        if self.shown is not None:
+            self.shown.advance(n)
+
+    def run(self, device: torch.device, command: dict[str, Any]) -> Run:
+        """The report's half that is no evidence."""
+        self.stage("", 0)
+        libraries = ("lipaudit", "torch", "onnx", "onnxruntime", "numpy")
+        return Run(
+            started=self.started.isoformat(timespec="seconds"),
+            seconds=round(sum(self.seconds.values()), 3),
+            stages=self.seconds,
+            versions={name: version(name) for name in libraries},
+            host=Host(
+                platform=f"{platform.system()} {platform.machine()}",
+                device=str(device),
+                threads=torch.get_num_threads(),
+            ),
+            command={k: _plain(v) for k, v in command.items()},
+        )
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever an option may be
+    """Options as the report spells them: fractions as text, sequences as tuples of text."""
+    if isinstance(value, Fraction):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return tuple(str(v) for v in value)
+    return value
+
+

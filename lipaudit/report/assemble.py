@@ -1,0 +1,173 @@
+"""From the results of an audit to the report's records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from lipaudit.bound import Bound
+from lipaudit.report.model import (
+    Conversion,
+    CurvePoint,
+    DatasetRecord,
+    FileRecord,
+    Finding,
+    Layer,
+    ModelRecord,
+    PreprocessingRecord,
+    Robustness,
+    SampleRecord,
+    Tally,
+)
+from lipaudit.report.number import plain_down
+
+if TYPE_CHECKING:
+    from lipaudit.analyze import Layer as Analysed
+    from lipaudit.certify.curve import Point
+    from lipaudit.certify.dataset import Certification
+    from lipaudit.compose import NetworkBound
+    from lipaudit.data import Dataset
+    from lipaudit.load import LoadedModel, Preprocessing
+
+__all__ = [
+    "dataset_record",
+    "layer_findings",
+    "layer_records",
+    "model_record",
+    "preprocessing_record",
+    "robustness_record",
+]
+
+
+def model_record(name: str, model: LoadedModel, classes: int) -> ModelRecord:
+    """Which network, from which files."""
+    check = model.conversion
+    return ModelRecord(
+        name=name,
+        files=tuple(FileRecord(name=f.name, sha256=f.sha256, bytes=f.bytes) for f in model.files),
+        format=model.format,
+        loader=model.loader,
+        trust=model.trust,
+        weights_sha256=model.weights_sha256,
+        conversion=None if check is None else Conversion(**check),
+        input_shape=model.input_shape,
+        num_classes=max(classes, 2),
+    )
+
+
+def preprocessing_record(space: str, layout: str | None, p: Preprocessing) -> PreprocessingRecord:
+    """Where distances are measured, and what lies between there and the model."""
+    return PreprocessingRecord(
+        threat_space=space,
+        layout=layout,
+        scale=str(p.scale),
+        mean=tuple(map(str, p.mean)),
+        std=tuple(map(str, p.std)),
+        source=p.source,
+    )
+
+
+def dataset_record(dataset: Dataset, limit: int | None, seed: int | None) -> DatasetRecord:
+    """Which samples."""
+    return DatasetRecord(
+        name=dataset.name,
+        num_evaluated=len(dataset),
+        total=dataset.total,
+        fingerprint_sha256=dataset.fingerprint_sha256,
+        official=dataset.official,
+        limit=limit,
+        seed=seed,
+    )
+
+
+def layer_records(layers: Sequence[Analysed], bound: NetworkBound) -> tuple[Layer, ...]:
+    """One row per op, in graph order."""
+    rows = []
+    for layer in layers:
+        value = bound.running[layer.node.name]
+        running = Bound(value, "composition") if value < math.inf else Bound.unbounded("a layer has no bound")
+        rows.append(
+            Layer.of(
+                layer.node.name,
+                layer.node.op.name,
+                layer.upper,
+                layer.lower,
+                running,
+                origin=layer.node.origin.location,
+                shape=layer.node.shape,
+            )
+        )
+    return tuple(rows)
+
+
+def layer_findings(layers: Sequence[Analysed], *, over_one: bool) -> tuple[Finding, ...]:
+    """Ops without a bound and, where asked for, layers that provably amplify."""
+    found = []
+    for layer in layers:
+        name, origin = layer.node.name, layer.node.origin.location
+        place = f" ({origin})" if origin else ""
+        if not layer.upper.is_finite:
+            found.append(
+                Finding(
+                    rule="LIP101",
+                    level="error",
+                    message=f"{layer.node.op.name}{place} has no bound: {layer.upper.note}",
+                    layer=name,
+                    advice="replace the operation by one with a bounded slope, or bound its input before it",
+                )
+            )
+        elif over_one and layer.lower is not None and layer.lower.value > 1:
+            found.append(
+                Finding(
+                    rule="LIP201",
+                    level="warning",
+                    message=f"{layer.node.op.name}{place} amplifies: a witness reaches {layer.lower.value:.6g} > 1",
+                    layer=name,
+                    advice="normalise this layer by its true norm, not by a reshaped or estimated one",
+                )
+            )
+    return tuple(found)
+
+
+def robustness_record(run: Certification, curve: Sequence[Point], texts: dict[Fraction, str]) -> Robustness:
+    """Counts, median and samples; `texts` spells each asked ε as the user did."""
+    radii = run.radii
+    n = len(run.labels)
+    correct = int(radii.correct.sum())
+    points = tuple(
+        CurvePoint(
+            eps=float(p.eps),
+            eps_exact=texts[p.eps],
+            certified_count=p.count,
+            n=n,
+            possible_count=correct,
+        )
+        for p in curve
+    )
+    columns = zip(
+        *(t.tolist() for t in (run.indices, run.labels, radii.predicted, radii.margin, radii.radius)),
+        radii.correct.tolist(),
+        radii.finite.tolist(),
+        strict=True,
+    )
+    samples = tuple(
+        SampleRecord(
+            index=index,
+            label=label,
+            predicted=predicted if finite else None,
+            margin=margin if math.isfinite(margin) else None,
+            radius=plain_down(radius),
+            correct=bool(right),
+        )
+        for index, label, predicted, margin, radius, right, finite in columns
+    )
+    ordered = sorted(radii.radius.tolist())
+    return Robustness(
+        clean_accuracy=Tally(count=correct, n=n),
+        curve=points,
+        median_radius=plain_down(ordered[(n - 1) // 2]) if ordered else None,
+        method=run.how,
+        samples=samples,
+    )

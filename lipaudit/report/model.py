@@ -1,0 +1,342 @@
+"""The report: what was proved (`evidence`) and how it was run (`run`).
+
+`evidence` is canonical: the same model, data and options give the same bytes on one machine, so it
+carries no times, no host names and no paths.  `run` carries the rest.  Counts stand before ratios,
+numbers are numbers, infinity and "not analysed" are spelt out (`number.Number`).
+
+`SCHEMA_VERSION` is MAJOR.MINOR of its own; a minor step only adds fields.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from lipaudit import rounding
+from lipaudit.bound import Bound, Estimate
+from lipaudit.errors import ExitCode
+from lipaudit.report.exact import ExactText, read_exact
+from lipaudit.report.number import Count, Number, Plain, Record, plain_up
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "AuditReport",
+    "BudgetOutcome",
+    "Conversion",
+    "CurvePoint",
+    "DatasetRecord",
+    "Evidence",
+    "Falsification",
+    "FileRecord",
+    "Finding",
+    "Host",
+    "Layer",
+    "ModelRecord",
+    "NetworkBracket",
+    "Outcome",
+    "PreprocessingRecord",
+    "Robustness",
+    "Run",
+    "SampleRecord",
+    "Tally",
+    "Verdict",
+]
+
+SCHEMA_VERSION: Final = "1.0"
+
+Verdict = Literal["pass", "fail", "inconclusive", "incomplete"]
+"""pass: complete, and every budget (possibly none) is met · fail: a witness breaks a budget, whatever the
+method · inconclusive: complete, and a budget lies inside the bracket · incomplete: something has no bound
+or no sample could be judged, and no witness breaks a budget."""
+
+Outcome = Literal["pass", "fail", "inconclusive"]
+
+_CODE: dict[Verdict, ExitCode] = {
+    "pass": ExitCode.PASS,
+    "fail": ExitCode.BUDGET,
+    "inconclusive": ExitCode.BUDGET,
+    "incomplete": ExitCode.INCOMPLETE,
+}
+
+
+def _encodable(value: object) -> object:
+    # A file name that is no UTF-8 arrives with lone surrogates, which no JSON text can carry.
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_encodable)]
+"""A string that any UTF-8 file can carry."""
+
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+"""A SHA-256 in lower-case hex."""
+
+
+class FileRecord(Record):
+    """One file the model was read from, by base name."""
+
+    name: Text
+    sha256: Digest
+    bytes: Count
+
+
+class Conversion(Record):
+    """How the converted graph was compared with an independent runtime."""
+
+    reference: Text
+    inputs: Count
+    max_relative_difference: float = Field(ge=0)
+
+
+class ModelRecord(Record):
+    """Which network this report is about."""
+
+    name: Text
+    files: tuple[FileRecord, ...]
+    format: Text
+    loader: Text
+    trust: Text
+    weights_sha256: Digest
+    conversion: Conversion | None
+    input_shape: tuple[int, ...]
+    num_classes: int | None = Field(description="null where the outputs are no class scores")
+
+
+class PreprocessingRecord(Record):
+    """From the space in which perturbations are measured to the network's input."""
+
+    threat_space: Text = Field(description='where the l2 norm is taken, e.g. "pixel [0,1]"')
+    layout: Text | None
+    scale: ExactText
+    mean: tuple[ExactText, ...] = Field(description="exact fractions: none (0), one, or one per channel")
+    std: tuple[ExactText, ...] = Field(description="exact fractions: none (1), one, or one per channel")
+    source: Text
+
+
+class NetworkBracket(Record):
+    """The l2 Lipschitz constant of the whole network, preprocessing included, from both sides."""
+
+    upper: Number
+    lower: Number
+    slack: Plain | None = Field(description="upper / lower, rounded up; null without a lower end")
+    method: Text
+    note: Text = ""
+
+    @classmethod
+    def of(cls, above: Bound, below: Estimate | None = None) -> NetworkBracket:
+        """Both ends rounded outward, the slack from the unrounded ones."""
+        return cls(
+            upper=Number.from_bound(above),
+            lower=Number.from_estimate(below),
+            slack=_slack(above, below),
+            method=above.method,
+            note=above.note,
+        )
+
+
+class Layer(Record):
+    """One op of the graph: its own gain, and the bound on the map from the input up to here."""
+
+    name: Text
+    op: Text
+    method: Text
+    upper: Number
+    lower: Number
+    slack: Plain | None
+    running: Number
+    origin: Text = ""
+    note: Text = ""
+    shape: tuple[int, ...] = Field(default=(), description="the output's shape, leading 1 included")
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        op: str,
+        above: Bound,
+        below: Estimate | None,
+        running: Bound,
+        *,
+        origin: str = "",
+        shape: tuple[int, ...] = (),
+    ) -> Layer:
+        """A row from unrounded values: every number is rounded outward here, once."""
+        return cls(
+            name=name,
+            op=op,
+            method=above.method,
+            upper=Number.from_bound(above),
+            lower=Number.from_estimate(below),
+            slack=_slack(above, below),
+            running=Number.from_bound(running),
+            origin=origin,
+            note=above.note,
+            shape=shape,
+        )
+
+
+class DatasetRecord(Record):
+    """Which samples were evaluated."""
+
+    name: Text
+    num_evaluated: Count
+    total: Count
+    fingerprint_sha256: Digest
+    official: bool | None = Field(description="whether the bytes are the published ones; null: unknown")
+    limit: int | None = None
+    seed: int | None = None
+
+
+class Tally(Record):
+    """`count` of `n` samples."""
+
+    count: Count
+    n: Count
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        if self.count > self.n:
+            msg = f"{self.count} of {self.n} samples"
+            raise ValueError(msg)
+        return self
+
+
+class CurvePoint(Record):
+    """How many samples are certified at one asked radius.
+
+    `possible_count` counts the samples that no witness rules out (correctly classified, and no attack
+    within eps succeeded): certified accuracy cannot exceed it, whatever the method.
+    """
+
+    eps: float = Field(gt=0)
+    eps_exact: ExactText = Field(description="the radius as asked, an exact fraction")
+    certified_count: Count
+    n: Count
+    possible_count: Count | None = None
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        top = self.n if self.possible_count is None else self.possible_count
+        if not self.certified_count <= top <= self.n:
+            msg = f"at {self.eps_exact}: {self.certified_count} certified, {top} possible, {self.n} samples"
+            raise ValueError(msg)
+        if float(read_exact(self.eps_exact)) != self.eps:
+            msg = f"eps {self.eps!r} is not {self.eps_exact}"
+            raise ValueError(msg)
+        return self
+
+
+class SampleRecord(Record):
+    """One sample; `radius` is 0 where the prediction is wrong or tied."""
+
+    index: Count
+    label: int
+    predicted: int | None = Field(description="null where the outputs are not finite")
+    margin: float | None
+    radius: Plain
+    correct: bool
+
+
+class Robustness(Record):
+    """Certified l2 radii over the data set, as exact counts."""
+
+    clean_accuracy: Tally
+    curve: tuple[CurvePoint, ...]
+    median_radius: Plain | None = Field(description="lower median, wrong predictions count 0; rounded down")
+    method: Text
+    arithmetic: Literal["real"] = "real"
+    samples: tuple[SampleRecord, ...] | None = None
+
+
+class BudgetOutcome(Record):
+    """One budget and what became of it."""
+
+    id: Text
+    metric: Literal["lipschitz", "certified_accuracy"]
+    limit: str
+    eps: str | None = None
+    outcome: Outcome
+    message: Text
+    evidence: dict[str, int | Plain | None] = Field(
+        description="the numbers that were compared; unrounded, unlike the rest"
+    )
+
+
+class Finding(Record):
+    """Something a reader must know."""
+
+    rule: str = Field(pattern="^LIP[0-9]{3}$")
+    level: Literal["error", "warning", "note"]
+    message: Text
+    layer: Text | None = None
+    advice: Text = ""
+
+
+class Falsification(Record):
+    """How hard the program tried to refute its own claims."""
+
+    lipschitz_ratio: float | None = Field(ge=0, description="largest output/input distance ratio seen")
+    attacked_samples: Count
+    hits: Count = Field(description="successful attacks inside a certified radius; any is a defect")
+    steps: Count
+
+
+class Evidence(Record):
+    """What was proved, about what, under which assumptions."""
+
+    model: ModelRecord
+    preprocessing: PreprocessingRecord
+    global_: NetworkBracket = Field(validation_alias="global", serialization_alias="global")
+    layers: tuple[Layer, ...]
+    dataset: DatasetRecord | None
+    robustness: Robustness | None
+    falsification: Falsification | None = None
+    budgets: tuple[BudgetOutcome, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    limitations: tuple[Text, ...] = ()
+
+
+class Host(Record):
+    """The machine, without names or paths."""
+
+    platform: Text
+    device: Text
+    threads: int | None = None
+
+
+class Run(Record):
+    """When, where and how; nothing here is evidence."""
+
+    started: str = Field(description="ISO 8601, with time zone")
+    seconds: float = Field(ge=0)
+    stages: dict[str, float] = Field(default_factory=dict, description="seconds per stage")
+    versions: dict[str, str] = Field(default_factory=dict)
+    host: Host
+    command: dict[str, bool | int | float | Text | tuple[Text, ...] | None] = Field(
+        default_factory=dict, description="the options the audit ran with"
+    )
+
+
+class AuditReport(Record):
+    """A Lipschitz and robustness audit of one network."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    verdict: Verdict
+    exit_code: Literal[0, 1, 3]
+    evidence: Evidence
+    run: Run
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if self.exit_code != _CODE[self.verdict]:
+            msg = f"verdict {self.verdict!r} does not end with exit code {self.exit_code}"
+            raise ValueError(msg)
+        return self
+
+
+def _slack(above: Bound, below: Estimate | None) -> Plain | None:
+    if below is None:
+        return None
+    if above.value == 0:
+        return 1.0  # 0/0: the bracket is exact
+    return plain_up(rounding.div_up(above.value, below.value))

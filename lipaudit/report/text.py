@@ -1,0 +1,213 @@
+"""The terminal screen: what an engineer reads first, 96 columns, the verdict last.
+
+Colour only repeats what a word says.  Every number is rounded in the safe direction (`wording`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from io import StringIO
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from lipaudit.errors import ExitCode
+from lipaudit.report import advice, wording
+from lipaudit.report.layer_table import layer_table, omission
+from lipaudit.report.model import AuditReport, BudgetOutcome, Evidence, Robustness
+
+__all__ = ["WIDTH", "to_text", "verdict_line"]
+
+WIDTH = 96
+"""Columns of the screen: two windows side by side on most displays."""
+
+_LABEL = 11  # columns of the left margin in which each part is named
+_STYLE = {
+    "pass": "bold green",
+    "fail": "bold red",
+    "inconclusive": "bold yellow",
+    "incomplete": "bold yellow",
+    "error": "bold red",
+    "warning": "yellow",
+    "note": "",
+}
+
+
+def to_text(report: AuditReport, *, width: int = WIDTH, colour: bool = False) -> str:
+    """The whole screen as one string that ends with a newline.
+
+    Args:
+        report: what to show.
+        width: columns; lines are folded to it.
+        colour: whether to add ANSI styles.
+    """
+    console = Console(
+        file=StringIO(),
+        width=width,
+        color_system="standard" if colour else None,
+        force_terminal=colour,
+        no_color=not colour,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        legacy_windows=False,
+        _environ={},
+    )
+    evidence = report.evidence
+    with console.capture() as capture:
+        for block in _blocks(report, evidence):
+            console.print(block)
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    return "\n".join([*lines, verdict_line(report, colour=colour)]) + "\n"
+
+
+def verdict_line(report: AuditReport, *, colour: bool = False) -> str:
+    """The last line: the verdict and the exit code with its meaning."""
+    code = ExitCode(report.exit_code)
+    word = report.verdict.upper()
+    shown = f"\x1b[{_ANSI[report.verdict]}m{word}\x1b[0m" if colour else word
+    return f"{shown} (exit {code.value}: {code.meaning})"
+
+
+_ANSI = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "incomplete": "1;33"}
+
+
+def _blocks(report: AuditReport, evidence: Evidence) -> Iterable[RenderableType]:
+    yield _part("model", [_model_line(report)])
+    yield _part("threat", [_threat_line(evidence)])
+    yield Text()
+    if evidence.layers:
+        yield layer_table(evidence)
+    if omission(evidence):
+        yield Text(omission(evidence))
+    yield Text()
+    yield _part("network", _network_lines(evidence))
+    if evidence.robustness is not None:
+        yield _part("certified", _certified_lines(evidence.robustness))
+        yield Padding(_curve_table(evidence.robustness), (0, 0, 0, _LABEL))
+    yield _part("attack", [_attack_line(evidence)])
+    yield _part("reading", map(Text, advice.remarks(report)))
+    yield _part("findings", _finding_lines(evidence))
+    yield _part("limits", (Text(wording.printable(x)) for x in evidence.limitations))
+    yield _part(
+        "policy", map(_budget_line, evidence.budgets) if evidence.budgets else [Text("no budget set")]
+    )
+    yield _part("next", map(Text, advice.next_steps(report)))
+    yield Text()
+
+
+def _part(label: str, lines: Iterable[Text]) -> Table:
+    """Lines with their label in the left margin; nothing if there is no line."""
+    grid = Table.grid(padding=(0, 0), expand=True)
+    grid.add_column(width=_LABEL, no_wrap=True)
+    grid.add_column(ratio=1, overflow="fold")
+    for number, line in enumerate(lines):
+        grid.add_row(Text(label, style="bold") if number == 0 else Text(), line)
+    return grid
+
+
+def _model_line(report: AuditReport) -> Text:
+    evidence = report.evidence
+    model, data = evidence.model, evidence.dataset
+    facts = [wording.printable(model.name), model.format, wording.plural(len(evidence.layers), "layer")]
+    if model.num_classes is not None:
+        facts.append(wording.plural(model.num_classes, "class", "classes"))
+    if data is None:
+        facts.append("no data set")
+    else:
+        facts.append(f"{wording.printable(data.name)} {data.num_evaluated} of {data.total}")
+    facts.append(report.run.host.device)
+    return Text(" · ".join(map(wording.printable, facts)))
+
+
+def _threat_line(evidence: Evidence) -> Text:
+    how = evidence.preprocessing
+    facts = [f"l2 in {how.threat_space}", f"input {wording.shape_text(evidence.model.input_shape[1:])}"]
+    for name, value, neutral in (
+        ("scale", (how.scale,), ("1",)),
+        ("mean", how.mean, ()),
+        ("std", how.std, ()),
+    ):
+        if tuple(value) != neutral:
+            facts.append(f"{name} {' '.join(value)}")
+    facts.append(f"from {how.source}")
+    return Text(" · ".join(map(wording.printable, facts)))
+
+
+def _network_lines(evidence: Evidence) -> Iterable[Text]:
+    bracket = evidence.global_
+    if bracket.upper.value is None:
+        yield Text("no finite l2 Lipschitz bound", style="bold red")
+    else:
+        line = Text("l2 Lipschitz constant ≤ ")
+        line.append(wording.bound_text(bracket.upper), style="bold")
+        yield line.append(f"  ({wording.printable(bracket.method)})")
+    witnessed = wording.estimate_text(bracket.lower)
+    if bracket.lower.value is None:
+        yield Text(f"from below: {witnessed} (not analysed)")
+    else:
+        yield Text(f"witnessed ≥ {witnessed} · slack {wording.slack_text(bracket.slack)}")
+    if bracket.note:
+        yield Text(wording.printable(bracket.note))
+
+
+def _certified_lines(robustness: Robustness) -> Iterable[Text]:
+    yield Text(
+        f"median radius {wording.radius_text(robustness.median_radius)} · "
+        f"{wording.printable(robustness.method)} · {robustness.arithmetic} arithmetic"
+    )
+
+
+def _curve_table(robustness: Robustness) -> Table:
+    witnessed = any(point.possible_count is not None for point in robustness.curve)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("radius")
+    for title in ("certified", "of", "share", *(["at most"] if witnessed else [])):
+        table.add_column(title, justify="right")
+    clean = robustness.clean_accuracy
+    share = wording.percent_down(clean.count, clean.n)
+    table.add_row(Text("0 (clean accuracy)"), Text(str(clean.count)), Text(str(clean.n)), Text(share))
+    for point in robustness.curve:
+        cells = [
+            wording.eps_text(point.eps_exact),
+            str(point.certified_count),
+            str(point.n),
+            wording.percent_down(point.certified_count, point.n),
+        ]
+        if witnessed:
+            top = point.possible_count
+            cells.append(wording.NOT_ANALYSED if top is None else wording.percent_up(top, point.n))
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _attack_line(evidence: Evidence) -> Text:
+    tried = evidence.falsification
+    if tried is None:
+        return Text(f"{wording.NOT_ANALYSED} (no attack was run)")
+    facts = []
+    if tried.attacked_samples:
+        hits = "no counterexample" if tried.hits == 0 else wording.plural(tried.hits, "COUNTEREXAMPLE")
+        samples = wording.plural(tried.attacked_samples, "sample")
+        facts.append(f"{hits} inside the radii of {samples}, {wording.plural(tried.steps, 'step')} each")
+    if tried.lipschitz_ratio is not None:
+        facts.append(f"largest ratio seen {wording.shown_down(tried.lipschitz_ratio)}")
+    return Text(" · ".join(facts) or "nothing to attack")
+
+
+def _finding_lines(evidence: Evidence) -> Iterable[Text]:
+    for finding in evidence.findings:
+        line = Text(f"{finding.level} {finding.rule}", style=_STYLE[finding.level])
+        where = f" [{wording.printable(finding.layer)}]" if finding.layer else ""
+        yield line.append(f"{where} {wording.printable(finding.message)}", style="not bold default")
+        if finding.advice:
+            yield Text(f"  → {wording.printable(finding.advice)}")
+
+
+def _budget_line(budget: BudgetOutcome) -> Text:
+    line = Text(f"{budget.outcome.upper():<13}", style=_STYLE[budget.outcome])
+    return line.append(
+        f"{wording.printable(budget.id)}: {wording.printable(budget.message)}", style="not bold default"
+    )

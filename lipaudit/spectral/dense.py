@@ -1,0 +1,55 @@
+"""The map as a matrix: ‖T‖ proved by the checker on each group's block.
+
+A matrix entry of a convolution is a sum of at most m kernel entries (m > 1 only where padding or
+wrapping makes one output read a cell twice), so forming it errs by at most γ_m·|T| entrywise and
+
+    ‖T‖ ≤ max over groups ‖fl T_g‖ + γ_m·‖|T_g|‖_F.
+
+Groups act on disjoint channels: the norm is the largest block's, not the product.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from lipaudit.errors import NotCovered
+from lipaudit.rounding import add_up, gamma, mul_up
+from lipaudit.spectral.maps import Conv
+from lipaudit.spectral.method import Method, Plain
+from lipaudit.spectral.search import largest_norm
+
+__all__ = ["METHOD"]
+
+MAX_ENTRIES = 6_000_000
+"""Largest matrix formed for a convolution (48 MB)."""
+
+
+def _shape(plain: Plain) -> tuple[int, int, int]:
+    groups = plain.groups if isinstance(plain, Conv) else 1
+    return groups, math.prod(plain.out_shape) // groups, math.prod(plain.in_shape) // groups
+
+
+def _cost(plain: Plain) -> float:
+    groups, rows, cols = _shape(plain)
+    small, large = sorted((rows, cols))
+    return groups * (2.0 * small * small * large + 4.0 * small**3)
+
+
+def _compute(plain: Plain, start: float) -> float:
+    if not isinstance(plain, Conv):
+        return largest_norm([plain.weight[None]], start)
+    groups, rows, cols = _shape(plain)
+    if groups * rows * cols > MAX_ENTRIES:
+        raise NotCovered(f"{plain!r}: a matrix of {groups}×{rows}×{cols} entries is too large")
+    value = largest_norm([plain.blocks()], start)
+    if plain.padding_mode == "zeros":
+        return value
+    magnitudes = plain.with_weight(plain.weight.abs()).blocks()
+    frobenius = float(torch.linalg.vector_norm(magnitudes, dim=(1, 2)).max())
+    taps = math.prod(plain.kernel)
+    return add_up(value, mul_up(gamma(taps), frobenius, 1 + 4 * gamma(rows * cols + taps + 8)))
+
+
+METHOD = Method("dense", "verified Cholesky of the map's matrix", _cost, _compute)

@@ -1,0 +1,92 @@
+"""The record every spectral method exports.
+
+A method's `compute` sees a plain convolution or a dense map whose largest weight lies in [½, 1); the
+record does that scaling once for all of them, so that 1e-30 and 1e30 take the same path as 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lipaudit.bound import Bound, Estimate
+from lipaudit.rounding import scale_up
+from lipaudit.spectral.maps import Conv, Dense, LinearMap, normalised, power_of_two
+
+__all__ = ["Estimator", "Method", "Plain"]
+
+Plain = Conv | Dense
+"""A dense map, or a convolution that is not transposed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A proof of an upper bound.
+
+    Args:
+        name: what reports and `--method` call it.
+        summary: formula and conditions in one line.
+        cost: rough float operations, to decide what to try.
+        compute: the proved bound of a normalised plain map, given a proposal to try first.
+            Raises NotCovered for maps it has no statement about, and nothing else.
+    """
+
+    name: str
+    summary: str
+    cost: Callable[[Plain], float]
+    compute: Callable[[Plain, float], float]
+
+    def bound(self, linear_map: LinearMap, start: float = 0.0) -> Bound:
+        """The proved bound of any map.
+
+        Args:
+            linear_map: a `Dense` or `Conv`.
+            start: a value worth trying first, such as an Estimate.
+
+        Raises:
+            NotCovered: if the method has no statement about this map.
+        """
+        plain, exponent = prepare(linear_map)
+        if not bool(plain.weight.any()):
+            return Bound(0.0, self.name, "all weights are zero")
+        value = self.compute(plain, math.ldexp(start, -exponent) if start else 0.0)
+        # One more ulp pays for entries that scaling made subnormal.
+        scaled = scale_up(math.nextafter(value, math.inf), exponent)
+        if scaled == math.inf:
+            return Bound.unbounded("the bound exceeds the largest float64", self.name)
+        return Bound(scaled, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimator:
+    """A search for a witness v: the norm is at least ‖Tv‖/‖v‖.
+
+    `compute` gets a normalised plain map and a budget of applications; returns the proved quotient.
+    """
+
+    name: str
+    summary: str
+    compute: Callable[[Plain, int], float]
+
+    def estimate(self, linear_map: LinearMap, steps: int = 240) -> Estimate:
+        """The witnessed value, rounded down."""
+        plain, exponent = prepare(linear_map)
+        if not bool(plain.weight.any()):
+            return Estimate(0.0, self.name)
+        value = math.nextafter(self.compute(plain, steps), 0.0)
+        try:
+            return Estimate(math.nextafter(math.ldexp(value, exponent), 0.0), self.name)
+        except OverflowError:
+            return Estimate(0.0, self.name, "the norm exceeds the largest float64")
+
+
+def prepare(linear_map: LinearMap) -> tuple[Plain, int]:
+    """A plain map with weights in [½, 1) and the exponent that was taken out."""
+    exponent = power_of_two(linear_map.weight)
+    scaled = normalised(linear_map, exponent)
+    plain = scaled.base() if isinstance(scaled, Conv) else scaled
+    if not isinstance(plain, Conv | Dense):
+        msg = f"not a linear map of this package: {linear_map!r}"
+        raise TypeError(msg)
+    return plain, exponent

@@ -1,0 +1,52 @@
+"""Reshape bound: √reads · ‖kernel as (c_out, c_in·∏k)‖.
+
+T = (K as a matrix, at every output position) ∘ U, where U unfolds the image into windows.  Each row of U
+copies one cell, so UᵀU is diagonal and counts how often a cell is read, over all taps and positions:
+
+    ‖T‖ ≤ √(max reads) · ‖K as c_out × (c_in·∏k)‖     (largest group).
+
+With zero padding reads ≤ ∏⌈k/(s/gcd(s,d))⌉; here it is counted on the actual image, which also covers
+wrapping, reflected and replicated cells.  Reads multiply over axes.
+
+Tsuzuku, Sato, Sugiyama (2018), "Lipschitz-Margin Training", NeurIPS, sec. 4 (corrected for dilation).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lipaudit.errors import NotCovered
+from lipaudit.rounding import mul_up, sqrt_up
+from lipaudit.spectral.maps import Conv
+from lipaudit.spectral.method import Method, Plain
+from lipaudit.spectral.search import largest_norm
+
+__all__ = ["METHOD", "reads_per_tap"]
+
+
+def reads_per_tap(conv: Conv, axis: int) -> Tensor:
+    """(k, n) int64: how often each tap reads each cell of that axis, over all outputs."""
+    n, reads = conv.image[axis], conv.reads(axis)
+    return torch.stack([row[row >= 0].bincount(minlength=n) for row in reads])
+
+
+def _cost(plain: Plain) -> float:
+    if not isinstance(plain, Conv):
+        return math.inf
+    p, q = sorted((plain.weight.shape[0] // plain.groups, math.prod(plain.weight.shape[1:])))
+    return plain.groups * (2.0 * p * p * q + 4.0 * p**3)
+
+
+def _compute(plain: Plain, start: float) -> float:
+    if not isinstance(plain, Conv):
+        raise NotCovered("not a convolution")
+    del start  # it estimates T, not the reshaped kernel
+    reads = math.prod(int(reads_per_tap(plain, axis).sum(dim=0).max()) for axis in range(len(plain.image)))
+    matrix = plain.weight.reshape(plain.groups, plain.weight.shape[0] // plain.groups, -1)
+    return mul_up(sqrt_up(reads), largest_norm([matrix]))
+
+
+METHOD = Method("reshape", "√reads · ‖kernel as (c_out, c_in·∏k)‖", _cost, _compute)

@@ -1,0 +1,130 @@
+"""Propose τ for many matrices at once, and let the checker grant it.
+
+`largest_norm(chunks)` bounds the largest spectral norm among all matrices of all chunks.  What is
+cheap and unproved (power iteration, eigenvalues) only chooses τ; the value returned has passed
+`checker.proves` for every single matrix.  A matrix proved at one τ stays proved at a larger one, so
+each chunk is visited once and only the matrices that fail are looked at again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from lipaudit.rounding import mul_up
+from lipaudit.spectral import checker
+
+__all__ = ["largest_norm"]
+
+POWER_STEPS = 6
+EXACT_EIGENVALUES = 384
+"""Up to this size eigenvalues are computed; beyond, 60 Lanczos steps propose (both unproved)."""
+GIVE_UP = 200
+"""Doublings of the margin after which the search stops: 2^200 covers every float that matters."""
+
+
+def largest_norm(chunks: Iterable[Tensor], start: float = 0.0, limit: float = math.inf) -> float:
+    """A proved upper bound on max ‖G‖ over all matrices G of all chunks.
+
+    Args:
+        chunks: tensors (batch, p, q), float64 or complex128, finite.
+        start: a τ worth trying first (an Estimate, say); the result is not smaller.
+        limit: results from here on are not wanted: stop early and return inf.
+
+    Returns:
+        The bound; 0 only if every entry is 0; inf if nothing could be proved (overflow).
+    """
+    tau = start
+    for chunk in chunks:
+        tau = _cover(chunk, tau)
+        if tau >= limit:
+            return math.inf
+    return tau
+
+
+def _cover(G: Tensor, tau: float) -> float:
+    """The smallest τ' ≥ τ found for which every matrix of the chunk is proved."""
+    if G.shape[-2] > G.shape[-1]:
+        G = G.mH
+    if not bool(G.any()):
+        return tau
+    if tau == 0:
+        tau = _raised(_propose(G), G, 0.0)
+    open_ones, margin = G, 0.0
+    for _ in range(GIVE_UP):
+        proved = checker.proves(open_ones, tau)
+        if bool(proved.all()):
+            return tau
+        # Those that failed are few: look closer at them, and widen the margin each time.
+        open_ones = open_ones[~proved]
+        tau = _raised(max(tau, _propose(open_ones)), open_ones, margin)
+        margin = max(4 * margin, 1e-12)
+        if tau == math.inf:
+            break
+    return math.inf
+
+
+def _raised(value: float, G: Tensor, margin: float) -> float:
+    """A τ for which the proof should go through if no norm of the batch exceeds `value`."""
+    if value == 0:
+        return 2.0**-1000
+    return mul_up(value, 1 + margin + checker.required_slack(G, value))
+
+
+def _propose(G: Tensor) -> float:
+    """About the largest norm of the batch: power iteration, then eigenvalues of the front-runners."""
+    p = G.shape[-2]
+    if G.shape[0] == 1 or p <= 16:
+        return _largest_eigenvalue(G)
+    single = torch.complex64 if G.is_complex() else torch.float32
+    H = (G / float(_largest_part(G))).to(single)
+    generator = torch.Generator().manual_seed(0)
+    v = torch.randn(p, 1, generator=generator, dtype=torch.float64).to(G.device, single)
+    v = v.expand(G.shape[0], p, 1)
+    for _ in range(POWER_STEPS):
+        v = H @ (H.mH @ v)
+        v = v / torch.linalg.vector_norm(v, dim=1, keepdim=True).clamp(min=1e-30)
+    sizes = torch.linalg.vector_norm(H.mH @ v, dim=(1, 2))
+    return _largest_eigenvalue(G[sizes.topk(min(4, len(sizes))).indices])
+
+
+def _largest_eigenvalue(G: Tensor) -> float:
+    """About max ‖G‖ of a small batch, by the eigenvalues of GGᴴ (scaled); unproved."""
+    scale = float(_largest_part(G))
+    if scale == 0 or not math.isfinite(scale):
+        return 0.0
+    H = G / scale
+    A = H @ H.mH
+    if A.shape[-1] > EXACT_EIGENVALUES:
+        return scale * max(_lanczos_root(a) for a in A)
+    try:
+        top = float(torch.linalg.eigvalsh(A)[:, -1].max())
+    except torch.linalg.LinAlgError:
+        top = float(torch.linalg.vector_norm(A, dim=(1, 2)).max())
+    return scale * math.sqrt(max(top, 0.0))
+
+
+def _largest_part(G: Tensor) -> Tensor:
+    return (torch.view_as_real(G.resolve_conj()) if G.is_complex() else G).abs().max()
+
+
+def _lanczos_root(A: Tensor, steps: int = 60) -> float:
+    """About √λ_max of one Hermitian matrix."""
+    generator = torch.Generator().manual_seed(1)
+    v = torch.randn(A.shape[0], generator=generator, dtype=torch.float64).to(A.device, A.dtype)
+    basis = (v / torch.linalg.vector_norm(v))[None]
+    images = []
+    for _ in range(min(steps, A.shape[0])):
+        w = A @ basis[-1]
+        images.append(w)
+        for _ in range(2):
+            w = w - basis.T @ (basis.conj() @ w)
+        norm = torch.linalg.vector_norm(w)
+        if not float(norm) > 1e-12 * float(torch.linalg.vector_norm(images[-1])):
+            break
+        basis = torch.cat([basis, (w / norm)[None]])
+    projected = basis[: len(images)].conj() @ torch.stack(images).T
+    return math.sqrt(max(float(torch.linalg.eigvalsh(projected)[-1]), 0.0))

@@ -1,0 +1,267 @@
+"""Rebuilds the sample models from a fixed seed on the MNIST training set.
+
+    python train.py [--data-dir FOLDER] [--only NAME] [--epochs N]
+
+Each network is the plain module of its folder's `arch.py`.  Training puts a parametrization on its weights,
+and when it is over the parametrized weights are written back as plain numbers, so that `model.onnx` and
+`model.safetensors` hold ordinary layers with bit-identical weights.
+
+Needs torch, onnx, onnxscript, safetensors and the `lipaudit` package (which reads MNIST).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+from measure import clean_accuracy, load_arch
+from onnxscript import optimizer, rewriter
+from onnxscript.rewriter.rules.common import materialize_reshape_shape_rule
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import spectral_norm
+
+from lipaudit.data import load_dataset
+from lipaudit.data.dataset import Dataset
+
+HERE = Path(__file__).resolve().parent
+SEED = 2024
+BATCH = 128
+
+
+class AlmostOrthogonal(nn.Module):
+    """AOL rescaling: divides a weight, channel by channel, so that its linear map has norm at most 1.
+
+    For a matrix T and D = diag(d) with d_i = (sum_j |T'T|_ij)^(-1/2), ||T D|| <= 1: D |T'T| D is nonnegative
+    and has the positive eigenvector 1/d for the eigenvalue 1, which is therefore its norm.  For a convolution
+    with kernel K the sum runs over the input channels j and all shifts u of the self-correlation (K'K)_ij,u;
+    it holds for zero and for circular padding.  A map with fewer outputs than inputs is rescaled on its
+    outputs instead: the same statement about T', whose norm is the same.
+
+    Prach, Lampert (2022), "Almost-Orthogonal Layers for Efficient General-Purpose Lipschitz Networks", ECCV,
+    theorems 1 and 2.
+    """
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """(c_out, c_in) or (c_out, c_in, k, k) -> the same shape."""
+        kernel = weight if weight.ndim == 4 else weight[:, :, None, None]
+        on_outputs = kernel.shape[0] < kernel.shape[1]
+        rows = kernel if on_outputs else kernel.transpose(0, 1)
+        correlation = functional.conv2d(rows, rows, padding=kernel.shape[-1] - 1)
+        scale = correlation.abs().sum((1, 2, 3)).rsqrt()
+        shape = [1] * weight.ndim
+        shape[0 if on_outputs else 1] = -1
+        return weight * scale.reshape(shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one sample model is trained.
+
+    Attributes:
+        constrain: puts a parametrization on one linear layer.
+        offset: the true class's logit is lowered by this much in the loss, which asks for a margin.
+        temperature: the loss is temperature * cross_entropy(logits / temperature).
+        mean: the stored preprocessing, as decimal text; None for pixels as they are.
+        std: likewise.
+    """
+
+    epochs: int
+    rate: float
+    constrain: Callable[[nn.Module], Any] | None
+    offset: float
+    temperature: float
+    mean: str | None
+    std: str | None
+
+
+def almost_orthogonal(layer: nn.Module) -> None:
+    """Start from an orthogonal matrix (at a kernel's centre), which the rescaling leaves as it is."""
+    weight = layer.weight
+    with torch.no_grad():
+        if weight.ndim == 4:
+            centre = weight.new_empty(weight.shape[:2])
+            nn.init.orthogonal_(centre)
+            weight.normal_(std=0.01)
+            weight[:, :, weight.shape[2] // 2, weight.shape[3] // 2] = centre
+        else:
+            nn.init.orthogonal_(weight)
+    parametrize.register_parametrization(layer, "weight", AlmostOrthogonal())
+
+
+RECIPES = {
+    "mnist_plain": Recipe(4, 0.005, None, 0.0, 1.0, "0.1307", "0.3081"),
+    "mnist_spectral_norm": Recipe(4, 0.005, spectral_norm, 2.0, 0.1, None, None),
+    "mnist_lipschitz": Recipe(8, 0.01, almost_orthogonal, 1.0, 0.1, None, None),
+}
+
+
+def linear_layers(network: nn.Module) -> list[nn.Module]:
+    """The convolutions and dense layers, in order."""
+    return [module for module in network.modules() if type(module).__name__.endswith(("Conv2d", "Linear"))]
+
+
+def train(network: nn.Module, recipe: Recipe, data: Dataset, epochs: int) -> None:
+    """Adam with a one-cycle rate; `network` is left in evaluation mode with plain weights."""
+    for layer in linear_layers(network) if recipe.constrain else ():
+        recipe.constrain(layer)
+    images = normalise(data.images.to(torch.float32) / 255, recipe)
+    steps = epochs * (len(images) // BATCH)
+    optimiser = torch.optim.Adam(network.parameters(), lr=recipe.rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=steps, pct_start=0.2)
+    network.train()
+    for epoch in range(epochs):
+        began, total = time.perf_counter(), 0.0
+        order = torch.randperm(len(images))[: len(images) // BATCH * BATCH]
+        for chosen in order.split(BATCH):
+            loss = margin_loss(network(images[chosen]), data.labels[chosen], recipe)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += loss.item()
+        seconds = time.perf_counter() - began
+        print(
+            f"  epoch {epoch + 1}/{epochs}  loss {total * BATCH / len(order):.4f}  {seconds:.0f} s",
+            flush=True,
+        )
+    network.eval()
+    for layer in linear_layers(network) if recipe.constrain else ():
+        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+
+
+def margin_loss(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    """Cross-entropy with an offset and a temperature (Prach, Lampert 2022, section 5)."""
+    wanted = functional.one_hot(labels, logits.shape[1])
+    return recipe.temperature * functional.cross_entropy(
+        (logits - recipe.offset * wanted) / recipe.temperature, labels
+    )
+
+
+def normalise(images: Tensor, recipe: Recipe) -> Tensor:
+    """What the stored preprocessing says."""
+    if recipe.mean is None or recipe.std is None:
+        return images
+    return (images - float(recipe.mean)) / float(recipe.std)
+
+
+def metadata(recipe: Recipe) -> dict[str, str]:
+    """The preprocessing as both file formats carry it."""
+    value: dict[str, object] = {"version": 1, "layout": "chw", "scale": "1", "input_shape": [1, 28, 28]}
+    if recipe.mean is not None and recipe.std is not None:
+        value |= {"mean": [recipe.mean], "std": [recipe.std]}
+    return {"lipaudit.preprocessing": json.dumps(value)}
+
+
+def save(network: nn.Module, recipe: Recipe, folder: Path) -> None:
+    """`model.safetensors` and `model.onnx`, the same weights to the last bit."""
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata=metadata(recipe))
+    (folder / "model.safetensors").chmod(0o644)  # the writer makes it private
+    program = torch.onnx.export(
+        network,
+        (torch.zeros(2, 1, 28, 28),),
+        dynamo=True,
+        external_data=False,
+        opset_version=18,
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        input_names=["images"],
+        output_names=["logits"],
+        verbose=False,
+        optimize=False,
+    )
+    simplify(program.model)
+    model = program.model_proto
+    # The exporter notes the source line of every node, with this machine's paths.
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for entry in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        del entry.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, metadata(recipe))
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, folder / "model.onnx")
+    check_same_weights(model, state)
+
+
+def simplify(model: ir.Model) -> None:
+    """Turn shape arithmetic into constants, and touch no weight.
+
+    The exporter's optimiser folds batch norm into the convolution, which rounds new weights: a network with
+    batch norm gets the one rewriting step it needs instead.
+    """
+    if all(node.op_type != "BatchNormalization" for node in model.graph):
+        optimizer.optimize(model)
+        return
+    rewriter.rewrite(model, [materialize_reshape_shape_rule])
+    optimizer.remove_unused_nodes(model)
+
+
+def check_same_weights(model: onnx.ModelProto, state: dict[str, Tensor]) -> None:
+    """Every weight of the module stands in the ONNX file under its name, to the last bit."""
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for name, value in state.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        if name not in stored or not np.array_equal(stored[name], value.numpy()):
+            raise SystemExit(f"model.onnx and model.safetensors differ in {name}: did the exporter fold it?")
+
+
+def build(name: str, data_dir: Path | None, epochs: int | None) -> None:
+    """Train one model and write its folder."""
+    recipe = RECIPES[name]
+    torch.manual_seed(SEED)
+    training, test = (
+        load_dataset("mnist:train", data_dir=data_dir),
+        load_dataset("mnist:test", data_dir=data_dir),
+    )
+    if training is None or test is None:
+        raise SystemExit("MNIST was not found")
+    network = load_arch(HERE / name)
+    print(f"{name}: {sum(weight.numel() for weight in network.parameters())} parameters", flush=True)
+    began = time.perf_counter()
+    train(network, recipe, training, recipe.epochs if epochs is None else epochs)
+    print(f"  trained in {time.perf_counter() - began:.0f} s")
+    save(network, recipe, HERE / name)
+    inputs = normalise(test.images.to(torch.float32) / 255, recipe)
+    print(f"  clean accuracy on {len(test)} test images: {clean_accuracy(network, inputs, test.labels):.4f}")
+
+
+def write_test_set(data_dir: Path | None) -> None:
+    """The first 1,000 test images, so that the samples can be audited without a download."""
+    test = load_dataset("mnist:test", data_dir=data_dir, limit=1000)
+    if test is None:
+        raise SystemExit("MNIST was not found")
+    np.savez_compressed(HERE / "mnist_test.npz", images=test.images[:, 0].numpy(), labels=test.labels.numpy())
+
+
+def main() -> None:
+    """Parse the command line and rebuild what it asks for."""
+    parser = argparse.ArgumentParser(description="Rebuild the sample models from a fixed seed.")
+    parser.add_argument("--data-dir", type=Path, help="folder with MNIST (default: where lipaudit looks)")
+    parser.add_argument("--only", choices=list(RECIPES), help="rebuild one model")
+    parser.add_argument("--epochs", type=int, help="another number of epochs, for a quick look")
+    options = parser.parse_args()
+    # One thread: the order of a sum, hence every bit of the weights, would depend on the number of threads.
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    for name in [options.only] if options.only else RECIPES:
+        build(name, options.data_dir, options.epochs)
+    write_test_set(options.data_dir)
+
+
+if __name__ == "__main__":
+    main()

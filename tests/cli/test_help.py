@@ -1,0 +1,93 @@
+"""Help is quick, true and complete."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lipaudit import __version__
+from lipaudit.cli.commands import COMMANDS, command_named
+from lipaudit.errors import ExitCode
+from lipaudit.report.canonical import shipped_schema
+
+OPTION = re.compile(r"^ {2}(?:-\w, )?(--[a-z-]+)", re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["-h"], ["audit", "--help"], ["x.onnx", "--help"], ["-q", "-h"]]
+)
+def test_help_shows_a_dozen_options(run, arguments):
+    done = run(*arguments)
+    assert done.code == 0
+    assert done.err == ""
+    assert 10 <= len(OPTION.findall(done.out)) <= 14
+    assert max(map(len, done.out.splitlines())) <= 80
+
+
+def test_help_all_shows_every_option_and_exit_code(run):
+    text = run("--help-all").out
+    shown = set(OPTION.findall(text))
+    for parameter in command_named("audit").params:
+        if parameter.param_type_name == "option":
+            assert shown.intersection(parameter.opts)
+            assert parameter.help
+    assert {"--help", "--help-all", "--version"} <= shown
+    words = " ".join(text.split())
+    for code in ExitCode:
+        assert f"{code.value} {code.meaning}" in words
+
+
+def test_every_command_has_help(run):
+    for name in COMMANDS:
+        done = run(name, "--help")
+        assert done.code == 0
+        assert f"lipaudit {name}" in done.out or name == "audit"
+        assert name in run("--help").out
+
+
+def test_after_two_dashes_help_is_a_file(run):
+    assert run("--", "--help").code == 5
+
+
+def test_version(run):
+    assert run("--version").out == run("-V").out == f"lipaudit {__version__}\n"
+
+
+def test_schema(run):
+    done = run("schema")
+    assert done.code == 0
+    assert done.out == shipped_schema()
+    assert json.loads(done.out)["title"] == "AuditReport"
+    assert run("schema", "extra").code == 2
+
+
+def loaded(code):
+    program = f"import sys\n{code}\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(done.stderr.split())
+
+
+def test_help_imports_nothing_heavy():
+    modules = loaded("from lipaudit.cli import main\nmain(['--help'])")
+    assert not modules & {"torch", "numpy", "onnx", "pydantic"}
+
+
+def test_errors_before_the_audit_do_not_import_torch():
+    modules = loaded("from lipaudit.cli import main\nmain(['missing.onnx'])\nmain(['schema'])")
+    assert not modules & {"torch", "numpy", "onnx"}
+
+
+def test_help_is_quick():
+    def once():
+        start = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "lipaudit", "--help"], capture_output=True, check=True, timeout=60
+        )
+        return time.perf_counter() - start
+
+    assert min(once() for _ in range(5)) < 0.5

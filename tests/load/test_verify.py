@@ -1,0 +1,60 @@
+"""The comparison with the reference runtime."""
+
+import numpy as np
+import pytest
+
+from lipaudit.errors import ConversionMismatch, InputRefused
+from lipaudit.load.verify import TOLERANCE, compare, probes
+
+
+def run(ours, reference, shape=(1, 2, 6, 6)):
+    return compare(ours, reference, probes(shape, np.float32), "m.onnx")
+
+
+def test_probes_are_seeded_and_not_all_noise():
+    first, second = (probes((1, 3, 8, 8), np.float32) for _ in range(2))
+    assert len(first) >= 3
+    for kind, value in first.items():
+        assert value.dtype == np.float32
+        assert np.array_equal(value, second[kind])
+    smooth = first["smooth image"]
+    assert 0 <= smooth.min() < smooth.max() <= 1
+    assert np.abs(np.diff(smooth, axis=-1)).max() < 0.5 * np.ptp(smooth)
+    assert not first["zeros"].any()
+
+
+def test_equal_functions_pass_and_the_difference_is_reported():
+    outcome = run(lambda x: 2 * x + 1, lambda x: (2 + 1e-6) * x + 1)
+    assert 0 < outcome.difference < TOLERANCE
+    assert outcome.as_dict()["inputs"] == 5
+
+
+@pytest.mark.parametrize(
+    ("ours", "reference", "kind"),
+    [
+        (lambda x: x, lambda x: x + 0.01, "zeros"),
+        (lambda x: x, lambda x: x * 1.001, "uniform"),
+        (lambda x: x, lambda x: np.clip(x, -6, 6), "wide normal"),
+        (lambda x: np.abs(x), lambda x: x, "normal"),
+        (lambda x: x * np.nan, lambda x: x, "zeros"),
+        (lambda x: x[..., :-1], lambda x: x, "numbers"),
+    ],
+)
+def test_differences_are_named(ours, reference, kind):
+    with pytest.raises(ConversionMismatch, match=kind):
+        run(ours, reference)
+
+
+def test_saturated_outputs_are_compared_absolutely():
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-8 * x.sum(axis=(1, 2, 3))))
+
+    run(lambda x: sigmoid(x) + 1e-9, sigmoid)
+
+
+def test_nan_of_the_reference_is_refused_unless_far_outside():
+    with pytest.raises(InputRefused, match="NaN or infinity on zeros"):
+        run(lambda x: x, lambda x: x / 0 if not x.any() else x)
+    with np.errstate(over="ignore"):
+        wide = run(np.exp, lambda x: np.where(np.abs(x).max() > 10, np.inf, np.exp(x)))
+    assert wide.inputs == 4
