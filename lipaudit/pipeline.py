@@ -116,7 +116,9 @@ def audit(  # noqa: PLR0913 - the options of the command line
     _check_method(method)
 
     clock.stage("loading data", 0)
-    data = load_dataset(dataset, data_dir=None if data_dir is None else Path(data_dir), limit=limit, seed=seed)
+    data = load_dataset(
+        dataset, data_dir=None if data_dir is None else Path(data_dir), limit=limit, seed=seed
+    )
     clock.stage("loading model", 0)
     loaded = load_model(model, arch=arch, input_shape=input_shape, default_shape=_sample_shape(data))
     preprocessing = _preprocessing(loaded, mean, std, scale, layout)
@@ -154,7 +156,9 @@ def audit(  # noqa: PLR0913 - the options of the command line
         findings=findings,
         limitations=_limitations(loaded, subject),
     )
-    return AuditReport(verdict=verdict, exit_code=int(code), evidence=evidence, run=clock.run(target, command))
+    return AuditReport(
+        verdict=verdict, exit_code=int(code), evidence=evidence, run=clock.run(target, command)
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -389,5 +393,3 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever an option may be
     if isinstance(value, list | tuple):
         return tuple(str(v) for v in value)
     return value
-
-

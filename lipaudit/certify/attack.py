@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from lipaudit.bound import Estimate
+from lipaudit.graph.derivative import pushforward
 from lipaudit.graph.graph import batched
 from lipaudit.rounding import UNIT, div_down, gamma, mul_up
 
@@ -73,8 +74,7 @@ def _top_direction(outputs: Callable[[Tensor], Tensor], points: Tensor, steps: i
     _, pull = torch.func.vjp(outputs, points)
     for _ in range(steps):
         v = _unit(v)
-        _, image = torch.func.jvp(outputs, (points,), (v,))
-        (v,) = pull(image)
+        (v,) = pull(pushforward(outputs, points, v))
     return _unit(torch.nan_to_num(v))
 
 
@@ -168,5 +168,3 @@ def _lead(logits: Tensor, labels: Tensor) -> Tensor:
     own[torch.arange(len(labels)), labels] = True
     kept = torch.where(own, logits, 0.0).sum(dim=1)
     return torch.where(own, -torch.inf, logits).amax(dim=1) - kept
-
-

@@ -39,7 +39,9 @@ def pair_constants(graph: LayerGraph, bound: NetworkBound) -> tuple[Tensor, str]
     if node is not None and isinstance(node.op, Linear) and node.op.weight.shape[0] == classes:
         features = bound.running[node.inputs[0]]
         pairs = _row_distances(node.op)
-        scaled = torch.tensor([[mul_up(float(d), features) for d in row] for row in pairs], dtype=torch.float64)
+        scaled = torch.tensor(
+            [[mul_up(float(d), features) for d in row] for row in pairs], dtype=torch.float64
+        )
         table = torch.minimum(table, scaled)
         how = "‖w_y − w_j‖·L of the features"
     return table.fill_diagonal_(0.0), how

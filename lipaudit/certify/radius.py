@@ -62,7 +62,9 @@ def certified_radii(logits: Tensor, error: Tensor, labels: Tensor, constants: Te
     slack = (gaps * (1 - 4 * UNIT) - rounding * (1 + 4 * UNIT)) * DOWN
     # A rival with constant 0 keeps its distance for ever; a tie or worse certifies nothing.
     quotient = torch.where(lipschitz > 0, slack / lipschitz, torch.where(slack > 0, torch.inf, 0.0))
-    quotient = torch.where(torch.isfinite(lipschitz), quotient, torch.where(gaps == torch.inf, torch.inf, 0.0))
+    quotient = torch.where(
+        torch.isfinite(lipschitz), quotient, torch.where(gaps == torch.inf, torch.inf, 0.0)
+    )
     smallest = quotient.amin(dim=1) * DOWN
     correct = finite & (predicted == labels)
     radius = torch.where(correct & (slack > 0).all(dim=1), smallest.clamp(min=0.0), 0.0)

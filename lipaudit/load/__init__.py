@@ -110,14 +110,16 @@ def load_model(
                 return load_onnx(path, data, input_shape=input_shape, arch=arch)
             from lipaudit.load.pytorch import load_weights  # noqa: PLC0415 - imports torch
 
-            return load_weights(path, data, kind, arch=arch, input_shape=input_shape, default_shape=default_shape)
+            return load_weights(
+                path, data, kind, arch=arch, input_shape=input_shape, default_shape=default_shape
+            )
         except LipauditError:
             raise
         except Exception as error:
             # What a damaged file does to the libraries that read it cannot be listed; the cause is chained.
             lines = str(error).strip().splitlines() or [""]
             raise InputRefused(
-                f"{path.name} cannot be loaded: {type(error).__name__}: {lines[0][:300]}",
+                f"{path.name} cannot be loaded: {type(error).__name__}: {lines[0][:300]!a}",
                 hint="the file may be damaged: export it again; if it is sound, please report it",
             ) from error
 

@@ -68,7 +68,8 @@ class Folded:
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message, for one-line refusals."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
+    line = (lines[0] if lines else type(error).__name__)[:300]
+    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def reference_session(data: bytes) -> Any:  # noqa: ANN401 - onnxruntime has no types

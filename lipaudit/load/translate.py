@@ -46,7 +46,9 @@ class _Translation:
     nodes: list[Node] = field(default_factory=list)
     names: set[str] = field(default_factory=lambda: {INPUT})
 
-    def add(self, label: str, op: Op, inputs: tuple[str, ...], shape: tuple[int, ...], origin: Origin) -> Live:
+    def add(
+        self, label: str, op: Op, inputs: tuple[str, ...], shape: tuple[int, ...], origin: Origin
+    ) -> Live:
         name, number = label, 1
         while name in self.names:
             name, number = f"{label}#{number + 1}", number + 1
@@ -70,7 +72,9 @@ def translate(program: ExportedProgram) -> LayerGraph:
                 state.values[node] = constants[node.name]
                 continue
             if shape is not None:
-                raise InputRefused("the model takes several inputs", hint="export it with a single input tensor")
+                raise InputRefused(
+                    "the model takes several inputs", hint="export it with a single input tensor"
+                )
             shape = tuple(int(n) for n in node.meta["val"].shape)
             state.values[node] = Live(INPUT, shape)
         elif node.op == "call_function":
@@ -108,7 +112,10 @@ def _output(state: _Translation, program: ExportedProgram) -> str:
 
 def _call(state: _Translation, node: FxNode) -> object:
     """What one call becomes: a constant, a live value, or several to pick from."""
-    args, kwargs = map_arg(node.args, state.values.__getitem__), map_arg(node.kwargs, state.values.__getitem__)
+    args, kwargs = (
+        map_arg(node.args, state.values.__getitem__),
+        map_arg(node.kwargs, state.values.__getitem__),
+    )
     if node.target is operator.getitem:
         return _pick(state, node, args[0], args[1])
     live = _live_in([args, kwargs])
@@ -237,4 +244,7 @@ def _label(node: FxNode) -> str:
     """The module's path if the call stands in one, else the exporter's name."""
     stack = node.meta.get("nn_module_stack") or {}
     paths = [path for path, _ in stack.values() if path]
-    return re.sub(r"^L\['self'\]\.|\['|'\]", "", paths[-1]) if paths else node.name
+    if not paths:
+        return node.name
+    # onnx2torch keeps the ONNX node names as module names under its own prefix.
+    return re.sub(r"^(onnx/)?(node_)?", "", paths[-1])

@@ -84,9 +84,7 @@ def _conv(axes: int) -> Callable[[Args], Convolution]:
             pads = [(0, 0)] * axes
         else:
             pads = [(p, p) for p in _spread(padding, axes)]
-        conv = Conv(
-            weight, image, stride=stride, padding=pads, dilation=dilation, groups=args.attr("groups")
-        )
+        conv = Conv(weight, image, stride=stride, padding=pads, dilation=dilation, groups=args.attr("groups"))
         return Convolution(conv, None if bias is None else bias.reshape(-1, *[1] * axes))
 
     return translate
@@ -131,4 +129,3 @@ ROWS = (
     OpSpec(("aten.conv_transpose3d.input",), _transposed(3)),
     OpSpec(("aten.convolution.default",), _general),
 )
-

@@ -204,7 +204,10 @@ ROWS = (
     *(OpSpec((f"aten.avg_pool{d}d.default",), _avg_pool(d)) for d in (1, 2, 3)),
     *(OpSpec((f"aten.adaptive_max_pool{d}d.default",), _adaptive(d, "max")) for d in (1, 2, 3)),
     *(
-        OpSpec((f"aten.adaptive_avg_pool{d}d.default", f"aten._adaptive_avg_pool{d}d.default"), _adaptive(d, "avg"))
+        OpSpec(
+            (f"aten.adaptive_avg_pool{d}d.default", f"aten._adaptive_avg_pool{d}d.default"),
+            _adaptive(d, "avg"),
+        )
         for d in (1, 2, 3)
     ),
 )

@@ -66,7 +66,9 @@ def compose_activations(graph: LayerGraph) -> LayerGraph:
             known = _known(_expression(graph, node.name, source, DEPTH))
             if known is not None and node.shape == graph.shape_of(source):
                 name, slope = known
-                merged = replace(node, op=Composed(name, subfunction(graph, source, node), slope), inputs=(source,))
+                merged = replace(
+                    node, op=Composed(name, subfunction(graph, source, node), slope), inputs=(source,)
+                )
                 return compose_activations(edited(graph, {node.name: merged}))
     return graph
 

@@ -108,7 +108,9 @@ def _per_channel(values: Tensor, channels: int, axes: int) -> Tensor | None:
     """`values` as (channels,) if it is constant over everything but the channel axis, else None."""
     if values.numel() == 1:
         return values.reshape(1).expand(channels)
-    full = values.reshape(*[1] * (axes + 2 - values.dim()), *values.shape) if values.dim() < axes + 2 else values
+    full = (
+        values.reshape(*[1] * (axes + 2 - values.dim()), *values.shape) if values.dim() < axes + 2 else values
+    )
     if full.dim() != axes + 2 or full.numel() != channels or full.shape[1] != channels:
         return None
     return full.reshape(channels)

@@ -62,11 +62,17 @@ def preprocessing_record(space: str, layout: str | None, p: Preprocessing) -> Pr
     return PreprocessingRecord(
         threat_space=space,
         layout=layout,
-        scale=str(p.scale),
-        mean=tuple(map(str, p.mean)),
-        std=tuple(map(str, p.std)),
+        scale=_exact_text(p.scale),
+        mean=tuple(map(_exact_text, p.mean)),
+        std=tuple(map(_exact_text, p.std)),
         source=p.source,
     )
+
+
+def _exact_text(value: Fraction) -> str:
+    """A short decimal where it is exact, else the fraction."""
+    decimal = f"{float(value):.12g}"
+    return decimal if "e" not in decimal and Fraction(decimal) == value else str(value)
 
 
 def dataset_record(dataset: Dataset, limit: int | None, seed: int | None) -> DatasetRecord:

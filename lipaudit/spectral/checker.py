@@ -124,9 +124,13 @@ def _proves_scaled(G: Tensor, tau: float) -> Tensor:
     off_diagonal = 2 * _frobenius_squared(torch.tril(E, -1))
     residual = (off_diagonal + _frobenius_squared(E.diagonal(dim1=-2, dim2=-1)[:, None, :])).sqrt()
     factor = 2 * gamma(2 * p + 4) * _frobenius_squared(L)
-    need = (gram_error + (1 + 4 * UNIT) * residual + factor + 6 * UNIT * squared + underflow) * (1 + 16 * UNIT)
+    need = (gram_error + (1 + 4 * UNIT) * residual + factor + 6 * UNIT * squared + underflow) * (
+        1 + 16 * UNIT
+    )
     # A NaN or infinity in M or L reaches `need` through E; comparisons with NaN are False.
-    real_diagonal = L.diagonal(dim1=-2, dim2=-1).imag == 0 if L.is_complex() else torch.ones_like(need)[:, None] > 0
+    real_diagonal = (
+        L.diagonal(dim1=-2, dim2=-1).imag == 0 if L.is_complex() else torch.ones_like(need)[:, None] > 0
+    )
     return (info == 0) & real_diagonal.all(dim=-1) & torch.isfinite(need) & (s >= need) & (s < squared)
 
 

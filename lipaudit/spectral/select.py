@@ -19,8 +19,9 @@ __all__ = ["best_bracket"]
 
 TIGHT = 1 + 1e-7
 """Slack below which nothing more is tried."""
-AFFORDABLE = 6e11
-"""Float operations of one method, about half a minute on one core."""
+AFFORDABLE = ((1.05, 6e11), (1.01, 5e10), (TIGHT, 1e9))
+"""Float operations a further method may cost while the slack is above a value: half a minute on one core for
+what is loose, a tenth of a second for the last per cent."""
 
 
 def best_bracket(linear_map: LinearMap, methods: Sequence[Method], method: str = "auto") -> Bracket:
@@ -45,16 +46,19 @@ def best_bracket(linear_map: LinearMap, methods: Sequence[Method], method: str =
     return Bracket(_best_bound(linear_map, methods, below), below)
 
 
+def _worth(above: float, below: float) -> float:
+    """Float operations a further bound may cost, by how loose the present one is."""
+    slack = above / below if below > 0 else math.inf
+    return next((cost for limit, cost in AFFORDABLE if slack > limit), 0.0)
+
+
 def _best_bound(linear_map: LinearMap, methods: Sequence[Method], below: Estimate) -> Bound:
     plain, _ = prepare(linear_map)
     best: Bound | None = None
     ranked = sorted(((m.cost(plain), m) for m in methods), key=lambda pair: pair[0])
     for cost, candidate in ranked:
-        affordable = cost <= AFFORDABLE or best is None
-        if cost == math.inf or not affordable:
+        if cost == math.inf or (best is not None and cost > _worth(best.value, below.value)):
             continue
-        if best is not None and best.value <= below.value * TIGHT:
-            break
         try:
             found = candidate.bound(linear_map, below.value)
         except NotCovered:

@@ -35,7 +35,7 @@ def test_equal_functions_pass_and_the_difference_is_reported():
         (lambda x: x, lambda x: x + 0.01, "zeros"),
         (lambda x: x, lambda x: x * 1.001, "uniform"),
         (lambda x: x, lambda x: np.clip(x, -6, 6), "wide normal"),
-        (lambda x: np.abs(x), lambda x: x, "normal"),
+        (np.abs, lambda x: x, "normal"),
         (lambda x: x * np.nan, lambda x: x, "zeros"),
         (lambda x: x[..., :-1], lambda x: x, "numbers"),
     ],
@@ -47,14 +47,14 @@ def test_differences_are_named(ours, reference, kind):
 
 def test_saturated_outputs_are_compared_absolutely():
     def sigmoid(x):
-        return 1 / (1 + np.exp(-8 * x.sum(axis=(1, 2, 3))))
+        return 1 / (1 + np.exp(-np.clip(x.sum(axis=(1, 2, 3)), -30, 30)))
 
     run(lambda x: sigmoid(x) + 1e-9, sigmoid)
 
 
 def test_nan_of_the_reference_is_refused_unless_far_outside():
     with pytest.raises(InputRefused, match="NaN or infinity on zeros"):
-        run(lambda x: x, lambda x: x / 0 if not x.any() else x)
+        run(lambda x: x, lambda x: x if x.any() else x + np.nan)
     with np.errstate(over="ignore"):
         wide = run(np.exp, lambda x: np.where(np.abs(x).max() > 10, np.inf, np.exp(x)))
     assert wide.inputs == 4

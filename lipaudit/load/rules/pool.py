@@ -1,7 +1,8 @@
 """MaxPool, AveragePool and the global pools.
 
 Border divisors: with count_include_pad = 0 a window divides by the cells it has inside the image; torch's
-pools know symmetric pads only, so for uneven ones the padded image is averaged, then multiplied by the kernel's size and divided by the counts, all exact integers.
+pools know symmetric pads only, so for uneven ones the padded image is averaged, multiplied by the kernel's
+size and divided by the counts: integers, so the function stays exactly the graph's.
 """
 
 from __future__ import annotations
