@@ -51,12 +51,12 @@ class Recipe:
     @property
     def matrix(self) -> Tensor:
         """The oracle's matrix in float64."""
-        return conv_matrix(self.weight.double(), self.image, **self.geometry)
+        return conv_matrix(self.weight.double(), self.image, self.geometry)
 
     @property
     def exact_matrix(self) -> list:
         """The oracle's matrix in rational numbers."""
-        return exact_conv_matrix(self.weight.double(), self.image, **self.geometry)
+        return exact_conv_matrix(self.weight.double(), self.image, self.geometry)
 
 
 def convolution(pick: Pick, *, largest: int = 9, channels: int = 3) -> Recipe | None:

@@ -1,7 +1,8 @@
-"""An ONNX file → an exported program that provably came from it.
+"""An ONNX file → an exported program that was compared with onnxruntime on the file.
 
     read, embed external data ─▶ one float input, one float output ─▶ fold constants ─▶ torch modules
-    (our rules, else onnx2torch) ─▶ torch.export ─▶ outputs compared with onnxruntime on the original bytes
+    (our rules, else onnx2torch) ─▶ torch.export ─▶ outputs compared with onnxruntime's on the original bytes
+    (on the same graph with its external data embedded, where it has some)
 
 The leading axis is the batch: symbolic or 1 is taken as it is; a fixed N > 1 is set to 1 where every sample
 of the batch-N graph gives what the batch-1 graph gives; where the output does not have that axis, the whole
