@@ -16,7 +16,9 @@ DATA = f"npz:{SAMPLES / 'mnist_test.npz'}"
 
 @pytest.fixture(scope="module")
 def lipschitz_report():
-    return lipaudit.audit(SAMPLES / "mnist_lipschitz/model.onnx", dataset=DATA, eps=("0.5",), max_lipschitz=1.1)
+    return lipaudit.audit(
+        SAMPLES / "mnist_lipschitz/model.onnx", dataset=DATA, eps=("0.5",), max_lipschitz=1.1
+    )
 
 
 def test_the_lipschitz_sample_is_certified(lipschitz_report):
@@ -33,7 +35,9 @@ def test_the_lower_end_lies_below_the_upper_one(lipschitz_report):
 
 
 def test_spectral_norm_fails_by_witness_and_names_its_layers():
-    report = lipaudit.audit(SAMPLES / "mnist_spectral_norm/model.onnx", dataset=DATA, limit=50, max_lipschitz=1)
+    report = lipaudit.audit(
+        SAMPLES / "mnist_spectral_norm/model.onnx", dataset=DATA, limit=50, max_lipschitz=1
+    )
     assert (report.verdict, report.exit_code) == ("fail", 1)
     over = {layer.name for layer in report.evidence.layers if (layer.lower.value or 0) > 1}
     assert over

@@ -33,7 +33,10 @@ Padding = int | Sequence[int | tuple[int, int]]
 class LinearMap(Protocol):
     """A linear map between tensors of fixed shapes."""
 
-    weight: Tensor
+    @property
+    def weight(self) -> Tensor:
+        """The float64 weight."""
+        ...
 
     @property
     def in_shape(self) -> tuple[int, ...]:
