@@ -174,11 +174,11 @@ class _Subject:
 def _subject(
     loaded: LoadedModel, preprocessing: Preprocessing, data: Dataset | None, target: torch.device
 ) -> _Subject:
-    raw = translate(loaded.program).to(target)
+    raw = translate(loaded.program)
     sample = _sample_shape(data)
     stated = preprocessing.layout
     layout = stated if sample is None else arrange(sample, raw.input_shape[1:], stated)
-    graph = simplify(prepend(raw, preprocessing, sample, layout or "chw"))
+    graph = simplify(prepend(raw, preprocessing, sample, layout or "chw").to(target))
     if data is not None:
         space = data.space
     elif preprocessing.source == "default":

@@ -83,11 +83,9 @@ def sub_down(a: float, b: float) -> float:
 
 
 def div_up(a: float, b: float) -> float:
-    """a / b, rounded up; inf when b is 0 or a is infinite (b finite)."""
+    """a / b, rounded up; inf when b is 0 or either is infinite (an infinite divisor promises nothing)."""
     _check(a, b)
-    if b == 0 or a == math.inf:
-        return math.inf
-    return a if b == math.inf else up(Fraction(a) / Fraction(b))
+    return math.inf if b == 0 or math.inf in (a, b) else up(Fraction(a) / Fraction(b))
 
 
 def div_down(a: float, b: float) -> float:
@@ -128,6 +126,7 @@ def nth_root_up(x: float, n: int) -> float:
     if n < 1 or n & (n - 1):
         msg = f"n must be a power of two, got {n}"
         raise ValueError(msg)
+    _check(x)
     for _ in range(n.bit_length() - 1):
         x = sqrt_up(x)
     return x

@@ -30,7 +30,9 @@ def conv_matrix(weight, image, options):
         cropped = [-p for pair in reversed(options["padding"]) for p in pair]
         result = F.pad(TRANSPOSED[axes - 1](basis, weight, **settings), cropped)
     else:
-        result = CONV[axes - 1](padded(basis, options["padding"], options["padding_mode"]), weight, **settings)
+        result = CONV[axes - 1](
+            padded(basis, options["padding"], options["padding_mode"]), weight, **settings
+        )
     return result.reshape(cells, -1).T
 
 

@@ -72,9 +72,7 @@ def convolution(pick: Pick, *, largest: int = 9, channels: int = 3) -> Recipe | 
     dilation = tuple(pick(1, 2) for _ in range(axes))
     extent = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
     same = pick(0, 1) == 1
-    padding = tuple(
-        _pads(pick, mode, n, e, same=same) for n, e in zip(image, extent, strict=True)
-    )
+    padding = tuple(_pads(pick, mode, n, e, same=same) for n, e in zip(image, extent, strict=True))
     if not _possible(image, extent, padding, stride, transposed=transposed):
         return None
     first, second = pick(1, channels), pick(1, channels)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lipaudit.compose import NetworkBound
 from lipaudit.graph.graph import LayerGraph
-from lipaudit.ops.linear import FOLDED_UNDERFLOW, Linear
+from lipaudit.ops.linear import Linear
 from lipaudit.rounding import UNIT, gamma, mul_up, sqrt_up
 
 __all__ = ["pair_constants"]
@@ -54,6 +54,5 @@ def _row_distances(linear: Linear) -> Tensor:
     difference = torch.stack([torch.linalg.vector_norm(row - W, dim=1) for row in W])
     sizes = torch.linalg.vector_norm(W, dim=1)
     fold = (gamma(linear.ulps) * (1 + 1e-9)) * (sizes[:, None] + sizes[None, :]) if linear.ulps else 0.0
-    extra = FOLDED_UNDERFLOW if linear.ulps else 0.0
     # Subtraction, squares, sum, root: γ_{n+8} relative; tiny differences may underflow in the squares.
-    return (difference * (1 + 2 * gamma(n + 8)) + fold) * (1 + 8 * UNIT) + extra + 2.0**-500
+    return (difference * (1 + 2 * gamma(n + 8)) + fold) * (1 + 8 * UNIT) + 2.0**-500

@@ -41,11 +41,12 @@ def prepend(graph: LayerGraph, preprocessing: Preprocessing, sample: Shape | Non
     nodes: list[Node] = []
     last = INPUT
     if sample is not None and ((1, *sample) != model_shape or layout == "hwc"):
-        nodes.append(_arranging(sample, model_shape, layout))
+        nodes.append(_arranging(_free_name(graph, "arrange"), sample, model_shape, layout))
         last = nodes[-1].name
     affine = _diagonal(preprocessing, model_shape, sample, layout)
     if affine is not None:
-        nodes.append(Node("preprocessing", affine, (last,), model_shape, Origin("preprocessing")))
+        name = _free_name(graph, "preprocessing")
+        nodes.append(Node(name, affine, (last,), model_shape, Origin("preprocessing")))
         last = nodes[-1].name
     rest = [replace(n, inputs=tuple(last if i == INPUT else i for i in n.inputs)) for n in graph.nodes]
     start = model_shape if sample is None else (1, *sample)
@@ -53,13 +54,21 @@ def prepend(graph: LayerGraph, preprocessing: Preprocessing, sample: Shape | Non
     return replace(graph, input_shape=start, nodes=(*nodes, *rest), output=output)
 
 
-def _arranging(sample: Shape, model_shape: Shape, layout: str) -> Node:
+def _free_name(graph: LayerGraph, wanted: str) -> str:
+    """The model may have a module of that name."""
+    name = wanted
+    while graph.node(name) is not None:
+        name += "'"
+    return name
+
+
+def _arranging(name: str, sample: Shape, model_shape: Shape, layout: str) -> Node:
     def move(x: Tensor) -> Tensor:
         return place(x.reshape(1, *sample), layout, model_shape[1:])
 
-    return Node(
-        "arrange", Relayout("reshape", move, move), (INPUT,), model_shape, Origin("preprocessing", layout)
-    )
+    # Not called a reshape: hwc moves entries also where C = H = W leaves the shape alone.
+    op = Relayout("arrange", move, move)
+    return Node(name, op, (INPUT,), model_shape, Origin("preprocessing", layout))
 
 
 def _diagonal(p: Preprocessing, model_shape: Shape, sample: Shape | None, layout: str) -> Affine | None:

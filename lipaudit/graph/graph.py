@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import copy
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -38,27 +38,34 @@ class LayerGraph:
     nodes: tuple[Node, ...]
     output: str
     notes: tuple[str, ...] = ()
+    _by_name: dict[str, Node] = field(init=False, repr=False)
+    _uses: dict[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_name", {node.name: node for node in self.nodes})
+        if len(self._by_name) < len(self.nodes) or INPUT in self._by_name:
+            msg = "two nodes of a graph have one name"
+            raise AssertionError(msg)
+        counts = dict.fromkeys([INPUT, *self._by_name], 0)
+        for name in (*(name for node in self.nodes for name in node.inputs), self.output):
+            counts[name] += 1
+        object.__setattr__(self, "_uses", counts)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)
 
     def node(self, name: str) -> Node | None:
         """The node of that name; None for the input."""
-        return next((n for n in self.nodes if n.name == name), None)
+        return self._by_name.get(name)
 
     def shape_of(self, name: str) -> Shape:
         """Shape of a node's output, or of the input."""
         node = self.node(name)
         return self.input_shape if node is None else node.shape
 
-    def uses(self) -> dict[str, int]:
-        """How often each value is read; being the output counts as one use."""
-        counts = dict.fromkeys([INPUT, *(n.name for n in self.nodes)], 0)
-        for node in self.nodes:
-            for name in node.inputs:
-                counts[name] += 1
-        counts[self.output] += 1
-        return counts
+    def uses(self, name: str) -> int:
+        """How often a value is read; being the output counts as one use."""
+        return self._uses[name]
 
     def values(self, x: Tensor) -> dict[str, Tensor]:
         """Every intermediate value for one sample `x` of shape `input_shape`."""

@@ -78,6 +78,8 @@ def translate(program: ExportedProgram) -> LayerGraph:
             shape = tuple(int(n) for n in node.meta["val"].shape)
             state.values[node] = Live(INPUT, shape)
         elif node.op == "call_function":
+            if _returns_nothing(node):
+                continue  # an assertion about shapes or types
             state.values[node] = _call(state, node)
         elif node.op != "output":
             raise InputRefused(f"the exported program holds a {node.op} node, which has no translation")
@@ -119,6 +121,7 @@ def _call(state: _Translation, node: FxNode) -> object:
     if node.target is operator.getitem:
         return _pick(state, node, args[0], args[1])
     live = _live_in([args, kwargs])
+    _refuse_chance(node)
     if not live:
         with torch.no_grad():
             return node.target(*args, **kwargs)  # type: ignore[operator]
@@ -134,6 +137,20 @@ def _call(state: _Translation, node: FxNode) -> object:
         ops = tuple(op or Unsupported(str(node.target), _no_index(node)) for op in made)
         return Several(ops, tuple(call.inputs), shapes, origin)
     return state.add(_label(node), made, tuple(call.inputs), shapes[0], origin)
+
+
+def _returns_nothing(node: FxNode) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and not schema.returns
+
+
+def _refuse_chance(node: FxNode) -> None:
+    """Random numbers and uninitialised memory make no function."""
+    name = str(node.target)
+    if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+        raise InputRefused(f"the model calls {name}, which is random", hint="export it in eval mode")
+    if re.match(r"aten\.(new_)?empty(_|\.|$)", name):
+        raise InputRefused(f"the model calls {name}, which reads uninitialised memory")
 
 
 def _translated(call: Args) -> Op | tuple[Op | None, ...]:
@@ -230,6 +247,11 @@ def _by_name(node: FxNode, args: Any, kwargs: Any) -> dict[str, Any]:  # noqa: A
 def _shapes(node: FxNode) -> tuple[tuple[int, ...], ...]:
     value = node.meta["val"]
     values = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(n, int) for v in values if isinstance(v, Tensor) for n in v.shape):
+        raise InputRefused(
+            f"the size of {node.name} ({node.target}) depends on values, so it has no static shape",
+            hint="export the model without boolean masks and the like",
+        )
     return tuple(tuple(int(n) for n in v.shape) if isinstance(v, Tensor) else () for v in values)
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -48,7 +48,7 @@ CONSTANTS = {
 class Elementwise:
     """y = f(x) entry by entry, |slope| ≤ `slope`.
 
-    `monotone01` says that all slopes lie in [0, 1]; rules about averaged activations need it.  `exact` says that
+    `parameters` tell it from others of that name.  `monotone01` says that all slopes lie in [0, 1]; rules about averaged activations need it.  `exact` says that
     the function only compares and copies, so that evaluating it rounds nothing.
     """
 
@@ -58,6 +58,7 @@ class Elementwise:
     monotone01: bool = False
     jump: float = 0.0
     exact: bool = False
+    parameters: tuple[float, ...] = ()
 
     def forward(self, *xs: Tensor) -> Tensor:
         """The function itself."""
@@ -128,7 +129,9 @@ def _softplus(p: Parameters) -> Elementwise:
         return torch.logaddexp(beta * x, torch.zeros_like(x)) / beta
 
     # The deployed function returns x above the threshold, log1p(e^−threshold)/β below the true one.
-    jump = div_up(math.exp(-max(threshold, 0.0)) * (1 + 1e-9), beta)
+    if threshold < SMALLEST_THRESHOLD:
+        raise Untranslatable(f"softplus with threshold {threshold} jumps there: discontinuous")
+    jump = div_up(math.exp(-threshold) * (1 + 1e-9), beta)
     return Elementwise("softplus", function, 1.0, monotone01=True, jump=jump)
 
 
@@ -154,6 +157,8 @@ def _threshold(p: Parameters) -> Elementwise:
     return Elementwise("threshold", lambda x: torch.clamp(x, min=value), 1.0, monotone01=True, exact=True)
 
 
+SMALLEST_THRESHOLD = 14.0
+"""Here torch's softplus jumps by e⁻¹⁴/β = 8e-7/β: forward error rather than another function."""
 SIXTH_UP = div_up(1.0, 6.0)
 TABLE: Sequence[tuple[str, str, tuple[str, ...], Build]] = (
     # ATen call, its input, its parameters, the function
@@ -211,10 +216,20 @@ def why_unbounded(operation: str) -> str | None:
     return None
 
 
+MAY_BE_INFINITE = ("aten.hardtanh.default",)
+"""An infinite limit is none."""
+
+
 def _row(target: str, source: str, parameters: tuple[str, ...], build: Build) -> OpSpec:
     def translate(args: Args) -> Elementwise:
         args.ref(source)
-        return build({name: args.attr(name) for name in parameters})
+        given = {name: args.attr(name) for name in parameters}
+        numbers = tuple(float(v) for v in given.values() if isinstance(v, int | float))
+        if any(math.isnan(v) for v in numbers) or (
+            math.inf in map(abs, numbers) and target not in MAY_BE_INFINITE
+        ):
+            raise Untranslatable(f"{target} with a parameter that is NaN or infinite")
+        return replace(build(given), parameters=numbers)
 
     return OpSpec((target,), translate)
 
@@ -246,7 +261,10 @@ class PRelu:
 
 def _prelu(args: Args) -> PRelu:
     args.ref("self")
-    return PRelu(args.const("weight"))
+    slopes = args.const("weight")
+    if not bool(torch.isfinite(slopes).all()):
+        raise Untranslatable("a slope of prelu is NaN or infinite")
+    return PRelu(slopes)
 
 
 ROWS = (*(_row(*row) for row in TABLE), OpSpec(("aten.prelu.default", "aten._prelu_kernel.default"), _prelu))

@@ -43,7 +43,8 @@ class Affine:
     def gain(self, shapes: tuple[Shape, ...], spectral: BoundMap) -> Gain:
         """max|scale|·√copies."""
         del spectral
-        return Gain.of(mul_up(self._norm(shapes[0]), 1 + gamma(self.ulps + 1)), "diagonal")
+        unsure = 1 + gamma(self.ulps + 1) if self.ulps else 1.0
+        return Gain.of(mul_up(self._norm(shapes[0]), unsure), "diagonal")
 
     def _norm(self, shape: Shape) -> float:
         largest = float(self.scale.abs().max())
@@ -149,6 +150,8 @@ def _sum(sign: int, *, reverse: bool = False) -> Callable[[Args], Sum | Affine]:
 
     def translate(args: Args) -> Sum | Affine:
         alpha = float(args.attr("alpha")) if "alpha" in args.values else 1.0
+        if not math.isfinite(alpha):
+            raise Untranslatable(f"a sum with the factor {alpha} has no bound")
         factors = {"self": 1.0, "other": sign * alpha}
         if reverse:
             factors = {"self": sign * alpha, "other": 1.0}
@@ -159,8 +162,9 @@ def _sum(sign: int, *, reverse: bool = False) -> Callable[[Args], Sum | Affine]:
         live, fixed = ("self", "other") if args.is_live("self") else ("other", "self")
         args.ref(live)
         shift = args.const(fixed) * factors[fixed]
-        name = "add constant"
-        return Affine(torch.tensor(factors[live], dtype=torch.float64), shift, name=name)
+        if not bool(torch.isfinite(shift).all()):
+            raise Untranslatable("a constant that is added is NaN or infinite")
+        return Affine(torch.tensor(factors[live], dtype=torch.float64), shift, name="add constant")
 
     return translate
 

@@ -82,15 +82,11 @@ class LeftMatmul:
         return affine_error(self.weight.shape[1], schur_bound(Dense(self.weight)), norms[0], None, 1)
 
 
-FOLDED_UNDERFLOW = 2.0**-900
-"""Products that underflow while folding lose less than this in norm."""
-
-
 def perturbed(bound: Bound, ulps: int, absolute: float) -> Bound:
     """Bound of a map whose entries are known to `ulps` roundings; `absolute` ≥ ‖|T|‖."""
     if not ulps or not bound.is_finite:
         return bound
-    value = add_up(bound.value, mul_up(gamma(ulps), absolute), FOLDED_UNDERFLOW)
+    value = add_up(bound.value, mul_up(gamma(ulps), absolute))
     return Bound(value, bound.method, bound.note)
 
 
@@ -121,21 +117,25 @@ def _matmul(left: str, right: str) -> Callable[[Args], Linear | LeftMatmul]:
         if args.is_live(left) and args.is_live(right):
             raise Untranslatable("a product of two tensors that both depend on the input is unbounded")
         if args.is_live(left):
-            args.ref(left)
-            return Linear(_as_matrix(args.const(right)).T.contiguous(), name="matmul")
-        weight = _as_matrix(args.const(left))
-        if len(args.ref(right)) < 2:
+            axes = len(args.ref(left))
+            return Linear(_as_matrix(args.const(right), axes).T.contiguous(), name="matmul")
+        axes = len(args.ref(right))
+        if axes < 2:
             raise Untranslatable("a matrix times a live vector without batch axis has no rule")
-        return LeftMatmul(weight)
+        return LeftMatmul(_as_matrix(args.const(left), axes))
 
     return translate
 
 
-def _as_matrix(weight: Tensor) -> Tensor:
-    """Drop leading axes of size 1; several different matrices in one product have no rule."""
+def _as_matrix(weight: Tensor, axes: int) -> Tensor:
+    """Drop leading axes of size 1; several different matrices in one product have no rule.
+
+    A constant of more axes than the live tensor's would add axes to the result.
+    """
+    given = weight.dim()
     while weight.dim() > 2 and weight.shape[0] == 1:
         weight = weight[0]
-    if weight.dim() != 2:
+    if weight.dim() != 2 or given > max(axes, 2):
         raise Untranslatable(f"matmul with a constant of shape {tuple(weight.shape)} has no rule")
     return weight
 

@@ -44,6 +44,8 @@ def _batch_norm(args: Args) -> Affine:
         raise Untranslatable("batch norm has a variance + eps that is not positive")
     scale = (var + eps).rsqrt() if gamma_ is None else gamma_ / (var + eps).sqrt()
     beta = torch.zeros_like(mean) if beta is None else beta
+    if not bool(torch.isfinite(scale).all() & torch.isfinite(beta - mean * scale).all()):
+        raise Untranslatable("batch norm has a scale or shift that is NaN or infinite")
     per_channel = (1, -1, *[1] * (len(shape) - 2))
     return Affine(
         scale.reshape(per_channel),
@@ -97,7 +99,9 @@ def _standardize(kind: str) -> Callable[[Args], Standardize]:
         shape = args.ref("input")
         args.ignore("cudnn_enable", "cudnn_enabled")
         weight, bias, eps = args.optional("weight"), args.optional("bias"), float(args.attr("eps"))
-        if eps <= 0:
+        if not all(w is None or bool(torch.isfinite(w).all()) for w in (weight, bias)):
+            raise Untranslatable(f"{kind} has a weight or bias that is NaN or infinite")
+        if not 0 < eps < math.inf:
             raise Untranslatable(f"{kind} with eps = {eps} has no Lipschitz constant")
         if kind == "layer_norm":
             sizes = list(args.attr("normalized_shape"))

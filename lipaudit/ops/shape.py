@@ -173,10 +173,21 @@ def _pad_mode(mode: str) -> Callable[[Args], Relayout]:
 
 
 def _upsample_nearest(args: Args) -> Relayout:
-    args.ref("self" if "self" in args.values else "input")
-    args.ignore("output_size", "scale_factors", "scales", "scales_h", "scales_w", "scales_d")
-    size = args.output[2:]
-    return _move("upsample_nearest", lambda x: F.interpolate(x, size=size, mode="nearest"))
+    shape = args.ref("self" if "self" in args.values else "input")
+    args.ignore("output_size")
+    axes, size = len(shape) - 2, list(args.output[2:])
+    if "scale_factors" in args.values:
+        scales = list(args.attr("scale_factors") or [None] * axes)
+    else:
+        names = ("scales",) if axes == 1 else ("scales_d", "scales_h", "scales_w")[-axes:]
+        scales = [args.attr(name) for name in names]
+    # The source cell follows from the stated scale, which need not be the quotient of the extents.
+    upsample = (
+        torch.ops.aten.upsample_nearest1d,
+        torch.ops.aten.upsample_nearest2d,
+        torch.ops.aten.upsample_nearest3d,
+    )[axes - 1].default
+    return _move("upsample_nearest", lambda x: upsample(x, size, *scales))
 
 
 def _identity(args: Args) -> Relayout:

@@ -5,8 +5,8 @@ e.g. mul(x, sigmoid(x)), and compared with the table.  A match is an identity be
 the constant of the whole replaces an infinite or loose one:
 
     silu        x·σ(βx), β > 0: f(x) = silu(βx)/β, the same slopes: 1.0998… for every β
+    mish        x·tanh(softplus(x)), β = 1
     gelu        a·x·(b + b·erf(cx)), c > 0: slopes 2|ab| times those of gelu, for every c
-    mish        x·tanh(softplus(x))
     hardswish   x·hardsigmoid(x) with slope 1/6, x·clamp(x + 3, 0, 6)·(1/6)
     softsign    x/(1 + |x|): slope 1/(1 + |x|)² ≤ 1
     tanhshrink  x − tanh(x): slope tanh² ≤ 1
@@ -59,18 +59,22 @@ class Composed:
 
 def compose_activations(graph: LayerGraph) -> LayerGraph:
     """The same function with known activations as one op each."""
-    for node in graph:
-        if not isinstance(node.op, Unsupported | Sum | Affine):
-            continue
-        for source in _sources(graph, node):
-            known = _known(_expression(graph, node.name, source, DEPTH))
-            if known is not None and node.shape == graph.shape_of(source):
-                name, slope = known
-                merged = replace(
-                    node, op=Composed(name, subfunction(graph, source, node), slope), inputs=(source,)
-                )
-                return compose_activations(edited(graph, {node.name: merged}))
+    for name in [node.name for node in graph if isinstance(node.op, Unsupported | Sum | Affine)]:
+        node = graph.node(name)
+        composed = None if node is None else _composed(graph, node)
+        if composed is not None:
+            graph = edited(graph, {name: composed})
     return graph
+
+
+def _composed(graph: LayerGraph, node: Node) -> Node | None:
+    """The node as an activation of a value further up, if the table knows it."""
+    for source in _sources(graph, node):
+        known = _known(_expression(graph, node.name, source, DEPTH))
+        if known is not None and node.shape == graph.shape_of(source):
+            name, slope = known
+            return replace(node, op=Composed(name, subfunction(graph, source, node), slope), inputs=(source,))
+    return None
 
 
 def _sources(graph: LayerGraph, node: Node) -> list[str]:
@@ -111,14 +115,15 @@ def _expression(graph: LayerGraph, name: str, source: str, depth: int) -> Expres
         # Products commute: "x" goes last, so that one spelling is enough.
         ordered = tuple(sorted(parts, key=lambda p: p == "x")) if op.target == "aten.mul.Tensor" else parts
         return (op.target.removeprefix("aten."), *op.constants, *ordered)
-    return (op.name, *parts)
+    # A softplus of another beta is another function: its name alone would not tell.
+    return (op.name, *getattr(op, "parameters", ()), *parts)
 
 
 def _known(e: Expression) -> tuple[str, float] | None:
     """Name and slope of an expression in the table."""
     if e in EXACT:
         return EXACT[e]
-    for rule in (_gelu, _silu, _hardswish, _softshrink):
+    for rule in (_gelu, _silu, _mish, _hardswish, _softshrink):
         found = rule(e)
         if found is not None:
             return found
@@ -126,7 +131,6 @@ def _known(e: Expression) -> tuple[str, float] | None:
 
 
 EXACT: dict[Expression, tuple[str, float]] = {
-    ("mul.Tensor", ("tanh", ("softplus", "x")), "x"): ("mish", CONSTANTS["mish"]),
     ("mul.Tensor", ("hardsigmoid", "x"), "x"): ("hardswish", 1.5),
     ("sum", (1.0, -1.0), "x", ("tanh", "x")): ("tanhshrink", 1.0),
     ("div.Tensor", "x", ("affine", 1.0, 1.0, ("abs", "x"))): ("softsign", 1.0),
@@ -139,6 +143,13 @@ def _silu(e: Expression) -> tuple[str, float] | None:
             return "silu", CONSTANTS["silu"]
         case ("mul.Tensor", ("sigmoid", ("affine", float(beta), 0.0, "x")), "x") if beta > 0:
             return "silu", CONSTANTS["silu"]
+    return None
+
+
+def _mish(e: Expression) -> tuple[str, float] | None:
+    match e:
+        case ("mul.Tensor", ("tanh", ("softplus", 1.0, float(), "x")), "x"):
+            return "mish", CONSTANTS["mish"]
     return None
 
 
@@ -176,6 +187,8 @@ def _hardswish(e: Expression) -> tuple[str, float] | None:
         case ("affine", float(s), 0.0, ("mul.Tensor", ("clamp", 0.0, 6.0, ("affine", 1.0, 3.0, "x")), "x")):
             return "hardswish", mul_up(9.0, abs(s))
         case ("affine", float(s), 0.0, ("mul.Tensor", ("relu6", ("affine", 1.0, 3.0, "x")), "x")):
+            return "hardswish", mul_up(9.0, abs(s))
+        case ("affine", float(s), 0.0, ("mul.Tensor", ("hardtanh", 0.0, 6.0, ("affine", 1.0, 3.0, "x")), "x")):
             return "hardswish", mul_up(9.0, abs(s))
     return None
 

@@ -53,7 +53,7 @@ def edited(
 
 def single_use(graph: LayerGraph, name: str) -> bool:
     """Whether exactly one node (and not the output) reads that value."""
-    return graph.uses().get(name, 0) == 1 and graph.output != name
+    return graph.uses(name) == 1 and graph.output != name
 
 
 def subfunction(graph: LayerGraph, source: str, end: Node) -> Callable[[Tensor], Tensor]:

@@ -8,8 +8,10 @@
 commute with every padding mode (padded cells copy cells of the same channel); the shift's way through
 the padding is computed, not assumed: W shift is an image of its own where padding with zeros cuts it.
 
-The products are rounded: `ulps` counts one more rounding and those behind `scale`, so bounds and
-forward errors speak of the exact map; `bias_size` bounds the terms of the new bias before cancellation.
+The products are rounded: `ulps` counts the two roundings of a fold (a product, and a sum in the bias) and those
+behind `scale`, so bounds and forward errors speak of the exact map; the roundings of the inner products in
+W shift number as many as those of the layer itself, which its forward error counts anyway.  `bias_size`
+bounds the terms of the new bias before cancellation.
 
 A diagonal map also moves past a reshape or permutation on its way to a dense layer:
 move(scale∘x + shift) = move(scale)∘move(x) + move(shift).
@@ -35,27 +37,36 @@ __all__ = ["fold_affine"]
 
 LARGEST = 4_000_000
 """Entries up to which a scale is spread out to move past a reshape."""
+SMALLEST_FACTOR, LARGEST_FACTOR = 2.0**-300, 2.0**300
+"""Nothing outside is folded: products of two numbers inside neither underflow nor overflow, sums of them neither."""
 
 
 def fold_affine(graph: LayerGraph) -> LayerGraph:
     """The same function with diagonal maps folded, as often as one can be."""
+    while (change := _next_fold(graph)) is not None:
+        graph = edited(graph, change)
+    return graph
+
+
+def _next_fold(graph: LayerGraph) -> dict[str, Node] | None:
+    """The first place where something folds, as replacements."""
     for node in graph:
         before = graph.node(node.inputs[0]) if len(node.inputs) == 1 else None
         if before is None or not single_use(graph, before.name):
             continue
         merged = _merged(graph, before, node)
-        if merged is not None:
-            return fold_affine(edited(graph, {node.name: merged}))
-        swapped = _swapped(graph, before, node)
-        if swapped is not None:
-            return fold_affine(edited(graph, swapped))
-    return graph
+        change = _swapped(graph, before, node) if merged is None else {node.name: merged}
+        if change is not None:
+            return change
+    return None
 
 
 def _merged(graph: LayerGraph, first: Node, second: Node) -> Node | None:
     """One node for two, or None."""
     a, b = first.op, second.op
     shape = graph.shape_of(first.inputs[0])
+    if not (isinstance(a, Affine) or isinstance(b, Affine)) or not (_is_tame(a) and _is_tame(b)):
+        return None
     op: Affine | Linear | Convolution | None = None
     if isinstance(b, Affine) and first.shape == second.shape:
         if isinstance(a, Convolution):
@@ -72,6 +83,20 @@ def _merged(graph: LayerGraph, first: Node, second: Node) -> Node | None:
     return None if op is None else replace(second, op=op, inputs=first.inputs)
 
 
+def _is_tame(op: object) -> bool:
+    """Whether every nonzero constant of the op is far from the ends of float64."""
+    if isinstance(op, Affine):
+        constants = [op.scale, op.shift, op.shift_size]
+    elif isinstance(op, Linear):
+        constants = [op.weight, op.bias, op.bias_size]
+    elif isinstance(op, Convolution):
+        constants = [op.map.weight, op.bias, op.bias_size]
+    else:
+        return False
+    sizes = [c.abs() for c in constants if c is not None]
+    return all(bool(((s == 0) | ((s >= SMALLEST_FACTOR) & (s <= LARGEST_FACTOR))).all()) for s in sizes)
+
+
 def _swapped(graph: LayerGraph, first: Node, second: Node) -> dict[str, Node] | None:
     """Affine, then a bijective relayout that a dense layer reads: exchanged."""
     a, move = first.op, second.op
@@ -84,6 +109,8 @@ def _swapped(graph: LayerGraph, first: Node, second: Node) -> dict[str, Node] | 
         return None
     if math.prod(second.shape) != cells or move.most_copies(first.shape) != 1:
         return None
+    if not bool((move.sources(first.shape) >= 0).all()):
+        return None  # a pad that crops as much as it adds is no permutation
     scale = a.scale if a.scale.numel() == 1 else _moved(move, a.scale, first.shape)
     size = a.shift if a.shift_size is None else a.shift_size
     moved = Affine(
@@ -136,7 +163,7 @@ def _conv_then_scale(conv: Convolution, affine: Affine) -> Convolution | None:
     return Convolution(
         conv.map.with_weight(weight),
         bias * column + shift,
-        conv.ulps + affine.ulps + 1,
+        conv.ulps + affine.ulps + 2,
         size * column.abs() + shift_size,
     )
 
@@ -163,7 +190,7 @@ def _scale_then_conv(affine: Affine, conv: Convolution) -> Convolution | None:
         absolute = conv.map.with_weight(conv.map.weight.abs())
         bias = conv.map.apply(shift.expand(image))[0] + bias
         size = absolute.apply(shift_size.expand(image))[0] + size
-    return Convolution(conv.map.with_weight(weight), bias, conv.ulps + affine.ulps + 1, size)
+    return Convolution(conv.map.with_weight(weight), bias, conv.ulps + affine.ulps + 2, size)
 
 
 def _shift(affine: Affine, dims: int) -> tuple[Tensor, Tensor]:
@@ -178,12 +205,12 @@ def _linear_then_scale(linear: Linear, affine: Affine, shape: tuple[int, ...]) -
     size = _last_axis(affine.shift.abs() if affine.shift_size is None else affine.shift_size, features)
     if scale is None or shift is None or size is None or shape[-1] != features:
         return None
-    bias = torch.zeros(features, dtype=torch.float64) if linear.bias is None else linear.bias
+    bias = linear.weight.new_zeros(features) if linear.bias is None else linear.bias
     old = bias.abs() if linear.bias_size is None else linear.bias_size
     return Linear(
         linear.weight * scale[:, None],
         bias * scale + shift,
-        linear.ulps + affine.ulps + 1,
+        linear.ulps + affine.ulps + 2,
         old * scale.abs() + size,
         linear.name,
     )
@@ -195,12 +222,12 @@ def _scale_then_linear(affine: Affine, linear: Linear, shape: tuple[int, ...]) -
     size = _last_axis(affine.shift.abs() if affine.shift_size is None else affine.shift_size, features)
     if scale is None or shift is None or size is None or shape[-1] != features:
         return None
-    bias = torch.zeros(linear.weight.shape[0], dtype=torch.float64) if linear.bias is None else linear.bias
+    bias = linear.weight.new_zeros(len(linear.weight)) if linear.bias is None else linear.bias
     old = bias.abs() if linear.bias_size is None else linear.bias_size
     return Linear(
         linear.weight * scale,
         linear.weight @ shift + bias,
-        linear.ulps + affine.ulps + 1,
+        linear.ulps + affine.ulps + 2,
         linear.weight.abs() @ size + old,
         linear.name,
     )
@@ -220,7 +247,7 @@ def _two_scales(first: Affine, second: Affine) -> Affine:
     return Affine(
         second.scale * first.scale,
         second.scale * first.shift + second.shift,
-        first.ulps + second.ulps + 1,
+        first.ulps + second.ulps + 2,
         second.scale.abs() * size1 + size2,
         second.name if first.name == "affine" else first.name,
     )

@@ -22,14 +22,21 @@ __all__ = ["merge_padding"]
 
 def merge_padding(graph: LayerGraph) -> LayerGraph:
     """The same function with pads inside the convolutions that read them."""
+    while (merged := _next_merge(graph)) is not None:
+        graph = edited(graph, {merged.name: merged})
+    return graph
+
+
+def _next_merge(graph: LayerGraph) -> Node | None:
+    """The first convolution that can take a pad in, with the pad."""
     for node in graph:
         pad = graph.node(node.inputs[0]) if node.inputs else None
         if pad is None or not isinstance(node.op, Convolution) or not isinstance(pad.op, Relayout):
             continue
         merged = _merged(node, pad, graph.shape_of(pad.inputs[0]))
         if merged is not None and single_use(graph, pad.name):
-            return merge_padding(edited(graph, {node.name: merged}))
-    return graph
+            return merged
+    return None
 
 
 def _merged(node: Node, pad: Node, shape: tuple[int, ...]) -> Node | None:

@@ -26,7 +26,7 @@ def peel_softmax(graph: LayerGraph) -> LayerGraph:
         last = graph.node(last.inputs[0])
     if last is None:
         return graph
-    over_all = isinstance(last.op, Softmax) and last.op.terms == math.prod(last.shape)
+    over_all = isinstance(last.op, Softmax) and last.op.terms == math.prod(last.shape) > 1
     head = over_all and isinstance(last.op, Softmax) and last.op.name in ("softmax", "log_softmax")
     if not head and not (isinstance(last.op, Elementwise) and last.op.name in ("sigmoid", "logsigmoid")):
         return graph

@@ -54,12 +54,12 @@ class PairSort(Exact):
 
 def sort_pairs(graph: LayerGraph) -> LayerGraph:
     """The same function with every MaxMin as one op."""
-    for node in graph:
-        found = _sorted_source(graph, node)
-        if found is not None:
+    for name in [node.name for node in graph if isinstance(node.op, Concat)]:
+        node = graph.node(name)
+        found = None if node is None else _sorted_source(graph, node)
+        if node is not None and found is not None:
             source, function = found
-            merged = replace(node, op=PairSort(function), inputs=(source,))
-            return sort_pairs(edited(graph, {node.name: merged}))
+            graph = edited(graph, {name: replace(node, op=PairSort(function), inputs=(source,))})
     return graph
 
 

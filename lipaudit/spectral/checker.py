@@ -40,7 +40,7 @@ from torch import Tensor
 from lipaudit.errors import UsageError
 from lipaudit.rounding import UNIT, gamma
 
-__all__ = ["proves", "refuse_emulation", "required_slack"]
+__all__ = ["proves", "refuse_emulation", "required_slack", "scaled"]
 
 _TINY = 2.0**-1022
 _EMULATION_SWITCHES = (
@@ -76,7 +76,7 @@ def proves(G: Tensor, tau: float) -> Tensor:
     if math.frexp(tau)[1] - exponent < -64:  # τ lies far below the largest entry, hence below the norm
         return torch.zeros(batch, dtype=torch.bool, device=G.device)
     scaled_tau = math.nextafter(_ldexp(tau, -exponent), 0.0)
-    return _proves_scaled(_scaled(G, -exponent), scaled_tau)
+    return _proves_scaled(scaled(G, -exponent), scaled_tau)
 
 
 def required_slack(G: Tensor, tau: float) -> float:
@@ -92,11 +92,16 @@ def required_slack(G: Tensor, tau: float) -> float:
 
 
 def refuse_emulation() -> None:
-    """Stop where the environment asks a BLAS for products that the analysis does not cover.
+    """Stop where products or sums are not the ones the analysis covers.
 
     Raises:
-        UsageError: naming the variable.
+        UsageError: naming the variable that asks a BLAS for emulation, or the mode that drops subnormals.
     """
+    if not bool(torch.full((64,), 2.0**-1074, dtype=torch.float64).mul(1.0).any()):
+        raise UsageError(
+            "this process rounds subnormal numbers to zero: small weights would count as none",
+            hint="call torch.set_flush_denormal(False); libraries built with -ffast-math may have set it",
+        )
     for name in _EMULATION_SWITCHES:
         if os.environ.get(name, "") not in ("", "0", "STANDARD", "standard"):
             raise UsageError(
@@ -150,8 +155,8 @@ def _largest_entry(G: Tensor) -> float:
     return float(entries.abs().max())
 
 
-def _scaled(G: Tensor, exponent: int) -> Tensor:
-    """G·2^exponent in two steps, since 2^exponent alone may overflow."""
+def scaled(G: Tensor, exponent: int) -> Tensor:
+    """G·2^exponent in two steps, since 2^exponent alone may overflow; exact but for subnormal results."""
     half = exponent // 2
     return G * 2.0**half * 2.0 ** (exponent - half)
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lipaudit.errors import InputRefused
 
-__all__ = ["Conv", "Dense", "LinearMap", "normalised", "power_of_two"]
+__all__ = ["Conv", "Dense", "LinearMap", "power_of_two"]
 
 PADDING_MODES = ("zeros", "circular", "reflect", "replicate")
 PerAxis = int | Sequence[int]
@@ -225,6 +225,17 @@ class Conv:
         """A plain convolution of the same norm: itself, or the adjoint of a transposed one."""
         return self._rebuilt(self.weight, self.out_image, transposed=False) if self.transposed else self
 
+    def used(self) -> Conv:
+        """The same map with zeros for the taps that only ever meet padding (not for transposed maps)."""
+        weight = self.weight
+        for axis in range(len(self.image)):
+            met = (self.reads(axis) >= 0).any(dim=1)
+            shape = [1] * weight.dim()
+            shape[axis + 2] = -1
+            # Not a product: an unused tap may be as large as it likes.
+            weight = torch.where(met.reshape(shape).to(weight.device), weight, 0.0)
+        return self.with_weight(weight)
+
     def _rebuilt(self, weight: Tensor, image: tuple[int, ...], *, transposed: bool) -> Conv:
         return Conv(
             weight,
@@ -356,7 +367,3 @@ def power_of_two(weight: Tensor) -> int:
     largest = float(weight.abs().max()) if weight.numel() else 0.0
     return math.frexp(largest)[1]
 
-
-def normalised(linear_map: LinearMap, exponent: int) -> LinearMap:
-    """The map times 2^(−exponent): exact but for entries that become subnormal."""
-    return linear_map.with_weight(torch.ldexp(linear_map.weight, torch.tensor(-exponent)))

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from lipaudit.bound import Bound, Estimate
 from lipaudit.rounding import scale_up
-from lipaudit.spectral.maps import Conv, Dense, LinearMap, normalised, power_of_two
+from lipaudit.spectral.checker import refuse_emulation, scaled
+from lipaudit.spectral.maps import Conv, Dense, LinearMap, power_of_two
 
 __all__ = ["Estimator", "Method", "Plain"]
 
@@ -49,13 +50,13 @@ class Method:
         """
         plain, exponent = prepare(linear_map)
         if not bool(plain.weight.any()):
-            return Bound(0.0, self.name, "all weights are zero")
+            return Bound(0.0, self.name, "all weights that meet an input are zero")
         value = self.compute(plain, math.ldexp(start, -exponent) if start else 0.0)
         # One more ulp pays for entries that scaling made subnormal.
-        scaled = scale_up(math.nextafter(value, math.inf), exponent)
-        if scaled == math.inf:
+        above = scale_up(math.nextafter(value, math.inf), exponent)
+        if above == math.inf:
             return Bound.unbounded("the bound exceeds the largest float64", self.name)
-        return Bound(scaled, self.name)
+        return Bound(above, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +83,15 @@ class Estimator:
 
 
 def prepare(linear_map: LinearMap) -> tuple[Plain, int]:
-    """A plain map with weights in [½, 1) and the exponent that was taken out."""
-    exponent = power_of_two(linear_map.weight)
-    scaled = normalised(linear_map, exponent)
-    plain = scaled.base() if isinstance(scaled, Conv) else scaled
+    """A plain map whose largest weight lies in [½, 1), and the exponent that was taken out.
+
+    Weights that scaling makes subnormal err by ≤ 2⁻¹⁰⁷⁵ each.  One ulp of the result pays for that, because the
+    largest weight takes part in the map: a tap that only ever meets padding is left out before.
+    """
+    refuse_emulation()
+    plain = linear_map.base().used() if isinstance(linear_map, Conv) else linear_map
     if not isinstance(plain, Conv | Dense):
         msg = f"not a linear map of this package: {linear_map!r}"
         raise TypeError(msg)
-    return plain, exponent
+    exponent = power_of_two(plain.weight)
+    return plain.with_weight(scaled(plain.weight, -exponent)), exponent

@@ -32,7 +32,9 @@ from lipaudit.spectral.search import largest_norm
 __all__ = ["Symbol", "polyphase"]
 
 CHUNK_ENTRIES = 3_000_000
-"""Complex entries evaluated at a time (48 MB)."""
+"""Complex entries evaluated at a time (48 MB), twiddles included."""
+TWIDDLE_COST = 60.0
+"""Float operations that a frequency's factor for one tap is worth: sines, products, memory traffic."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,14 +63,16 @@ class Symbol:
     def cost(self, grid: tuple[int, ...]) -> float:
         """Rough float operations of `bound` on that grid."""
         _, groups, p, q = self.matrices.shape
-        return math.prod(grid) / 2 * groups * (16.0 * p * p * q + 24.0 * p**3 + 8.0 * p * q * len(self.taps))
+        taps = len(self.taps)
+        matrices = groups * (16.0 * p * p * q + 24.0 * p**3 + 8.0 * p * q * taps)
+        return math.prod(grid) / 2 * (matrices + TWIDDLE_COST * taps)
 
     def chunks(self, grid: tuple[int, ...]) -> Iterator[Tensor]:
         """K̂ on the half grid: tensors (batch, p, q) complex128."""
         count, groups, p, q = self.matrices.shape
         flat = self.matrices.reshape(count, -1)
         axes = [range(n) for n in grid[:-1]] + [range(grid[-1] // 2 + 1)]
-        size = max(1, CHUNK_ENTRIES // max(1, groups * p * q))
+        size = max(1, CHUNK_ENTRIES // max(1, groups * p * q + 4 * count))
         points = itertools.product(*axes)
         while batch := list(itertools.islice(points, size)):
             cos, sin = self._twiddles(torch.tensor(batch), grid)
@@ -79,10 +83,11 @@ class Symbol:
         cos = torch.ones(len(points), len(self.taps), dtype=torch.float64)
         sin = torch.zeros_like(cos)
         for axis, n in enumerate(grid):
-            turns = (points[:, axis, None] * self.taps[None, :, axis]) % n
+            steps, where = points[:, axis].unique(return_inverse=True)
+            turns = (steps[:, None] * self.taps[None, :, axis]) % n
             turns = torch.where(2 * turns > n, turns - n, turns)
             angle = turns.double() * (2 * math.pi) / n
-            c, s = angle.cos(), angle.sin()
+            c, s = angle.cos()[where], angle.sin()[where]
             cos, sin = cos * c - sin * s, cos * s + sin * c
         return cos.to(self.matrices.device), sin.to(self.matrices.device)
 
