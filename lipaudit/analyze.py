@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lipaudit.bound import Bound, Bracket, Estimate
-from lipaudit.errors import LipauditError
+from lipaudit.errors import LipauditError, NotCovered
 from lipaudit.graph.derivative import pushforward
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.graph.node import Combine, Gain, Node, Shape, Unsupported
@@ -52,8 +52,12 @@ class Prover:
     found: list[Bracket] = field(default_factory=list)
 
     def __call__(self, linear_map: LinearMap) -> Bound:
-        self.found.append(bracket(linear_map, self.method))
-        return self.found[-1].above
+        try:
+            found = bracket(linear_map, self.method)
+        except NotCovered:
+            found = bracket(linear_map)
+        self.found.append(found)
+        return found.above
 
 
 def analyze(
@@ -73,12 +77,12 @@ def analyze(
     layers = []
     for node in graph:
         shapes = tuple(graph.shape_of(name) for name in node.inputs)
-        layers.append(_layer(node, shapes, method))
+        layers.append(_layer(node, shapes, method, graph.device))
         advance()
     return tuple(layers)
 
 
-def _layer(node: Node, shapes: tuple[Shape, ...], method: str) -> Layer:
+def _layer(node: Node, shapes: tuple[Shape, ...], method: str, device: torch.device) -> Layer:
     prover = Prover(method)
     try:
         gain = node.op.gain(shapes, prover)
@@ -100,7 +104,9 @@ def _layer(node: Node, shapes: tuple[Shape, ...], method: str) -> Layer:
         )
         if upper.value >= known.above.value:
             return Layer(node, gain, upper, lower)
-    lower = None if isinstance(node.op, Unsupported) or not upper.is_finite else _witness(node, shapes)
+    if isinstance(node.op, Unsupported) or not upper.is_finite:
+        return Layer(node, gain, upper, None)
+    lower = _witness(node, shapes, device)
     return Layer(node, gain, upper, lower)
 
 
@@ -114,7 +120,7 @@ def _joint(gain: Gain) -> Bound:
     return Bound(joint, gain.per_input[0].method, gain.per_input[0].note)
 
 
-def _witness(node: Node, shapes: tuple[Shape, ...]) -> Estimate | None:
+def _witness(node: Node, shapes: tuple[Shape, ...], device: torch.device) -> Estimate | None:
     """A direction in which one op's Jacobian at a random point is large.
 
     Power iteration finds it.  If the op rounds nothing, the Jacobian's column at the direction's largest
@@ -124,15 +130,15 @@ def _witness(node: Node, shapes: tuple[Shape, ...]) -> Estimate | None:
     if sum(sizes) + math.prod(node.shape) > LARGEST_JACOBIAN:
         return None
     generator = torch.Generator().manual_seed(0)
-    point = torch.randn(sum(sizes), generator=generator, dtype=torch.float64) * 2
-    direction = torch.randn(sum(sizes), generator=generator, dtype=torch.float64)
+    point, direction = torch.randn(2, sum(sizes), generator=generator, dtype=torch.float64).to(device)
+    point = 2 * point
 
     def function(flat: Tensor) -> Tensor:
         parts = [p.reshape(shape) for p, shape in zip(flat.split(sizes), shapes, strict=True)]
         return node.op.forward(*parts).flatten()
 
     best = 0.0
-    value, pulled = torch.func.vjp(function, point)
+    value, pulled = torch.func.vjp(function, point)[:2]
     for _ in range(POWER_STEPS):
         direction = direction / torch.linalg.vector_norm(direction).clamp(min=1e-300)
         image = pushforward(function, point, direction)

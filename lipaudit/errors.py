@@ -7,7 +7,7 @@
     │   ├── UnsafeInput                  4  … because reading it would run foreign code
     │   └── ConversionMismatch           4  … because our graph computes something else
     ├── InputUnavailable                 5  the input is not here
-    ├── NotCovered                       -  a spectral method that does not apply to a map (never reaches a user)
+    ├── NotCovered                       -  a spectral method does not apply to a map (never reaches a user)
     └── Falsified                       70  a claim of ours was beaten by our own attack
 
 Every error says what is wrong, where, and (`hint`) what to do next.  Expected bad outcomes of an

@@ -11,45 +11,38 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import torch
-from torch import Tensor
 
 from lipaudit import policy
-from lipaudit.analyze import Layer, analyze
-from lipaudit.bound import Bracket, Estimate
-from lipaudit.certify.attack import Ascent, L2Attack, ascend, attack_balls
+from lipaudit.analyze import analyze
 from lipaudit.certify.curve import certified_counts
 from lipaudit.certify.dataset import Certification, certify
-from lipaudit.certify.forward_error import with_error
+from lipaudit.certify.falsify import Outcome, falsify
 from lipaudit.certify.pairwise import pair_constants
 from lipaudit.certify.plausible import is_near_chance
-from lipaudit.compose import NetworkBound, compose
+from lipaudit.compose import compose
 from lipaudit.data import PIXEL_SPACE, Dataset, check_labels, load_dataset
 from lipaudit.data.layer_zero import prepend
 from lipaudit.data.threat import arrange
-from lipaudit.errors import Falsified, LipauditError, UsageError
+from lipaudit.errors import InputUnavailable, UsageError
 from lipaudit.graph.graph import LayerGraph
-from lipaudit.load import LoadedModel, Preprocessing, load_model
+from lipaudit.load import LoadedModel, Preprocessing, check_file, load_model
 from lipaudit.load.translate import translate
-from lipaudit.ops.conv import Convolution
 from lipaudit.passes import simplify
 from lipaudit.report import assemble
-from lipaudit.report.model import AuditReport, Evidence, Falsification, Finding, Host, NetworkBracket, Run
-from lipaudit.report.number import round_down
+from lipaudit.report.model import AuditReport, Evidence, Finding, Host, NetworkBracket, Run
 from lipaudit.spectral import METHODS
 
 __all__ = ["Progress", "audit"]
 
 REAL_ARITHMETIC = (
-    "Bounds and radii are theorems about the stored weights in real arithmetic; the float64 forward pass that "
-    "yields the margins is accounted for, the rounding of a deployed float32 program is not."
+    "Bounds and radii are theorems about the stored weights in real arithmetic; the float64 forward pass "
+    "that yields the margins is accounted for, the rounding of a deployed float32 program is not."
 )
+NOT_ATTACKED = Outcome(None, None, "Nobody tried to refute these claims: the attack was switched off.")
 BINARY = "A single output is read as a binary classifier: class 1 where the logit is positive."
-ATTACKED_SAMPLES = 8
-SMALL_NETWORK = 3e8
-"""Multiplications per sample up to which the attack makes its full effort."""
 
 
 class Progress(Protocol):
@@ -81,7 +74,6 @@ def audit(  # noqa: PLR0913 - the options of the command line
     method: str = "auto",
     device: str = "auto",
     attack: bool = True,
-    batch_size: int = 256,
     progress: Progress | None = None,
 ) -> AuditReport:
     """Bound a network's l2 Lipschitz constant, certify radii on a data set, and judge budgets.
@@ -92,17 +84,19 @@ def audit(  # noqa: PLR0913 - the options of the command line
         data_dir: where the data set lies.
         arch: `file.py:factory` for files that hold weights only.
         input_shape: of one sample without batch, where neither model nor data tell.
-        mean, std, scale: the network receives (scale·x − mean)/std; numbers or exact fractions, one or one
-            per channel; they override the model's own metadata.
+        mean: the network receives (scale·x − mean)/std; numbers or exact fractions, one or one per
+            channel.  Like `std` and `scale` it overrides the model's own metadata.
+        std: see `mean`.
+        scale: see `mean`; one number.
         layout: how the network takes images: `chw`, `hwc` or `flat`.
-        limit, seed: the first `limit` samples, or with `seed` a draw.
+        limit: take the first `limit` samples, or with `seed` a draw of so many.
+        seed: of the draw.
         eps: radii at which certified accuracy is counted, as exact text.
         max_lipschitz: budget on the global upper bound.
         min_certified: budgets `EPS:SHARE` on certified accuracy.
         method: a spectral method's name, or `auto`.
         device: `auto`, `cpu` or `cuda`.
         attack: try to refute the claims.
-        batch_size: has no influence on results; kept for throughput.
         progress: shown to a person.
 
     Raises:
@@ -116,9 +110,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
     _check_method(method)
 
     clock.stage("loading data", 0)
-    data = load_dataset(
-        dataset, data_dir=None if data_dir is None else Path(data_dir), limit=limit, seed=seed
-    )
+    data = _data(model, dataset, data_dir, limit, seed)
     clock.stage("loading model", 0)
     loaded = load_model(model, arch=arch, input_shape=input_shape, default_shape=_sample_shape(data))
     preprocessing = _preprocessing(loaded, mean, std, scale, layout)
@@ -135,29 +127,32 @@ def audit(  # noqa: PLR0913 - the options of the command line
         run = certify(subject.graph, layers, data, (constants.to(target), how), clock.advance)
         points = certified_counts(run.radii.radius.tolist(), asked)
         robustness = assemble.robustness_record(run, points, asked)
-    below, falsification = None, None
+    attacked = NOT_ATTACKED
     if attack:
         clock.stage("attacking the claims", 0)
-        below, falsification = _falsify(subject, layers, bound, data, run)
+        attacked = falsify(subject.graph, layers, bound, data, run)
 
-    outcomes = policy.judge(budgets, bound.total, below, robustness)
+    outcomes = policy.judge(budgets, bound.total, attacked.below, robustness)
     unmet = any(o.metric == "lipschitz" and o.outcome != "pass" for o in outcomes)
     findings = (*assemble.layer_findings(layers, over_one=unmet), *_data_findings(run, subject.classes))
     verdict, code = policy.decide(outcomes, incomplete=any(f.level == "error" for f in findings))
     evidence = Evidence(
         model=assemble.model_record(Path(model).name, loaded, subject.classes),
         preprocessing=assemble.preprocessing_record(subject.space, subject.layout, preprocessing),
-        global_=NetworkBracket.of(bound.total, below),
+        global_=NetworkBracket.of(bound.total, attacked.below),
         layers=assemble.layer_records(layers, bound),
         dataset=None if data is None else assemble.dataset_record(data, limit, seed),
         robustness=robustness,
-        falsification=falsification,
+        falsification=assemble.falsification_record(attacked),
         budgets=outcomes,
         findings=findings,
-        limitations=_limitations(loaded, subject),
+        limitations=_limitations(loaded, subject, attacked),
     )
     return AuditReport(
-        verdict=verdict, exit_code=int(code), evidence=evidence, run=clock.run(target, command)
+        verdict=verdict,
+        exit_code=cast("Literal[0, 1, 3]", int(code)),
+        evidence=evidence,
+        run=clock.run(target, command),
     )
 
 
@@ -188,6 +183,19 @@ def _subject(
     return _Subject(graph, math.prod(graph.shape_of(graph.output)), space, layout)
 
 
+def _data(
+    model: str | Path, dataset: str, data_dir: str | Path | None, limit: int | None, seed: int | None
+) -> Dataset | None:
+    """The data set; where it is missing, a model that would be refused is the more serious problem."""
+    try:
+        return load_dataset(
+            dataset, data_dir=None if data_dir is None else Path(data_dir), limit=limit, seed=seed
+        )
+    except InputUnavailable:
+        check_file(model)
+        raise
+
+
 def _sample_shape(data: Dataset | None) -> tuple[int, ...] | None:
     return None if data is None else data.sample_shape
 
@@ -207,86 +215,13 @@ def _preprocessing(
         return Preprocessing(
             layout=layout or base.layout,
             scale=base.scale if scale is None else Fraction(scale),
-            mean=base.mean if mean is None else tuple(map(Fraction, mean)),
-            std=base.std if std is None else tuple(map(Fraction, std)),
+            mean=base.mean if mean is None else tuple(Fraction(m) for m in mean),
+            std=base.std if std is None else tuple(Fraction(s) for s in std),
             input_shape=base.input_shape,
             source="flags",
         )
     except ValueError as error:
         raise UsageError(f"preprocessing: {error}", hint="check --mean, --std and --scale") from error
-
-
-def _falsify(
-    subject: _Subject,
-    layers: Sequence[Layer],
-    bound: NetworkBound,
-    data: Dataset | None,
-    run: Certification | None,
-) -> tuple[Estimate | None, Falsification | None]:
-    """Try to refute the bound and the radii.
-
-    Raises:
-        Falsified: if that succeeds.
-    """
-    evaluate = with_error(subject.graph, layers)
-    if not bound.total.is_finite:
-        return None, None  # nothing was claimed, and the forward error is unbounded too
-    small = _cost(subject.graph) <= SMALL_NETWORK
-    points = _starting_points(subject, data, 4 if small else 1)
-    try:
-        below = ascend(evaluate, points, Ascent() if small else Ascent(3, 2))
-        Bracket(bound.total, below)
-        tried = _attack(evaluate, data, run, 20 if small else 5)
-    except RuntimeError as error:
-        if isinstance(error, LipauditError):
-            raise
-        return None, None  # an operation without a derivative: nothing is claimed from it
-    record = Falsification(
-        lipschitz_ratio=round_down(below.value),
-        attacked_samples=tried.samples,
-        hits=0,
-        steps=tried.steps,
-    )
-    return below, record
-
-
-def _attack(evaluate: Any, data: Dataset | None, run: Certification | None, steps: int) -> L2Attack:  # noqa: ANN401
-    """Attack a handful of samples, spread over the certified radii."""
-    if data is None or run is None:
-        return L2Attack(0, 0, 0)
-    radii = run.radii.radius
-    certified = ((radii > 0) & torch.isfinite(radii)).nonzero().flatten()
-    ordered = certified[radii[certified].argsort()]
-    picks = ordered[torch.linspace(0, max(len(ordered) - 1, 0), min(ATTACKED_SAMPLES, len(ordered))).long()]
-    images = torch.cat([data.pixels(int(i), int(i) + 1) for i in picks]) if len(picks) else torch.empty(0)
-    tried, hits = attack_balls(evaluate, images, run.labels[picks], radii[picks], steps)
-    if hits:
-        index = int(run.indices[picks[hits[0]]])
-        raise Falsified(
-            f"sample {index}: an attack changed the class inside the certified radius {radii[picks[hits[0]]]}",
-            hint="this is a defect of lipaudit: please report the model and the data set",
-        )
-    return tried
-
-
-def _starting_points(subject: _Subject, data: Dataset | None, count: int) -> Tensor:
-    device = _graph_device(subject.graph)
-    if data is not None:
-        return data.pixels(0, count).reshape(-1, *subject.graph.input_shape[1:]).to(device)
-    generator = torch.Generator().manual_seed(0)
-    shape = (count, *subject.graph.input_shape[1:])
-    return torch.rand(shape, generator=generator, dtype=torch.float64).to(device)
-
-
-def _graph_device(graph: LayerGraph) -> torch.device:
-    weights = [n.op.map.weight for n in graph if isinstance(n.op, Convolution)]
-    return weights[0].device if weights else torch.device("cpu")
-
-
-def _cost(graph: LayerGraph) -> float:
-    """Multiplications of the convolutions for one sample."""
-    maps = [n.op.map for n in graph if isinstance(n.op, Convolution)]
-    return float(sum(m.weight.numel() * math.prod(m.base().out_image) for m in maps))
 
 
 def _data_findings(run: Certification | None, classes: int) -> tuple[Finding, ...]:
@@ -316,9 +251,10 @@ def _data_findings(run: Certification | None, classes: int) -> tuple[Finding, ..
     return tuple(found)
 
 
-def _limitations(loaded: LoadedModel, subject: _Subject) -> tuple[str, ...]:
+def _limitations(loaded: LoadedModel, subject: _Subject, attacked: Outcome) -> tuple[str, ...]:
     binary = (BINARY,) if subject.classes == 1 else ()
-    return (REAL_ARITHMETIC, *binary, *subject.graph.notes, *loaded.notes)
+    unattacked = (attacked.note,) if attacked.note else ()
+    return (REAL_ARITHMETIC, *binary, *subject.graph.notes, *loaded.notes, *unattacked)
 
 
 def _asked_radii(texts: Sequence[str]) -> dict[Fraction, str]:

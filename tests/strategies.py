@@ -100,7 +100,8 @@ def _possible(
 ) -> bool:
     for n, e, (left, right), s in zip(image, extent, padding, stride, strict=True):
         reach = (n - 1) * s + e - left - right if transposed else n + left + right - e + 1
-        if reach < 1 or (not transposed and n + min(left, 0) + min(right, 0) < 1):
+        cropped = min(left, 0) + min(right, 0)
+        if reach < 1 or (reach if transposed else n - 1) + cropped < 0:
             return False
     return True
 

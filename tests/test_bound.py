@@ -89,7 +89,7 @@ def test_a_bound_equals_no_estimate():
 def test_a_bracket_that_crosses_is_an_internal_error(above, below):
     bound, estimate = Bound(above, "upper", "why"), Estimate(below, "lower")
     if below > above:
-        with pytest.raises(Falsified, match="upper.*lower") as caught:
+        with pytest.raises(Falsified, match=r"upper.*lower") as caught:
             Bracket(bound, estimate)
         assert caught.value.exit_code is ExitCode.INTERNAL
         assert caught.value.hint

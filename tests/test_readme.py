@@ -1,32 +1,85 @@
-"""README says what the program does: exit codes, commands that exist, and the test command that CI runs."""
+"""README says what the program does: help, screen, tables, snippets, and the test command that CI runs."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import subprocess
+from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+import lipaudit
+from lipaudit.cli import main
 from lipaudit.cli.commands import COMMANDS, command_named
+from lipaudit.cli.help import help_text
 from lipaudit.errors import ExitCode
+from lipaudit.load import parse_metadata
+from lipaudit.ops import OPS
+from lipaudit.report import AuditReport
 
 ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "sample_models"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SAMPLE_README = (SAMPLES / "README.md").read_text(encoding="utf-8")
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```\w*\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 CALLS = [
     shlex.split(call.removeprefix(".venv/bin/"), comments=True)[1:]
     for block in BLOCKS
-    for call in re.findall(r"(?:^|&& )((?:\.venv/bin/)?lipaudit .*)$", block, re.MULTILINE)
+    for call in re.findall(r"(?:^|&& |run: )((?:\.venv/bin/)?lipaudit .*)$", block, re.MULTILINE)
 ]
+NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+FAMILIES = {
+    "linear": "linear maps",
+    "conv": "convolutions",
+    "pool": "pooling",
+    "normalization": "normalisation",
+    "activation": "activations",
+    "arithmetic": "arithmetic",
+    "reduction": "reductions",
+    "concat": "concatenation",
+    "shape": "moving entries",
+    "softmax": "softmax",
+    "sorting": "sorting",
+}
 
 
-def test_exit_codes():
-    rows = dict(re.findall(r"^\| (\d+) \| (.+) \|$", README, re.MULTILINE))
-    assert set(rows) == {str(code.value) for code in ExitCode}
-    for code in ExitCode:
-        assert rows[str(code.value)].startswith(code.meaning)
+def marked(name):
+    """The code block after a marker."""
+    (found,) = re.findall(rf"^<!-- {name} -->\n```\w*\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return found
+
+
+def operations_table():
+    """The table that README must hold: every public name of `OPS`, by family."""
+    names = defaultdict(dict)
+    for target, spec in OPS.items():
+        operation = target.split(".")[1]
+        if not operation.startswith("_") and not operation.endswith("_copy"):
+            names[spec.translate.__module__.rpartition(".")[2]][operation] = None
+    rows = [
+        f"| {FAMILIES[family]} | {', '.join(f'`{n}`' for n in found)} |" for family, found in names.items()
+    ]
+    return "\n".join(["| | operations |", "|---|---|", *rows])
+
+
+def alike(one, two):
+    """Whether two texts differ at most in spacing and by 1 % in their numbers."""
+    words = [NUMBER.sub("#", re.sub(r"[\s─]+", " ", text)) for text in (one, two)]
+    numbers = [[float(n) for n in NUMBER.findall(text)] for text in (one, two)]
+    return words[0] == words[1] and numbers[0] == pytest.approx(numbers[1], rel=0.01)
+
+
+# Commands
+
+
+def test_help_is_what_the_program_prints():
+    assert marked("help") == help_text()
 
 
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)
@@ -37,17 +90,20 @@ def test_shown_commands_exist(call):
 
 
 def test_commands_are_shown():
-    assert len(CALLS) >= 5
+    assert len(CALLS) >= 7
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
-def test_links_lead_somewhere(link):
-    assert (ROOT / link).exists()
+@pytest.mark.parametrize("flag", sorted(set(re.findall(r"`(--[a-z-]+)", README))))
+def test_mentioned_flags_exist(flag):
+    known = {name for p in command_named("audit").params for name in p.opts}
+    assert flag in known
 
 
-def test_files_in_commands_exist():
-    for path in re.findall(r"sample_models/[\w./]+\w", README):
-        assert (ROOT / path).exists()
+def test_the_screen_is_what_the_program_prints(capfd, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert main([*CALLS[0], "--device", "cpu"]) == 0
+    printed = capfd.readouterr().out
+    assert alike(marked("screen"), printed), f"README shows another screen than this:\n{printed}"
 
 
 def test_ci_runs_the_very_command():
@@ -65,3 +121,139 @@ def test_ci_runs_the_very_command():
     )
     assert "pytest" in done.stdout
     assert done.stdout + "\n" in BLOCKS
+
+
+# Tables
+
+
+def test_exit_codes():
+    rows = dict(re.findall(r"^\| (\d+) \| (.+) \|$", README, re.MULTILINE))
+    assert set(rows) == {str(code.value) for code in ExitCode}
+    for code in ExitCode:
+        assert rows[str(code.value)].startswith(code.meaning)
+
+
+def test_findings():
+    told = dict(re.findall(r"^\| `(LIP\d{3})` \| (\w+) \|", README, re.MULTILINE))
+    sources = "".join(p.read_text(encoding="utf-8") for p in Path(lipaudit.__file__).parent.rglob("*.py"))
+    assert told == dict(re.findall(r'rule="(LIP\d{3})",\s+level="(\w+)"', sources))
+
+
+def test_operations():
+    table = operations_table()
+    assert f"<!-- operations -->\n{table}\n" in README, f"README shows another table than this:\n{table}"
+
+
+def field_of(model, path):
+    """The type behind a dotted path of the report's JSON names."""
+    for name in path.split("."):
+        fields = {info.serialization_alias or key: info for key, info in model.model_fields.items()}
+        model = fields[name].annotation
+    return model
+
+
+def test_fields_of_the_report():
+    told = re.findall(r"^\| `(evidence\.\w+)` \|", README, re.MULTILINE)
+    evidence = field_of(AuditReport, "evidence")
+    fields = {info.serialization_alias or key for key, info in evidence.model_fields.items()}
+    assert {path.removeprefix("evidence.") for path in told} == fields
+
+
+def test_words_about_fields_are_fields():
+    rows = re.findall(r"^\| `evidence\.\w+` \| (.+) \|$", README, re.MULTILINE)
+    words = {word for row in rows for word in re.findall(r"`([a-z_0-9]+)`", row)}
+    schema = set(
+        re.findall(
+            r'"(\w+)":', AuditReport.model_json_schema(mode="serialization").__str__().replace("'", '"')
+        )
+    )
+    assert words <= schema
+
+
+# Snippets
+
+
+def test_the_python_snippet(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    exec(compile(marked("python"), "README.md", "exec"), {})  # noqa: S102 - our own README
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "pass 0"
+    assert 0.9 < float(lines[1]) <= 1.0
+    assert 80 <= int(lines[2]) <= 100
+    assert "Bracket(" in lines[3]
+
+
+def test_the_metadata_snippet(monkeypatch, tmp_path):
+    weight = numpy_helper.from_array(np.ones((3, 784), np.float32), "w")
+    nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("Gemm", ["f", "w"], ["y"], transB=1)]
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 28, 28])
+    taken = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])
+    graph = helper.make_graph(nodes, "net", [given], [taken], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    monkeypatch.chdir(tmp_path)
+    onnx.save(model, "model.onnx")
+    exec(compile(marked("metadata onnx"), "README.md", "exec"), {})  # noqa: S102
+    stated = lipaudit.load_model("model.onnx").preprocessing
+    assert stated is not None
+    assert [float(v) for v in (*stated.mean, *stated.std, stated.scale)] == [0.1307, 0.3081, 1]
+    assert (stated.layout, stated.input_shape) == ("chw", (1, 28, 28))
+
+
+def test_all_metadata_but_the_version_may_be_left_out():
+    assert parse_metadata('{"version": 1}').source == "metadata"
+
+
+# Links and files
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
+def test_links_lead_somewhere(link):
+    assert (ROOT / link).exists()
+
+
+def test_files_in_commands_exist():
+    for path in re.findall(r"sample_models/[\w./]+\w", README + SAMPLE_README):
+        assert (ROOT / path).exists()
+
+
+# The other papers
+
+
+def test_the_changelog_opens_with_our_headings():
+    (section,) = re.findall(
+        rf"^## {re.escape(lipaudit.__version__)}\b.*?\n(.*?)(?=^## |\Z)", CHANGELOG, re.MULTILINE | re.DOTALL
+    )
+    assert re.findall(r"^### (.+)$", section, re.MULTILINE)[:2] == ["Soundness", "Tightness"]
+
+
+def rows_of(table_title):
+    """Rows of a table of the samples' README, as lists of cells."""
+    table = SAMPLE_README.split(f"## {table_title}\n", 1)[1].split("\n## ", 1)[0]
+    rows = [
+        [c.strip() for c in line.strip("| ").split("|")]
+        for line in table.splitlines()
+        if line.startswith("| ")
+    ]
+    return {row[0]: row[1:] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("column", "name"), list(enumerate(["mnist_plain", "mnist_spectral_norm", "mnist_lipschitz"]))
+)
+def test_what_an_audit_of_the_samples_proves(column, name):
+    told = rows_of("What an audit proves")
+    radii = ("36/255", "72/255", "108/255", "0.5", "1")
+    data = f"npz:{SAMPLES / 'mnist_test.npz'}"
+    evidence = lipaudit.audit(SAMPLES / name / "model.onnx", dataset=data, eps=radii, attack=False).evidence
+    assert float(told["bound on the network"][column]) == pytest.approx(
+        evidence.global_.upper.value, rel=0.01
+    )
+    assert int(told["correct, of 1,000"][column]) == pytest.approx(
+        evidence.robustness.clean_accuracy.count, abs=2
+    )
+    for point in evidence.robustness.curve:
+        shown = int(told[f"certified at {point.eps_exact}"][column])
+        assert shown == pytest.approx(point.certified_count, abs=3)
+    convolutions = [layer.upper.value for layer in evidence.layers if layer.op == "conv2d"]
+    shown = [float(n) for n in told["bounds on the convolutions"][column].split(", ")]
+    assert shown == pytest.approx(convolutions, rel=0.01)

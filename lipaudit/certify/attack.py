@@ -26,7 +26,7 @@ from lipaudit.graph.derivative import pushforward
 from lipaudit.graph.graph import batched
 from lipaudit.rounding import UNIT, div_down, gamma, mul_up
 
-__all__ = ["Ascent", "L2Attack", "ascend", "attack_balls"]
+__all__ = ["Ascent", "Evaluate", "L2Attack", "ascend", "attack_balls"]
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 """One sample (leading 1) → (outputs flattened, l2 bound on their rounding error)."""
@@ -34,10 +34,11 @@ Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, slots=True)
 class Ascent:
-    """Effort of the ratio ascent."""
+    """Effort of the ratio ascent: `climbers` of the starting points, those of largest slope, go on."""
 
     power_steps: int = 6
     climb_steps: int = 20
+    climbers: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,9 @@ def ascend(evaluate: Evaluate, points: Tensor, effort: Ascent) -> Estimate:
     """
     outputs = batched(lambda x: evaluate(x)[0])
     with torch.backends.cudnn.flags(enabled=False):
-        direction = _top_direction(outputs, points, effort.power_steps)
+        direction, slopes = _top_direction(outputs, points, effort.power_steps)
+        steepest = slopes.topk(min(effort.climbers, len(points))).indices
+        points, direction = points[steepest], direction[steepest]
         best = 0.0
         for scale in (1e-3, 1e-1, 1.0):
             best = max(best, _best_ratio(evaluate, points, points + scale * direction))
@@ -68,19 +71,24 @@ def ascend(evaluate: Evaluate, points: Tensor, effort: Ascent) -> Estimate:
     return Estimate(best, "ascent", "a pair of inputs whose outputs differ by this factor")
 
 
-def _top_direction(outputs: Callable[[Tensor], Tensor], points: Tensor, steps: int) -> Tensor:
+def _top_direction(outputs: Callable[[Tensor], Tensor], points: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """At each point a unit direction in which the outputs move most, and about how much."""
     generator = torch.Generator().manual_seed(0)
     v = torch.randn(points.shape, generator=generator, dtype=torch.float64).to(points)
-    _, pull = torch.func.vjp(outputs, points)
+    pull = torch.func.vjp(outputs, points)[1]
+    slopes = torch.zeros(len(points)).to(points)
     for _ in range(steps):
         v = _unit(v)
-        (v,) = pull(pushforward(outputs, points, v))
-    return _unit(torch.nan_to_num(v))
+        image = pushforward(outputs, points, v)
+        slopes = torch.nan_to_num(torch.linalg.vector_norm(image, dim=1))
+        (v,) = pull(image)
+    return _unit(torch.nan_to_num(v)), slopes
 
 
 def _unit(v: Tensor) -> Tensor:
     norms = torch.linalg.vector_norm(v.flatten(1), dim=1).clamp(min=1e-300)
-    return v / norms.reshape(-1, *[1] * (v.dim() - 1))
+    result: Tensor = v / norms.reshape(-1, *[1] * (v.dim() - 1))
+    return result
 
 
 def _climb(
@@ -91,7 +99,8 @@ def _climb(
     def height(ends: tuple[Tensor, Tensor]) -> Tensor:
         rise = torch.linalg.vector_norm(outputs(ends[0]) - outputs(ends[1]), dim=1)
         run = torch.linalg.vector_norm((ends[0] - ends[1]).flatten(1), dim=1)
-        return (rise.clamp(min=1e-300).log() - run.clamp(min=1e-300).log()).sum()
+        total: Tensor = (rise.clamp(min=1e-300).log() - run.clamp(min=1e-300).log()).sum()
+        return total
 
     for step in range(steps):
         up = torch.func.grad(height)((near, far))
@@ -123,6 +132,7 @@ def attack_balls(
         evaluate: the network with its forward error.
         images: (n, *sample) float64, correctly classified with positive radius.
         labels: (n,) their classes.
+        steps: of gradient ascent, each followed by a projection.
         radii: (n,) certified, finite.
 
     Returns:

@@ -50,7 +50,7 @@ def certify(
     Raises:
         Incomplete: if the network cannot be evaluated.
     """
-    device = constants[0].device
+    device = graph.device
     evaluate = with_error(graph, layers)
     lifted = torch.vmap(lambda x: evaluate(x.unsqueeze(0)))
     widest = max(

@@ -1,6 +1,7 @@
 """Bounds on differences of logits: L_yj ≥ Lip(z_y − z_j).
 
-Always √2·L, since |(z_y − z_j)(x) − (z_y − z_j)(x')| ≤ √2‖z(x) − z(x')‖.  When the last map is z = W f(x) + b,
+Always √2·L, since |(z_y − z_j)(x) − (z_y − z_j)(x')| ≤ √2‖z(x) − z(x')‖.  When the last map is
+z = W f(x) + b,
 
     Lip(z_y − z_j) ≤ ‖w_y − w_j‖·L_f,
 

@@ -50,7 +50,6 @@ def _arguments(request: AuditRequest) -> dict[str, Any]:
     """The keyword arguments of `pipeline.audit`, all checked."""
     values.at_least("--limit", request.limit, 1)
     values.at_least("--seed", request.seed, 0)
-    values.at_least("--batch-size", request.batch_size, 1)
     if request.layout not in (None, *_LAYOUTS):
         raise UsageError(f"--layout {request.layout!r} is unknown", hint=", ".join(_LAYOUTS))
     scale = values.fractions("--scale", request.scale, nonzero=True)
@@ -79,7 +78,6 @@ def _arguments(request: AuditRequest) -> dict[str, Any]:
         "method": request.method,
         "device": values.device(request.device),
         "attack": not request.no_attack,
-        "batch_size": request.batch_size,
     }
 
 

@@ -45,7 +45,6 @@ def _audit(  # noqa: PLR0913, PLR0917 -- one parameter per option
     layout: o.Layout = None,
     method: o.MethodName = "auto",
     no_attack: o.NoAttack = False,  # noqa: FBT002 -- a flag
-    batch_size: o.BatchSize = 256,
 ) -> Work:
     """Bound the network's l2 Lipschitz constant and certify radii on a data set."""
     given = dict(locals())

@@ -20,7 +20,7 @@ from lipaudit.errors import ExitCode, LipauditError
 __all__ = ["Failure", "describe", "show"]
 
 _DEFECT = "this is a defect of lipaudit: please report it; -v shows where it happened"
-_OUT_OF_MEMORY = "a smaller --batch-size, --device cpu or a larger machine helps"
+_OUT_OF_MEMORY = "--device cpu or a machine with more memory helps"
 
 
 @dataclass(frozen=True, slots=True)

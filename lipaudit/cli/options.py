@@ -12,7 +12,6 @@ import typer
 
 __all__ = [
     "Arch",
-    "BatchSize",
     "DataDir",
     "DatasetName",
     "Device",
@@ -104,9 +103,6 @@ Device = Annotated[str, typer.Option("--device", metavar="DEV", help="auto, cpu,
 NoAttack = Annotated[
     bool,
     typer.Option("--no-attack", hidden=True, help="Do not attack the certificates (faster, less evidence)."),
-]
-BatchSize = Annotated[
-    int, typer.Option("--batch-size", metavar="N", hidden=True, help="Samples at a time; changes no result.")
 ]
 Output = Annotated[list[str] | None, typer.Option("--output", "-o", metavar="OUT", help=_OUTPUT_HELP)]
 Quiet = Annotated[

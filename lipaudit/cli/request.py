@@ -32,4 +32,3 @@ class AuditRequest:
     layout: str | None = None
     method: str = "auto"
     no_attack: bool = False
-    batch_size: int = 256

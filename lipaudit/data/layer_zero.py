@@ -24,6 +24,8 @@ from lipaudit.ops.shape import Relayout
 
 __all__ = ["prepend"]
 
+SMALLEST, LARGEST = Fraction(2) ** -1022, Fraction(2) ** 1023
+
 
 def prepend(graph: LayerGraph, preprocessing: Preprocessing, sample: Shape | None, layout: str) -> LayerGraph:
     """The graph from the threat space on.
@@ -80,11 +82,23 @@ def _diagonal(p: Preprocessing, model_shape: Shape, sample: Shape | None, layout
     if all(s == 1 for s in scale) and not any(shift):
         return None
     factors, offsets = (
-        _spread([float(v) for v in values], model_shape, sample, layout) for values in (scale, shift)
+        _spread([_as_double(v) for v in values], model_shape, sample, layout) for values in (scale, shift)
     )
-    if not bool(torch.isfinite(factors).all() & torch.isfinite(offsets).all()):
-        raise InputRefused("preprocessing: scale/std or mean/std exceeds float64")
     return Affine(factors, offsets, 1, name="normalize")
+
+
+def _as_double(value: Fraction) -> float:
+    """The nearest double, within one part in 2⁵³."""
+    if value and not SMALLEST <= abs(value) <= LARGEST:
+        raise InputRefused(
+            f"preprocessing: scale/std or mean/std is about 1e{_magnitude(value):+d}, beyond float64",
+            hint="check --scale, --mean and --std",
+        )
+    return float(value)
+
+
+def _magnitude(value: Fraction) -> int:
+    return len(str(abs(value.numerator))) - len(str(value.denominator))
 
 
 def _spread(values: list[float], model_shape: Shape, sample: Shape | None, layout: str) -> Tensor:

@@ -20,6 +20,5 @@ def pushforward(function: Callable[[Tensor], Tensor], point: Tensor, direction: 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
-        _, image = torch.func.jvp(function, (point,), (direction,))
-    result: Tensor = image
+        result: Tensor = torch.func.jvp(function, (point,), (direction,))[1]
     return result

@@ -21,6 +21,7 @@ __all__ = ["INPUT", "LayerGraph"]
 
 INPUT = "input"
 """The name under which nodes refer to the graph's input."""
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,12 +33,14 @@ class LayerGraph:
         nodes: each refers to earlier ones (or `INPUT`) by name.
         output: a node's name, or `INPUT`.
         notes: what was changed on the way that a reader must know (a peeled softmax, say).
+        device: where the constants lie.
     """
 
     input_shape: Shape
     nodes: tuple[Node, ...]
     output: str
     notes: tuple[str, ...] = ()
+    device: torch.device = CPU
     _by_name: dict[str, Node] = field(init=False, repr=False)
     _uses: dict[str, int] = field(init=False, repr=False)
 
@@ -80,9 +83,11 @@ class LayerGraph:
 
     def to(self, device: torch.device | str) -> LayerGraph:
         """The same graph with its constants on `device`; move before passes capture parts of it."""
-        if torch.device(device).type == "cpu":
+        target = torch.device(device)
+        if target == self.device:
             return self
-        return replace(self, nodes=tuple(replace(n, op=_moved(n.op, device)) for n in self.nodes))
+        moved = tuple(replace(n, op=_moved(n.op, target)) for n in self.nodes)
+        return replace(self, nodes=moved, device=target)
 
 
 def batched(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -95,7 +100,7 @@ def batched(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     return apply
 
 
-def _moved(value: Any, device: torch.device | str) -> Any:  # noqa: ANN401 - an op or a field of one
+def _moved(value: Any, device: torch.device) -> Any:  # noqa: ANN401 - an op or a field of one
     """A copy of an op (or map, or tuple of tensors) with its tensors on `device`."""
     if isinstance(value, Tensor):
         return value.to(device)
@@ -104,6 +109,6 @@ def _moved(value: Any, device: torch.device | str) -> Any:  # noqa: ANN401 - an 
     if not is_dataclass(value) or isinstance(value, type):
         return value
     copied = copy(value)
-    for field in fields(value):
-        object.__setattr__(copied, field.name, _moved(getattr(value, field.name), device))
+    for f in fields(value):
+        object.__setattr__(copied, f.name, _moved(getattr(value, f.name), device))
     return copied

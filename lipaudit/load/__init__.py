@@ -79,6 +79,16 @@ class LoadedModel:
     notes: tuple[str, ...] = ()
 
 
+def check_file(path: str | Path) -> None:
+    """Read a model's bytes and tell what it is, no more.
+
+    Raises:
+        InputUnavailable: no such file.
+        InputRefused: the file is not a model this program loads.
+    """
+    sniff(read_bytes(Path(path)), Path(path).name)
+
+
 def load_model(
     path: str | Path,
     *,

@@ -36,7 +36,7 @@ _REQUIRED = object()
 _OPERANDS = ("x", "weight", "bias", "running_mean", "running_var")
 
 
-class Unconvertible(Exception):  # noqa: N818 - a verdict on a node
+class Unconvertible(Exception):
     """A node that has no exact torch counterpart; the message says why."""
 
 

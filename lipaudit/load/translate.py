@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch.export import ExportedProgram
 from torch.fx.node import Node as FxNode
 from torch.fx.node import map_arg
 
+from lipaudit import errors
 from lipaudit.errors import InputRefused
 from lipaudit.graph.graph import INPUT, LayerGraph
 from lipaudit.graph.node import Node, Op, Origin, Unsupported
@@ -26,6 +28,10 @@ from lipaudit.ops import OPS, Args, Live, Untranslatable
 from lipaudit.ops.activation import why_unbounded
 
 __all__ = ["translate"]
+
+
+OURS = tuple(str(Path(module).parent) for module in (torch.__file__, errors.__file__))
+"""Source files under these folders are not the user's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,11 +53,14 @@ class _Translation:
     names: set[str] = field(default_factory=lambda: {INPUT})
 
     def add(
-        self, label: str, op: Op, inputs: tuple[str, ...], shape: tuple[int, ...], origin: Origin
+        self, node: FxNode, op: Op, inputs: tuple[str, ...], shape: tuple[int, ...], origin: Origin
     ) -> Live:
-        name, number = label, 1
+        label, unique = _label(node), node.name
+        name = label
+        if name in self.names:  # a module of several calls: they are told apart by the exporter's names
+            name = f"{label}:{unique}"
         while name in self.names:
-            name, number = f"{label}#{number + 1}", number + 1
+            name += "'"
         self.names.add(name)
         self.nodes.append(Node(name, op, inputs, shape, origin))
         return Live(name, shape)
@@ -119,15 +128,17 @@ def _call(state: _Translation, node: FxNode) -> object:
         map_arg(node.kwargs, state.values.__getitem__),
     )
     if node.target is operator.getitem:
-        return _pick(state, node, args[0], args[1])
+        index: Any = args[1]
+        return _pick(state, node, args[0], index)
     live = _live_in([args, kwargs])
-    _refuse_chance(node)
+    named = _by_name(node, args, kwargs)
+    _refuse_chance(node, named)
     if not live:
         with torch.no_grad():
             return node.target(*args, **kwargs)  # type: ignore[operator]
     origin = _origin(node)
     shapes = _shapes(node)
-    call = Args(str(node.target), _by_name(node, args, kwargs), shapes[0])
+    call = Args(str(node.target), named, shapes[0])
     try:
         made = _translated(call)
     except (Untranslatable, InputRefused) as why:
@@ -136,7 +147,7 @@ def _call(state: _Translation, node: FxNode) -> object:
     if isinstance(made, tuple):
         ops = tuple(op or Unsupported(str(node.target), _no_index(node)) for op in made)
         return Several(ops, tuple(call.inputs), shapes, origin)
-    return state.add(_label(node), made, tuple(call.inputs), shapes[0], origin)
+    return state.add(node, made, tuple(call.inputs), shapes[0], origin)
 
 
 def _returns_nothing(node: FxNode) -> bool:
@@ -144,10 +155,12 @@ def _returns_nothing(node: FxNode) -> bool:
     return schema is not None and not schema.returns
 
 
-def _refuse_chance(node: FxNode) -> None:
+def _refuse_chance(node: FxNode, named: Mapping[str, Any]) -> None:
     """Random numbers and uninitialised memory make no function."""
     name = str(node.target)
-    if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+    # Dropout has a row of its own, which looks at its mode; attention with dropout 0 draws nothing.
+    drawn = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+    if drawn and name not in OPS and named.get("dropout_p") != 0:
         raise InputRefused(f"the model calls {name}, which is random", hint="export it in eval mode")
     if re.match(r"aten\.(new_)?empty(_|\.|$)", name):
         raise InputRefused(f"the model calls {name}, which reads uninitialised memory")
@@ -174,7 +187,7 @@ def _pick(state: _Translation, node: FxNode, source: Any, index: int) -> object:
         op: Op = _picking(source.ops[index], index)
     else:
         op = source.ops[index]
-    return state.add(_label(node), op, source.inputs, source.shapes[index], source.origin)
+    return state.add(node, op, source.inputs, source.shapes[index], source.origin)
 
 
 def _picking(op: Op, index: int) -> Op:
@@ -257,7 +270,7 @@ def _shapes(node: FxNode) -> tuple[tuple[int, ...], ...]:
 
 def _origin(node: FxNode) -> Origin:
     trace = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-    own = [frame for frame in trace if "/torch/" not in frame[0] and "/onnx2torch/" not in frame[0]]
+    own = [frame for frame in trace if not frame[0].startswith(OURS) and "/onnx2torch/" not in frame[0]]
     location = f"{own[-1][0].rsplit('/', 1)[-1]}:{own[-1][1]}" if own else ""
     return Origin(str(node.target), location)
 

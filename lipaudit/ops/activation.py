@@ -38,7 +38,7 @@ CONSTANTS = {
     "gelu_tanh": 1.128993068658772,
     "silu": 1.099839320128867,
     "mish": 1.088498161251728,
-    "selu": 1.7580993408473768,
+    "selu": 1.758099340847377,
     "erf": 1.1283791670955128,
 }
 """Suprema of the slope, each the float64 above the exact value."""
@@ -48,8 +48,9 @@ CONSTANTS = {
 class Elementwise:
     """y = f(x) entry by entry, |slope| ≤ `slope`.
 
-    `parameters` tell it from others of that name.  `monotone01` says that all slopes lie in [0, 1]; rules about averaged activations need it.  `exact` says that
-    the function only compares and copies, so that evaluating it rounds nothing.
+    `parameters` tell it from others of that name.  `monotone01` says that all slopes lie in [0, 1]; rules
+    about averaged activations need it.  `exact` says that the function only compares and copies, so that
+    evaluating it rounds nothing.
     """
 
     name: str
@@ -107,12 +108,17 @@ def _celu(p: Parameters) -> Elementwise:
     alpha = p["alpha"]
     if alpha <= 0:
         raise Untranslatable("celu needs alpha > 0")
-    return Elementwise("celu", lambda x: F.celu(x, alpha), 1.0, monotone01=True)
+    return Elementwise(
+        "celu",
+        lambda x: torch.where(x > 0, x, alpha * torch.expm1(x.clamp(max=0) / alpha)),
+        1.0,
+        monotone01=True,
+    )
 
 
 def _leaky(p: Parameters) -> Elementwise:
     a = p["negative_slope"]
-    return Elementwise("leaky_relu", lambda x: F.leaky_relu(x, a), max(1.0, abs(a)), 0 <= a <= 1)
+    return Elementwise("leaky_relu", lambda x: torch.where(x > 0, x, a * x), max(1.0, abs(a)), 0 <= a <= 1)
 
 
 def _hardtanh(p: Parameters) -> Elementwise:
@@ -157,6 +163,11 @@ def _threshold(p: Parameters) -> Elementwise:
     return Elementwise("threshold", lambda x: torch.clamp(x, min=value), 1.0, monotone01=True, exact=True)
 
 
+def hardsigmoid(x: Tensor) -> Tensor:
+    """min(1, max(0, (x + 3)/6)); torch's own derivative holds 1/6 in float32 only, as it does for celu."""
+    return ((x + 3.0) / 6.0).clamp(0.0, 1.0)
+
+
 SMALLEST_THRESHOLD = 14.0
 """Here torch's softplus jumps by e⁻¹⁴/β = 8e-7/β: forward error rather than another function."""
 SIXTH_UP = div_up(1.0, 6.0)
@@ -181,15 +192,16 @@ TABLE: Sequence[tuple[str, str, tuple[str, ...], Build]] = (
     ("aten.gelu.default", "self", ("approximate",), _gelu),
     ("aten.silu.default", "self", (), _plain("silu", F.silu, CONSTANTS["silu"])),
     ("aten.mish.default", "self", (), _plain("mish", F.mish, CONSTANTS["mish"])),
-    ("aten.hardsigmoid.default", "self", (), _monotone("hardsigmoid", F.hardsigmoid, SIXTH_UP)),
-    ("aten.hardswish.default", "self", (), _plain("hardswish", F.hardswish, 1.5)),
+    ("aten.hardsigmoid.default", "self", (), _monotone("hardsigmoid", hardsigmoid, SIXTH_UP)),
+    ("aten.hardswish.default", "self", (), _plain("hardswish", lambda x: x * hardsigmoid(x), 1.5)),
     ("aten.softshrink.default", "self", ("lambd",), _softshrink),
     ("aten.threshold.default", "self", ("threshold", "value"), _threshold),
 )
 
 DISCONTINUOUS = (
     "sign", "floor", "ceil", "round", "trunc", "frac", "heaviside", "hardshrink", "argmax", "argmin",
-    "gt", "ge", "lt", "le", "eq", "ne", "logical_not", "logical_and", "logical_or", "isnan", "fmod", "remainder",
+    "gt", "ge", "lt", "le", "eq", "ne", "logical_not", "logical_and", "logical_or", "isnan", "fmod",
+    "remainder",
 )  # fmt: skip
 UNBOUNDED_SLOPE = {
     "exp": "its slope grows without bound",
@@ -229,7 +241,10 @@ def _row(target: str, source: str, parameters: tuple[str, ...], build: Build) ->
             math.inf in map(abs, numbers) and target not in MAY_BE_INFINITE
         ):
             raise Untranslatable(f"{target} with a parameter that is NaN or infinite")
-        return replace(build(given), parameters=numbers)
+        made = replace(build(given), parameters=numbers)
+        if not math.isfinite(made.slope):
+            raise Untranslatable(f"the slope of {target} exceeds float64")
+        return made
 
     return OpSpec((target,), translate)
 

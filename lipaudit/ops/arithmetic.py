@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,13 +49,13 @@ class Affine:
 
     def _norm(self, shape: Shape) -> float:
         largest = float(self.scale.abs().max())
-        copied = copies(shape, torch.broadcast_shapes(shape, self.scale.shape, self.shift.shape))
+        copied = copies(shape, np.broadcast_shapes(shape, self.scale.shape, self.shift.shape))
         return mul_up(largest, sqrt_up(copied))
 
     def error(self, shapes: tuple[Shape, ...], norms: tuple[Tensor, ...], out: Tensor) -> Tensor:
         """γ(max|scale|‖x‖√copies + ‖shift‖)."""
         del out
-        full = torch.broadcast_shapes(shapes[0], self.scale.shape, self.shift.shape)
+        full = np.broadcast_shapes(shapes[0], self.scale.shape, self.shift.shape)
         size = (self.shift if self.shift_size is None else self.shift_size).expand(full)
         shift = float(torch.linalg.vector_norm(size))
         return gamma(self.ulps + 4) * (self._norm(shapes[0]) * norms[0] + shift) + 2.0**-900
@@ -77,7 +78,7 @@ class Sum:
     def gain(self, shapes: tuple[Shape, ...], spectral: BoundMap) -> Gain:
         """|cᵢ|√copiesᵢ for each input."""
         del spectral
-        full = torch.broadcast_shapes(*shapes)
+        full = np.broadcast_shapes(*shapes)
         return Gain(
             tuple(
                 Bound(mul_up(abs(c), sqrt_up(copies(shape, full))), "sum")
@@ -88,7 +89,7 @@ class Sum:
     def error(self, shapes: tuple[Shape, ...], norms: tuple[Tensor, ...], out: Tensor) -> Tensor:
         """γ Σ |cᵢ|√copies ‖xᵢ‖."""
         del out
-        full = torch.broadcast_shapes(*shapes)
+        full = np.broadcast_shapes(*shapes)
         total = torch.zeros_like(norms[0])
         for c, shape, norm in zip(self.factors, shapes, norms, strict=True):
             total = total + abs(c) * math.sqrt(copies(shape, full)) * norm
@@ -116,7 +117,7 @@ class Extremum(Exact):
     def gain(self, shapes: tuple[Shape, ...], spectral: BoundMap) -> Gain:
         """√copies for each input, stacked."""
         del spectral
-        full = torch.broadcast_shapes(*shapes)
+        full = np.broadcast_shapes(*shapes)
         each = tuple(Bound(sqrt_up(copies(shape, full)), self.name) for shape in shapes)
         return Gain(each, Combine.STACK)
 
@@ -136,7 +137,7 @@ class Limit(Exact):
     def gain(self, shapes: tuple[Shape, ...], spectral: BoundMap) -> Gain:
         """√copies (1 unless the limits are larger than x)."""
         del spectral
-        full = torch.broadcast_shapes(shapes[0], self.low.shape, self.high.shape)
+        full = np.broadcast_shapes(shapes[0], self.low.shape, self.high.shape)
         return Gain.of(sqrt_up(copies(shapes[0], full)), "slope ≤ 1")
 
 
@@ -228,13 +229,11 @@ def _clamp(args: Args) -> Limit | Extremum:
 
 
 def _limit(low: Tensor | None, high: Tensor | None) -> Limit:
-    limits = [
-        torch.tensor(default, dtype=torch.float64) if given is None else given
-        for given, default in ((low, -torch.inf), (high, torch.inf))
-    ]
-    if any(bool(torch.isnan(limit).any()) for limit in limits):
+    low = torch.tensor(-torch.inf, dtype=torch.float64) if low is None else low
+    high = torch.tensor(torch.inf, dtype=torch.float64) if high is None else high
+    if bool(torch.isnan(low).any() | torch.isnan(high).any()):
         raise Untranslatable("a limit of clamp is NaN")
-    return Limit(*limits)
+    return Limit(low, high)
 
 
 ROWS = (

@@ -36,7 +36,7 @@ class Convolution:
 
     @property
     def name(self) -> str:
-        """conv2d, conv_transpose1d, …"""
+        """Such as conv2d or conv_transpose1d."""
         return f"conv{'_transpose' if self.map.transposed else ''}{len(self.map.image)}d"
 
     def forward(self, *xs: Tensor) -> Tensor:

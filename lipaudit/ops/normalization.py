@@ -24,7 +24,7 @@ from lipaudit.ops.arithmetic import Affine
 from lipaudit.ops.spec import Args, OpSpec, Untranslatable
 from lipaudit.rounding import div_up, gamma, mul_up, sqrt_down
 
-__all__ = ["ROWS", "BATCH_NORM_ULPS", "Standardize"]
+__all__ = ["BATCH_NORM_ULPS", "ROWS", "Standardize"]
 
 BATCH_NORM_ULPS = 6
 """Roundings behind γ/√(var + ε): sum, root, quotient, with one spare for each."""
@@ -130,7 +130,8 @@ def _like(values: Tensor | None, x: Tensor) -> Tensor | None:
 ROWS = (
     OpSpec(("aten.batch_norm.default",), _batch_norm),
     OpSpec(
-        ("aten._native_batch_norm_legit_no_training.default", "aten.native_batch_norm.default"), _eval_batch_norm
+        ("aten._native_batch_norm_legit_no_training.default", "aten.native_batch_norm.default"),
+        _eval_batch_norm,
     ),
     OpSpec(
         ("aten._native_batch_norm_legit.default", "aten._native_batch_norm_legit.no_stats",

@@ -17,6 +17,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -129,14 +130,19 @@ def _spread(values: Sequence[int], axes: int) -> tuple[int, ...]:
     return tuple(values) * axes if len(values) == 1 else tuple(values)
 
 
-def _geometry(args: Args, axes: int, shape: Shape) -> tuple[dict[str, tuple[int, ...]], tuple[Axis, ...]]:
+def _geometry(args: Args, axes: int, shape: Shape) -> tuple[dict[str, Any], tuple[Axis, ...]]:
     kernel = _spread(args.attr("kernel_size"), axes)
     stride = _spread(args.attr("stride") or kernel, axes)
     padding = _spread(args.attr("padding"), axes)
     dilation = _spread(args.attr("dilation"), axes) if "dilation" in args.values else (1,) * axes
     if len(shape) != axes + 2:
         raise Untranslatable(f"pooling over a tensor of shape {shape} has no rule")
-    settings = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+    settings: dict[str, Any] = {
+        "kernel_size": kernel,
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+    }
     rows = zip(shape[2:], kernel, stride, padding, dilation, args.output[2:], strict=True)
     return settings, tuple(Axis(*row) for row in rows)
 
@@ -146,9 +152,9 @@ def _max_pool(axes: int, *, indices: bool) -> Callable[[Args], MaxPool | tuple[M
 
     def translate(args: Args) -> MaxPool | tuple[MaxPool | None, ...]:
         settings, geometry = _geometry(args, axes, args.ref("self"))
-        ceil = bool(args.attr("ceil_mode"))
+        settings["ceil_mode"] = bool(args.attr("ceil_mode"))
         windows = tuple(axis.windows(count_include_pad=False) for axis in geometry)
-        op = MaxPool(lambda x: pool(x, **settings, ceil_mode=ceil), windows, f"max_pool{axes}d")
+        op = MaxPool(lambda x: pool(x, **settings), windows, f"max_pool{axes}d")
         return (op, None) if indices else op
 
     return translate
@@ -162,17 +168,17 @@ def _avg_pool(axes: int) -> Callable[[Args], AveragePool]:
         settings, geometry = _geometry(args, axes, shape)
         del settings["dilation"]
         include, ceil = bool(args.attr("count_include_pad")), bool(args.attr("ceil_mode"))
-        flags: dict[str, object] = {"ceil_mode": ceil, "count_include_pad": include}
+        settings |= {"ceil_mode": ceil, "count_include_pad": include}
         windows = tuple(axis.windows(count_include_pad=include) for axis in geometry)
         factor = 1.0
         override = args.attr("divisor_override") if "divisor_override" in args.values else None
         if override is not None:
-            flags["divisor_override"] = override
+            settings["divisor_override"] = override
             windows = tuple(tuple((cells, 1) for cells, _ in axis) for axis in windows)
             factor = mul_up(abs(1.0 / override), 1 + 2 * UNIT)
 
         def function(x: Tensor) -> Tensor:
-            result: Tensor = pool(x, **settings, **flags)
+            result: Tensor = pool(x, **settings)
             return result
 
         return AveragePool(function, windows, shape[2:], factor, f"avg_pool{axes}d")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lipaudit.graph.node import BoundMap, Gain, Shape
+from lipaudit.graph.node import BoundMap, Gain, Op, Shape
 from lipaudit.ops.spec import Args, Exact, OpSpec, Untranslatable
 from lipaudit.rounding import div_up, gamma, sqrt_down, sqrt_up
 
@@ -100,8 +100,8 @@ def _average(*, mean: bool) -> Callable[[Args], Average]:
     return translate
 
 
-def _extremum(*, largest: bool, indices: bool = False) -> Callable[[Args], object]:
-    def translate(args: Args) -> ReduceExtremum | tuple[ReduceExtremum | None, ...]:
+def _extremum(*, largest: bool, indices: bool = False) -> Callable[[Args], Op | tuple[Op | None, ...]]:
+    def translate(args: Args) -> Op | tuple[Op | None, ...]:
         shape = args.ref("self")
         dims = _dims(args.attr("dim") if "dim" in args.values else None, shape)
         keepdim = bool(args.attr("keepdim")) if "keepdim" in args.values else False

@@ -203,7 +203,8 @@ def _cast(args: Args) -> Relayout:
     if dtype is not None and not dtype.is_floating_point:
         raise Untranslatable(f"a cast to {dtype} rounds: discontinuous")
     args.ignore(*args.values)
-    return _move("identity", lambda x: x)
+    # Whole numbers and truth values come from operations without a bound, and still have to run.
+    return _move("identity", lambda x: x if x.is_floating_point() else x.double())
 
 
 def _dropout(args: Args) -> Relayout:
@@ -277,7 +278,8 @@ ROWS = (
         _upsample_nearest,
     ),
     OpSpec(
-        ("aten.alias.default", "aten.detach.default", "aten.lift_fresh_copy.default", "aten.contiguous.default"),
+        ("aten.alias.default", "aten.detach.default", "aten.lift_fresh_copy.default",
+         "aten.contiguous.default"),
         _identity,
     ),
     OpSpec(("aten.clone.default", "aten._to_copy.default", "aten.to.dtype", "aten.to.device",

@@ -19,7 +19,7 @@ from lipaudit.graph.node import Op, Shape
 __all__ = ["Args", "Exact", "Live", "OpSpec", "Untranslatable", "checked_table"]
 
 
-class Untranslatable(Exception):  # noqa: N818 - a value with a reason, caught one level up
+class Untranslatable(Exception):
     """This use of an operation has no rule; the message is the reason a report gives."""
 
 

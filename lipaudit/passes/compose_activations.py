@@ -15,8 +15,10 @@ the constant of the whole replaces an infinite or loose one:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from torch import Tensor
 
@@ -71,7 +73,7 @@ def _composed(graph: LayerGraph, node: Node) -> Node | None:
     """The node as an activation of a value further up, if the table knows it."""
     for source in _sources(graph, node):
         known = _known(_expression(graph, node.name, source, DEPTH))
-        if known is not None and node.shape == graph.shape_of(source):
+        if known is not None and math.isfinite(known[1]) and node.shape == graph.shape_of(source):
             name, slope = known
             return replace(node, op=Composed(name, subfunction(graph, source, node), slope), inputs=(source,))
     return None
@@ -92,7 +94,9 @@ def _is_step(op: Op) -> bool:
     return isinstance(op, Unsupported | Sum | Affine | Elementwise | Limit)
 
 
-def _expression(graph: LayerGraph, name: str, source: str, depth: int) -> Expression:
+def _expression(  # noqa: PLR0911 - one return per kind of step
+    graph: LayerGraph, name: str, source: str, depth: int
+) -> Expression:
     """The value as a nested tuple over "x"; ("?",) where a step has no spelling."""
     if name == source:
         return "x"
@@ -104,7 +108,7 @@ def _expression(graph: LayerGraph, name: str, source: str, depth: int) -> Expres
     if isinstance(op, Affine):
         if op.scale.numel() != 1 or op.shift.numel() != 1:
             return ("?",)
-        return ("affine", float(op.scale), float(op.shift), *parts)
+        return _affine(float(op.scale), float(op.shift), *parts)
     if isinstance(op, Limit):
         if op.low.numel() != 1 or op.high.numel() != 1:
             return ("?",)
@@ -117,6 +121,14 @@ def _expression(graph: LayerGraph, name: str, source: str, depth: int) -> Expres
         return (op.target.removeprefix("aten."), *op.constants, *ordered)
     # A softplus of another beta is another function: its name alone would not tell.
     return (op.name, *getattr(op, "parameters", ()), *parts)
+
+
+def _affine(scale: float, shift: float, inner: Expression) -> Expression:
+    """Two factors in a row are one if their product is exact."""
+    match inner:
+        case ("affine", float(first), 0.0, inmost) if Fraction(scale) * Fraction(first) == scale * first:
+            return ("affine", scale * first, shift, inmost)
+    return ("affine", scale, shift, inner)
 
 
 def _known(e: Expression) -> tuple[str, float] | None:
@@ -188,7 +200,12 @@ def _hardswish(e: Expression) -> tuple[str, float] | None:
             return "hardswish", mul_up(9.0, abs(s))
         case ("affine", float(s), 0.0, ("mul.Tensor", ("relu6", ("affine", 1.0, 3.0, "x")), "x")):
             return "hardswish", mul_up(9.0, abs(s))
-        case ("affine", float(s), 0.0, ("mul.Tensor", ("hardtanh", 0.0, 6.0, ("affine", 1.0, 3.0, "x")), "x")):
+        case (
+            "affine",
+            float(s),
+            0.0,
+            ("mul.Tensor", ("hardtanh", 0.0, 6.0, ("affine", 1.0, 3.0, "x")), "x"),
+        ):
             return "hardswish", mul_up(9.0, abs(s))
     return None
 

@@ -8,10 +8,10 @@
 commute with every padding mode (padded cells copy cells of the same channel); the shift's way through
 the padding is computed, not assumed: W shift is an image of its own where padding with zeros cuts it.
 
-The products are rounded: `ulps` counts the two roundings of a fold (a product, and a sum in the bias) and those
-behind `scale`, so bounds and forward errors speak of the exact map; the roundings of the inner products in
-W shift number as many as those of the layer itself, which its forward error counts anyway.  `bias_size`
-bounds the terms of the new bias before cancellation.
+The products are rounded: `ulps` counts the two roundings of a fold (a product, and a sum in the bias) and
+those behind `scale`, so bounds and forward errors speak of the exact map; the roundings of the inner
+products in W shift number as many as those of the layer itself, which its forward error counts anyway.
+`bias_size` bounds the terms of the new bias before cancellation.
 
 A diagonal map also moves past a reshape or permutation on its way to a dense layer:
 move(scale∘x + shift) = move(scale)∘move(x) + move(shift).
@@ -38,7 +38,7 @@ __all__ = ["fold_affine"]
 LARGEST = 4_000_000
 """Entries up to which a scale is spread out to move past a reshape."""
 SMALLEST_FACTOR, LARGEST_FACTOR = 2.0**-300, 2.0**300
-"""Nothing outside is folded: products of two numbers inside neither underflow nor overflow, sums of them neither."""
+"""Nothing outside is folded: products of two numbers inside, and their sums, stay far from float64's ends."""
 
 
 def fold_affine(graph: LayerGraph) -> LayerGraph:

@@ -18,6 +18,7 @@ GREY_LEVEL = 1 / 255
 
 _LOOSE = 100.0  # a bound this far above the witnessed value says more about the method than the network
 _MANY = 3
+_WORTHLESS = frozenset({"LIP301", "LIP302"})  # near chance, outputs that are not finite
 
 
 def remarks(report: AuditReport) -> tuple[str, ...]:
@@ -39,6 +40,8 @@ def remarks(report: AuditReport) -> tuple[str, ...]:
 def next_steps(report: AuditReport) -> tuple[str, ...]:
     """One sentence per thing that would make this report say more."""
     evidence = report.evidence
+    if any(finding.rule in _WORTHLESS for finding in evidence.findings):
+        return ("Make the model see what it was trained on, then audit again: the numbers say nothing yet.",)
     steps: list[str] = []
     missing = without_bound(evidence)
     steps += [_missing_text(layer) for layer in missing[:_MANY]]

@@ -12,6 +12,7 @@ from lipaudit.report.model import (
     Conversion,
     CurvePoint,
     DatasetRecord,
+    Falsification,
     FileRecord,
     Finding,
     Layer,
@@ -21,18 +22,21 @@ from lipaudit.report.model import (
     SampleRecord,
     Tally,
 )
-from lipaudit.report.number import plain_down
+from lipaudit.report.number import plain_down, round_down, round_up
+from lipaudit.report.wording import shown_down
 
 if TYPE_CHECKING:
     from lipaudit.analyze import Layer as Analysed
     from lipaudit.certify.curve import Point
     from lipaudit.certify.dataset import Certification
+    from lipaudit.certify.falsify import Outcome
     from lipaudit.compose import NetworkBound
     from lipaudit.data import Dataset
     from lipaudit.load import LoadedModel, Preprocessing
 
 __all__ = [
     "dataset_record",
+    "falsification_record",
     "layer_findings",
     "layer_records",
     "model_record",
@@ -108,6 +112,18 @@ def layer_records(layers: Sequence[Analysed], bound: NetworkBound) -> tuple[Laye
     return tuple(rows)
 
 
+def falsification_record(outcome: Outcome) -> Falsification | None:
+    """What the attack did; None if it was not run."""
+    if outcome.below is None or outcome.tried is None:
+        return None
+    return Falsification(
+        lipschitz_ratio=round_down(outcome.below.value),
+        attacked_samples=outcome.tried.samples,
+        hits=outcome.tried.hits,
+        steps=outcome.tried.steps,
+    )
+
+
 def layer_findings(layers: Sequence[Analysed], *, over_one: bool) -> tuple[Finding, ...]:
     """Ops without a bound and, where asked for, layers that provably amplify."""
     found = []
@@ -129,12 +145,20 @@ def layer_findings(layers: Sequence[Analysed], *, over_one: bool) -> tuple[Findi
                 Finding(
                     rule="LIP201",
                     level="warning",
-                    message=f"{layer.node.op.name}{place} amplifies: a witness reaches {layer.lower.value:.6g} > 1",
+                    message=f"{layer.node.op.name}{place} amplifies: a witness exceeds 1 and reaches "
+                    f"{shown_down(layer.lower.value)}",
                     layer=name,
                     advice="normalise this layer by its true norm, not by a reshaped or estimated one",
                 )
             )
     return tuple(found)
+
+
+def _margin(value: float) -> float | None:
+    """Rounded down to the report's digits; null where the outputs are not finite."""
+    if not math.isfinite(value):
+        return None
+    return round_down(value) if value >= 0 else -round_up(-value)
 
 
 def robustness_record(run: Certification, curve: Sequence[Point], texts: dict[Fraction, str]) -> Robustness:
@@ -163,7 +187,7 @@ def robustness_record(run: Certification, curve: Sequence[Point], texts: dict[Fr
             index=index,
             label=label,
             predicted=predicted if finite else None,
-            margin=margin if math.isfinite(margin) else None,
+            margin=_margin(margin),
             radius=plain_down(radius),
             correct=bool(right),
         )

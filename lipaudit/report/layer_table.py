@@ -24,7 +24,7 @@ def layer_table(evidence: Evidence) -> Table:
     """One row per layer: name, op, the bracket of its gain, the bound from the input up to it, method."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False, expand=True)
     table.add_column("layer", overflow="fold", ratio=3)
-    table.add_column("op", overflow="fold", ratio=2)
+    table.add_column("op", overflow="fold", ratio=2, min_width=10)
     for title in ("lower", "upper", "slack", "running"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("method", overflow="fold", ratio=3)

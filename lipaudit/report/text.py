@@ -76,6 +76,7 @@ _ANSI = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "incomplete": "
 
 def _blocks(report: AuditReport, evidence: Evidence) -> Iterable[RenderableType]:
     yield _part("model", [_model_line(report)])
+    yield _part("source", [_source_line(evidence)])
     yield _part("threat", [_threat_line(evidence)])
     yield Text()
     if evidence.layers:
@@ -132,7 +133,25 @@ def _threat_line(evidence: Evidence) -> Text:
     ):
         if tuple(value) != neutral:
             facts.append(f"{name} {' '.join(value)}")
-    facts.append(f"from {how.source}")
+    facts.append(_SOURCES.get(how.source, how.source))
+    return Text(" · ".join(map(wording.printable, facts)))
+
+
+_SOURCES = {
+    "flags": "as the flags say",
+    "metadata": "as the model's metadata say",
+    "default": "no preprocessing stated, none done",
+}
+
+
+def _source_line(evidence: Evidence) -> Text:
+    """What read the model, whether that ran code, and how the conversion was checked."""
+    model = evidence.model
+    facts = [model.loader, model.trust]
+    if model.conversion is not None:
+        facts.append(
+            f"equals {model.conversion.reference} on {wording.plural(model.conversion.inputs, 'input')}"
+        )
     return Text(" · ".join(map(wording.printable, facts)))
 
 
@@ -178,7 +197,7 @@ def _curve_table(robustness: Robustness) -> Table:
         ]
         if witnessed:
             top = point.possible_count
-            cells.append(wording.NOT_ANALYSED if top is None else wording.percent_up(top, point.n))
+            cells.append(wording.NOT_ANALYSED if top is None else str(top))
         table.add_row(*map(Text, cells))
     return table
 
@@ -198,11 +217,13 @@ def _attack_line(evidence: Evidence) -> Text:
 
 
 def _finding_lines(evidence: Evidence) -> Iterable[Text]:
+    advised: set[str] = set()
     for finding in evidence.findings:
         line = Text(f"{finding.level} {finding.rule}", style=_STYLE[finding.level])
         where = f" [{wording.printable(finding.layer)}]" if finding.layer else ""
         yield line.append(f"{where} {wording.printable(finding.message)}", style="not bold default")
-        if finding.advice:
+        if finding.advice and finding.advice not in advised:
+            advised.add(finding.advice)
             yield Text(f"  → {wording.printable(finding.advice)}")
 
 

@@ -16,7 +16,7 @@ since LLᴴ ⪰ 0.  An inner product of q complex terms in floating point errs b
 ‖Δ₁‖ ≤ 2γ_{2q+2}‖G‖_F²; likewise the product LLᴴ and, with the subtraction, Δ₃ ≤ 2γ_{2p+4}‖L‖_F² + 2u‖E‖_F.
 Δ₂ is diagonal: forming τ², τ² − s and the difference with a_ii costs at most 3uτ² (a_ii ≤ τ², or
 the factorisation would have met a negative pivot).  The last term covers underflow.  All matrices
-are Hermitian because one triangle is read and mirrored; ‖E‖_F counts off-diagonal entries twice. ∎
+are Hermitian because one triangle is read and mirrored; ‖E‖_F counts every entry of it twice. ∎
 
 G is first scaled by a power of two so that its largest entry lies in [½, 1); entries that fall
 below the subnormal range move ‖G‖ by less than one ulp, which the step of τ to the next smaller
@@ -75,6 +75,8 @@ def proves(G: Tensor, tau: float) -> Tensor:
     exponent = math.frexp(largest)[1]
     if math.frexp(tau)[1] - exponent < -64:  # τ lies far below the largest entry, hence below the norm
         return torch.zeros(batch, dtype=torch.bool, device=G.device)
+    if tau >= _ldexp(2.0 * G.shape[1] * G.shape[2], exponent):  # ‖G‖_F ≤ √(2pq)·2^exponent
+        return torch.full((batch,), math.isfinite(tau), device=G.device)
     scaled_tau = math.nextafter(_ldexp(tau, -exponent), 0.0)
     return _proves_scaled(scaled(G, -exponent), scaled_tau)
 
@@ -121,13 +123,12 @@ def _proves_scaled(G: Tensor, tau: float) -> Tensor:
     # A guess at the residual terms; whether it was enough is checked below.
     guess = 3 * gamma(2 * p + 4) * p * squared
     s = (gram_error + guess + 8 * UNIT * squared + underflow) * (1 + 16 * UNIT)
-    M = -(G @ G.mH)
+    M = _lower_gram(G).neg_()
     diagonal = M.diagonal(dim1=-2, dim2=-1)
     diagonal.copy_((squared - s)[:, None].to(M.dtype) + diagonal.real)
     L, info = torch.linalg.cholesky_ex(M)
-    E = torch.tril(M) - torch.tril(L @ L.mH)
-    off_diagonal = 2 * _frobenius_squared(torch.tril(E, -1))
-    residual = (off_diagonal + _frobenius_squared(E.diagonal(dim1=-2, dim2=-1)[:, None, :])).sqrt()
+    E = M.sub_(_lower_gram(L, triangular=True)).tril_()
+    residual = (2 * _frobenius_squared(E)).sqrt()  # the other triangle, and the diagonal once too often
     factor = 2 * gamma(2 * p + 4) * _frobenius_squared(L)
     need = (gram_error + (1 + 4 * UNIT) * residual + factor + 6 * UNIT * squared + underflow) * (
         1 + 16 * UNIT
@@ -136,15 +137,32 @@ def _proves_scaled(G: Tensor, tau: float) -> Tensor:
     real_diagonal = (
         L.diagonal(dim1=-2, dim2=-1).imag == 0 if L.is_complex() else torch.ones_like(need)[:, None] > 0
     )
-    return (info == 0) & real_diagonal.all(dim=-1) & torch.isfinite(need) & (s >= need) & (s < squared)
+    granted: Tensor = (info == 0) & real_diagonal.all(dim=-1) & torch.isfinite(need)
+    return granted & (s >= need) & (s < squared)
+
+
+def _lower_gram(A: Tensor, *, triangular: bool = False) -> Tensor:
+    """The lower triangle of A Aᴴ, in two block rows; what stands above it is not used.
+
+    `triangular` says that A is lower triangular, so that its upper right quarter need not be multiplied.
+    """
+    half = A.shape[-2] // 2
+    top, bottom = A[..., :half, :], A[..., half:, :]
+    reach = half if triangular else A.shape[-1]
+    result = A.new_zeros(*A.shape[:-1], A.shape[-2])
+    result[..., :half, :half] = top[..., :reach] @ top[..., :reach].mH
+    result[..., half:, :half] = bottom[..., :reach] @ top[..., :reach].mH
+    result[..., half:, half:] = bottom @ bottom.mH
+    return result
 
 
 def _frobenius_squared(A: Tensor) -> Tensor:
     """‖A‖_F² per matrix, rounded up."""
-    entries = torch.view_as_real(A.contiguous().resolve_conj()) if A.is_complex() else A
-    total = (entries * entries).flatten(1).sum(dim=1)
-    count = math.prod(entries.shape[1:])
-    return total * (1 + 2 * gamma(count + 8)) + count * _TINY
+    # torch sums |a|² for complex entries; a root and a square more, each within 2u.
+    norm = torch.linalg.vector_norm(A, dim=(-2, -1))
+    count = 2 * math.prod(A.shape[1:])
+    result: Tensor = norm * norm * (1 + 2 * gamma(count + 16)) + count * _TINY
+    return result
 
 
 def _largest_entry(G: Tensor) -> float:
@@ -152,13 +170,13 @@ def _largest_entry(G: Tensor) -> float:
     if G.numel() == 0:
         return 0.0
     entries = torch.view_as_real(G.resolve_conj()) if G.is_complex() else G
-    return float(entries.abs().max())
+    return float(torch.linalg.vector_norm(entries, ord=math.inf))
 
 
 def scaled(G: Tensor, exponent: int) -> Tensor:
     """G·2^exponent in two steps, since 2^exponent alone may overflow; exact but for subnormal results."""
     half = exponent // 2
-    return G * 2.0**half * 2.0 ** (exponent - half)
+    return (G * 2.0**half).mul_(2.0 ** (exponent - half))
 
 
 def _ldexp(x: float, exponent: int) -> float:

@@ -23,7 +23,7 @@ from lipaudit.spectral.search import largest_norm
 __all__ = ["METHOD"]
 
 MAX_ENTRIES = 6_000_000
-"""Largest matrix formed for a convolution (48 MB)."""
+"""Largest matrix, or table of (tap, output, input) of one axis, formed for a convolution (48 MB)."""
 
 
 def _shape(plain: Plain) -> tuple[int, int, int]:
@@ -41,8 +41,9 @@ def _compute(plain: Plain, start: float) -> float:
     if not isinstance(plain, Conv):
         return largest_norm([plain.weight[None]], start)
     groups, rows, cols = _shape(plain)
-    if groups * rows * cols > MAX_ENTRIES:
-        raise NotCovered(f"{plain!r}: a matrix of {groups}×{rows}×{cols} entries is too large")
+    table = max(map(math.prod, zip(plain.kernel, plain.out_image, plain.image, strict=True)))
+    if max(groups * rows * cols, table) > MAX_ENTRIES:
+        raise NotCovered(f"{plain!r}: a matrix of {groups}×{rows}×{cols} entries, or its table, is too large")
     value = largest_norm([plain.blocks()], start)
     if plain.padding_mode == "zeros":
         return value

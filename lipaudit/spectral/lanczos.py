@@ -27,7 +27,7 @@ SMALL = 2000
 STORED_ENTRIES = 40_000_000
 """Krylov vectors kept at a time (160 MB in float32)."""
 MIN_LENGTH, MAX_LENGTH, CHECK_EVERY = 8, 96, 8
-CONVERGED = 3e-5
+CONVERGED = 1e-5
 """Relative gain of σ₁² over the last steps below which the search stops."""
 
 
@@ -70,7 +70,7 @@ def _round(plain: Plain, v: Tensor, length: int) -> tuple[Tensor, float, int]:
     basis = v.new_empty(length, v.numel())
     images = v.new_empty(length, math.prod(plain.out_shape))
     top, used = 0.0, 0
-    for used in range(1, length + 1):  # noqa: B007 - used after the loop
+    for used in range(1, length + 1):
         v = v / torch.linalg.vector_norm(v).clamp(min=torch.finfo(v.dtype).tiny)
         basis[used - 1] = v
         images[used - 1] = plain.apply(v.reshape(1, *plain.in_shape)).flatten()

@@ -179,6 +179,9 @@ class Conv:
                 raise InputRefused(f"{self!r}: {rule}")
         if min(self.out_image) < 1:
             raise InputRefused(f"{self!r}: the image is smaller than the kernel, there is no output")
+        padded = zip(self.out_image if self.transposed else self.image, self.padding, strict=True)
+        if any(n + min(left, 0) + min(right, 0) < 0 for n, (left, right) in padded):
+            raise InputRefused(f"{self!r}: more is cropped than there is")
 
     def __repr__(self) -> str:
         return (
@@ -333,7 +336,7 @@ class Conv:
 
     def as_matrix(self) -> Tensor:
         """T as a (prod(out_shape), prod(in_shape)) float64 matrix."""
-        matrix = torch.block_diag(*self.blocks())
+        matrix: Tensor = torch.block_diag(*self.blocks())
         return matrix.T if self.transposed else matrix
 
 
@@ -366,4 +369,3 @@ def power_of_two(weight: Tensor) -> int:
     """Exponent c with max|weight|·2^(−c) in [½, 1); 0 for a zero weight."""
     largest = float(weight.abs().max()) if weight.numel() else 0.0
     return math.frexp(largest)[1]
-

@@ -85,8 +85,8 @@ class Estimator:
 def prepare(linear_map: LinearMap) -> tuple[Plain, int]:
     """A plain map whose largest weight lies in [½, 1), and the exponent that was taken out.
 
-    Weights that scaling makes subnormal err by ≤ 2⁻¹⁰⁷⁵ each.  One ulp of the result pays for that, because the
-    largest weight takes part in the map: a tap that only ever meets padding is left out before.
+    Weights that scaling makes subnormal err by ≤ 2⁻¹⁰⁷⁵ each.  One ulp of the result pays for that, because
+    the largest weight takes part in the map: a tap that only ever meets padding is left out before.
     """
     refuse_emulation()
     plain = linear_map.base().used() if isinstance(linear_map, Conv) else linear_map

@@ -4,8 +4,9 @@
 stride-1 convolution, tap q, on the c_in·∏s channels (i, r) of the regrouped image.  Distinct t give
 distinct (q, r), so regrouping moves numbers and computes none.
 
-**Grid.**  At ω = 2π l/N the integer l·q is reduced modulo N before the cosine, so kernels longer than
-N wrap by themselves.  Real kernels satisfy K̂(−ω) = conj K̂(ω): half of the last axis is enough.
+**Grid.**  ω = (2π l + π σ)/N with l = 0 … N − 1 per axis; σ is 0, or 1 for the grid shifted by half a step.
+The integer (2l + σ)·q is reduced modulo 2N before the cosine, so kernels longer than N wrap by themselves.
+Real kernels satisfy K̂(−ω) = conj K̂(ω), and both grids are symmetric: half of the last axis is enough.
 
 **Error.**  With an angle error of ≤ 3 roundings on a number ≤ π, cos and sin within 2 ulp and D axes
 multiplied, a twiddle errs by ≤ 16Du; a sum of T complex terms by γ_{2T+2} relative to Σ|K|.  Hence
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from lipaudit.rounding import UNIT, add_up, gamma, mul_up
 from lipaudit.spectral.maps import Conv
-from lipaudit.spectral.search import largest_norm
+from lipaudit.spectral.search import largest_norm, likely_norm
 
 __all__ = ["Symbol", "polyphase"]
 
@@ -44,12 +45,13 @@ class Symbol:
     taps: Tensor
     matrices: Tensor
 
-    def bound(self, grid: tuple[int, ...], start: float = 0.0, limit: float = math.inf) -> float:
-        """A proved bound on max ‖K̂(2πl/N)‖ over the whole grid (N per axis) and all groups.
+    def bound(self, grid: tuple[int, ...], start: float = 0.0, shift: tuple[int, ...] = ()) -> float:
+        """A proved bound on max ‖K̂‖ over the whole grid (N per axis, shifted) and all groups."""
+        return add_up(largest_norm(self.chunks(grid, shift), start), self.error())
 
-        Returns inf as soon as the bound cannot fall below `limit`.
-        """
-        return add_up(largest_norm(self.chunks(grid), start, limit), self.error())
+    def likely(self, grid: tuple[int, ...], shift: tuple[int, ...] = ()) -> float:
+        """About what `bound` will be, for a fraction of its cost; unproved."""
+        return likely_norm(self.chunks(grid, shift))
 
     def error(self) -> float:
         """Bound on ‖K̂ − fl K̂‖ at any grid point."""
@@ -67,26 +69,27 @@ class Symbol:
         matrices = groups * (16.0 * p * p * q + 24.0 * p**3 + 8.0 * p * q * taps)
         return math.prod(grid) / 2 * (matrices + TWIDDLE_COST * taps)
 
-    def chunks(self, grid: tuple[int, ...]) -> Iterator[Tensor]:
+    def chunks(self, grid: tuple[int, ...], shift: tuple[int, ...] = ()) -> Iterator[Tensor]:
         """K̂ on the half grid: tensors (batch, p, q) complex128."""
         count, groups, p, q = self.matrices.shape
-        flat = self.matrices.reshape(count, -1)
-        axes = [range(n) for n in grid[:-1]] + [range(grid[-1] // 2 + 1)]
+        flat, shift = self.matrices.reshape(count, -1), shift or (0,) * len(grid)
+        # Negation sends l to −l − σ: on the last axis 0 … (N − σ)//2 meets every pair.
+        axes = [range(n) for n in grid[:-1]] + [range((grid[-1] - shift[-1]) // 2 + 1)]
         size = max(1, CHUNK_ENTRIES // max(1, groups * p * q + 4 * count))
         points = itertools.product(*axes)
         while batch := list(itertools.islice(points, size)):
-            cos, sin = self._twiddles(torch.tensor(batch), grid)
+            cos, sin = self._twiddles(2 * torch.tensor(batch) + torch.tensor(shift), grid)
             yield torch.complex(cos @ flat, sin @ flat).reshape(-1, p, q)
 
     def _twiddles(self, points: Tensor, grid: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Real and imaginary part of e^{i⟨ω,tap⟩}, each (points, taps)."""
+        """Real and imaginary part of e^{i⟨ω,tap⟩} at ω = π·point/N, each (points, taps)."""
         cos = torch.ones(len(points), len(self.taps), dtype=torch.float64)
         sin = torch.zeros_like(cos)
         for axis, n in enumerate(grid):
             steps, where = points[:, axis].unique(return_inverse=True)
-            turns = (steps[:, None] * self.taps[None, :, axis]) % n
-            turns = torch.where(2 * turns > n, turns - n, turns)
-            angle = turns.double() * (2 * math.pi) / n
+            turns = (steps[:, None] * self.taps[None, :, axis]) % (2 * n)
+            turns = torch.where(turns > n, turns - 2 * n, turns)
+            angle = turns.double() * math.pi / n
             c, s = angle.cos()[where], angle.sin()[where]
             cos, sin = cos * c - sin * s, cos * s + sin * c
         return cos.to(self.matrices.device), sin.to(self.matrices.device)

@@ -37,7 +37,6 @@ def test_defaults(run, pipeline, model):
             "method": "auto",
             "device": "auto",
             "attack": True,
-            "batch_size": 256,
         }
     ]
 
@@ -47,7 +46,7 @@ def test_all_options(run, pipeline, model):
         "-d mnist:test --data-dir here --arch net.py:make --input-shape 1,28,28 --mean 0.1307 --std 0.3081 "
         "--scale 1/255 --layout hwc --limit 100 --seed 7 --eps 36/255,0.5 --eps 1 --max-lipschitz 20 "
         "--min-certified 36/255:0.6 --min-certified 1:10% "
-        "--method fft --device cuda:1 --no-attack --batch-size 8"
+        "--method fft --device cuda:1 --no-attack"
     )
     assert run(*options.split(), model).code == 0
     assert pipeline.calls == [
@@ -69,7 +68,6 @@ def test_all_options(run, pipeline, model):
             "method": "fft",
             "device": "cuda:1",
             "attack": False,
-            "batch_size": 8,
         }
     ]
 
@@ -97,7 +95,6 @@ def test_negative_means_are_values(run, pipeline, model):
         "--limit 0",
         "--limit x",
         "--seed -1",
-        "--batch-size 0",
         "--layout cwh",
         "--scale 0",
         "--scale 1,2",

@@ -1,0 +1,76 @@
+"""Layers' brackets: witnesses below bounds, refusals that name the layer."""
+
+import math
+
+import pytest
+import torch
+from networks import random_network
+from small_graph import raw_graph, simplified
+from torch import nn
+
+from lipaudit.analyze import analyze
+from lipaudit.bound import Bracket
+from lipaudit.errors import InputRefused
+from lipaudit.graph.node import Combine
+from lipaudit.spectral import METHODS
+
+
+@pytest.mark.parametrize("seed", range(400, 420))
+def test_witnesses_stay_below_bounds(seed):
+    module, shape = random_network(seed)
+    for layer in analyze(simplified(module, *shape)):
+        assert layer.upper.is_finite
+        assert layer.lower is not None
+        Bracket(layer.upper, layer.lower)
+
+
+def test_a_dense_layer_is_bracketed_tightly():
+    torch.manual_seed(0)
+    (layer,) = analyze(simplified(nn.Linear(20, 10).double(), 1, 20))
+    assert Bracket(layer.upper, layer.lower).slack < 1 + 1e-6
+
+
+@pytest.mark.parametrize("method", [m.name for m in METHODS])
+def test_every_method_may_be_asked_for_and_bounds(method):
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)).double()
+    graph = simplified(module, 1, 1, 4, 4)
+    best = analyze(graph)
+    for layer, reference in zip(analyze(graph, method), best, strict=True):
+        assert reference.lower.value <= layer.upper.value < math.inf
+
+
+def test_progress_is_told_of_every_layer():
+    calls = []
+    graph = raw_graph(nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2)), 1, 3)
+    analyze(graph, advance=lambda: calls.append(1))
+    assert len(calls) == 3
+
+
+def test_several_inputs_are_joined_by_their_combination():
+    (summed,) = analyze(raw_graph(lambda x: torch.add(x, x, alpha=2), 1, 3))
+    assert summed.gain.combine is Combine.SUM
+    assert summed.upper.value == pytest.approx(math.sqrt(5))
+    assert summed.upper.value**2 >= 5
+    (stacked,) = analyze(raw_graph(lambda x: torch.cat([x, x]), 1, 3))
+    assert stacked.gain.combine is Combine.STACK
+    assert stacked.upper.value == 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_broken_weights_are_refused_or_unbounded_with_a_reason(value):
+    module = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Conv1d(1, 1, 2)).double()
+    module[2].weight.data[0, 0, 1] = value
+    try:
+        layers = analyze(raw_graph(nn.Sequential(nn.Unflatten(1, (1, 3)), module), 1, 3))
+    except InputRefused:
+        return
+    assert any(layer.upper.value == math.inf and "NaN" in layer.upper.note for layer in layers)
+
+
+def test_a_zero_layer_has_bound_zero():
+    module = nn.Linear(3, 2).double()
+    module.weight.data.zero_()
+    (layer,) = analyze(raw_graph(module, 1, 3))
+    assert layer.upper.value == 0
+    assert layer.lower.value == 0
