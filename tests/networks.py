@@ -128,7 +128,8 @@ def activation(draw: Draw) -> nn.Module:
             nn.Mish(), nn.Hardswish(), nn.Softplus(3.0), nn.PReLU(init=1.4), MaxMin(1), MaxMin(-1), MaxMin(1),
             Call(lambda x: x * torch.sigmoid(1.7 * x)), Call(lambda x: x - torch.tanh(x)), nn.Softsign(),
             Call(lambda x: 0.5 * x * (1 + torch.erf(x / math.sqrt(2)))), Call(torch.abs), Call(group_sort),
-            Call(group_sort), Call(lambda x: x * F.relu6(x + 3) / 6), nn.ReLU6(), Call(lambda x: x * F.hardsigmoid(x)),
+            Call(group_sort), Call(lambda x: x * F.relu6(x + 3) / 6), nn.ReLU6(),
+            Call(lambda x: x * F.hardsigmoid(x)),
         ]
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from jacobian import largest_slope, outputs, probes
 from sample_kind import Call
 from torch import Tensor, nn
 
@@ -17,7 +18,16 @@ from lipaudit.load.export import export_module
 from lipaudit.load.translate import translate
 from lipaudit.passes import simplify
 
-__all__ = ["bound_of", "exported_graph", "lifted", "op_names", "raw_graph", "seeded_like", "simplified"]
+__all__ = [
+    "bound_of",
+    "checked_bound",
+    "exported_graph",
+    "lifted",
+    "op_names",
+    "raw_graph",
+    "seeded_like",
+    "simplified",
+]
 
 
 def raw_graph(module: nn.Module | Callable[..., Tensor], *shape: int, **buffers: Tensor) -> LayerGraph:
@@ -62,3 +72,16 @@ def seeded_like(graph: LayerGraph, count: int, seed: int = 0, spread: float = 1.
     generator = torch.Generator().manual_seed(seed)
     shape = (count, *graph.input_shape[1:])
     return spread * torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def checked_bound(function: nn.Module | Callable[..., Tensor], graph: LayerGraph, count: int = 2) -> Bound:
+    """The bound, after checking that the graph computes the function and that no Jacobian beats it."""
+    module = function if isinstance(function, nn.Module) else Call(function)
+    points = probes(graph.input_shape, count=count)
+    wanted = outputs(module, points)
+    found, error = lifted(graph)(points)
+    assert bool(((wanted - found).norm(dim=1) <= 2 * error + 1e-12 * (1 + wanted.norm(dim=1))).all())
+    bound = bound_of(graph)
+    points = points + 1e-9 * torch.arange(points[0].numel()).reshape(points[0].shape)
+    assert largest_slope(module, points) * (1 - 1e-7) <= bound.value
+    return bound

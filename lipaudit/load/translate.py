@@ -84,6 +84,8 @@ def translate(program: ExportedProgram) -> LayerGraph:
                 raise InputRefused(
                     "the model takes several inputs", hint="export it with a single input tensor"
                 )
+            if not isinstance(node.meta.get("val"), Tensor):
+                raise InputRefused("the model takes an argument that is no tensor")
             shape = tuple(int(n) for n in node.meta["val"].shape)
             state.values[node] = Live(INPUT, shape)
         elif node.op == "call_function":

@@ -108,6 +108,8 @@ def _as_double(value: Any) -> Tensor:  # noqa: ANN401
     tensor = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
     if tensor.is_complex():
         raise Untranslatable("complex constants have no rule")
+    if tensor.dtype == torch.int64 and tensor.numel() and int(tensor.abs().max()) > 2**53:
+        raise Untranslatable("whole numbers beyond 2⁵³ would be rounded")
     return tensor.detach().to(torch.float64)
 
 

@@ -33,7 +33,10 @@ from lipaudit.spectral.symbol import polyphase
 __all__ = ["METHOD", "embedding_grid"]
 
 SMALL_GRID = 100
-"""Grid points up to which shifted grids are considered; on finer ones they differ little."""
+"""Grid points up to which shifted grids are considered; finer ones differ little."""
+TRIED = 3
+GOOD = 1.02
+"""Slack from which on no other grid is tried."""
 
 
 def embedding_grid(conv: Conv) -> tuple[int, ...]:
@@ -73,14 +76,17 @@ def _compute(plain: Plain, start: float) -> float:
     if not isinstance(plain, Conv):
         raise NotCovered("not a convolution")
     symbol, grid = polyphase(plain, plain.stride), embedding_grid(plain)
-    shift = (0,) * len(grid)
-    if min(grid) > 1 and math.prod(grid) <= SMALL_GRID:
-        # Which of the grids meets the lowest peaks is a guess; each gives a bound.
-        shifts = list(itertools.product((0, 1), repeat=len(grid)))
-        promised = [symbol.likely(grid, s) for s in shifts]
-        shift = shifts[promised.index(min(promised))]
-        start = max(start, min(promised) * (1 + 1e-9))
-    return symbol.bound(grid, start, shift)
+    if min(grid) == 1 or math.prod(grid) > SMALL_GRID:
+        return symbol.bound(grid, start)
+    # Which of the grids meets the lowest peaks is a guess, so the next best are tried where the first is not
+    # good; each of them gives a bound.
+    shifts = itertools.product((0, 1), repeat=len(grid))
+    best = math.inf
+    for promised, shift in sorted((symbol.likely(grid, s), s) for s in shifts)[:TRIED]:
+        best = min(best, symbol.bound(grid, max(start, promised * (1 + 1e-9)), shift, limit=best))
+        if best <= GOOD * start:
+            break
+    return best
 
 
 METHOD = Method("embedding", "zero padding: σ₁ of the symbol on the embedding grid", _cost, _compute)

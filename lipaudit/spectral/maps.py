@@ -343,6 +343,8 @@ class Conv:
 def _checked(weight: Tensor) -> Tensor:
     if weight.is_complex():
         raise InputRefused("a weight is complex; only real weights are supported")
+    if not weight.is_floating_point() and weight.numel() and int(weight.abs().max()) > 2**53:
+        raise InputRefused("a weight holds whole numbers beyond 2⁵³, which float64 would round")
     weight = weight.detach().to(torch.float64)
     if not bool(torch.isfinite(weight).all()):
         raise InputRefused(

@@ -31,12 +31,13 @@ def likely_norm(chunks: Iterable[Tensor]) -> float:
     return max((_propose(chunk) for chunk in chunks), default=0.0)
 
 
-def largest_norm(chunks: Iterable[Tensor], start: float = 0.0) -> float:
+def largest_norm(chunks: Iterable[Tensor], start: float = 0.0, limit: float = math.inf) -> float:
     """A proved upper bound on max ‖G‖ over all matrices G of all chunks.
 
     Args:
         chunks: tensors (batch, p, q), float64 or complex128, finite.
         start: a τ worth trying first (an Estimate, say); the result is not smaller.
+        limit: results from here on are not wanted: stop early and return inf.
 
     Returns:
         The bound; 0 only if every entry is 0; inf if nothing could be proved (overflow).
@@ -44,6 +45,8 @@ def largest_norm(chunks: Iterable[Tensor], start: float = 0.0) -> float:
     tau = start
     for chunk in chunks:
         tau = _cover(chunk, tau)
+        if tau >= limit:
+            return math.inf
     return tau
 
 

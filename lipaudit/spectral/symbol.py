@@ -45,9 +45,14 @@ class Symbol:
     taps: Tensor
     matrices: Tensor
 
-    def bound(self, grid: tuple[int, ...], start: float = 0.0, shift: tuple[int, ...] = ()) -> float:
-        """A proved bound on max ‖K̂‖ over the whole grid (N per axis, shifted) and all groups."""
-        return add_up(largest_norm(self.chunks(grid, shift), start), self.error())
+    def bound(
+        self, grid: tuple[int, ...], start: float = 0.0, shift: tuple[int, ...] = (), limit: float = math.inf
+    ) -> float:
+        """A proved bound on max ‖K̂‖ over the whole grid (N per axis, shifted) and all groups.
+
+        Returns inf as soon as the bound cannot fall below `limit`.
+        """
+        return add_up(largest_norm(self.chunks(grid, shift), start, limit), self.error())
 
     def likely(self, grid: tuple[int, ...], shift: tuple[int, ...] = ()) -> float:
         """About what `bound` will be, for a fraction of its cost; unproved."""

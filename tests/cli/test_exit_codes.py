@@ -123,7 +123,7 @@ def test_messages_cannot_forge_lines(run, pipeline, model):
 
 
 def test_an_exception_that_cannot_be_shown(run, pipeline, model):
-    class Silent(Exception):  # noqa: N818
+    class Silent(Exception):
         def __str__(self):
             raise RuntimeError("no")
 

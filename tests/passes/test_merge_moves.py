@@ -1,4 +1,4 @@
-"""Moves written twice become one, so that MaxMin is seen in its usual spelling; different moves stay apart."""
+"""Moves written twice become one, so that MaxMin is seen in its usual spelling; others stay apart."""
 
 import pytest
 import torch
