@@ -140,16 +140,24 @@ def _witness(node: Node, shapes: tuple[Shape, ...], device: torch.device) -> Est
     best = 0.0
     value, pulled = torch.func.vjp(function, point)[:2]
     for _ in range(POWER_STEPS):
-        direction = direction / torch.linalg.vector_norm(direction).clamp(min=1e-300)
+        # Of length about 1, whatever the gain: squares of tiny entries would underflow.
+        direction = direction / direction.abs().max()
+        direction = direction / torch.linalg.vector_norm(direction)
         image = pushforward(function, point, direction)
-        best = max(best, float(torch.linalg.vector_norm(image)) * SHAVE)
+        best = max(best, _length(image) / _length(direction) * SHAVE)
         (direction,) = pulled(image)
-        if not bool(direction.any()):
+        if not bool(direction.any()) or not bool(torch.isfinite(direction).all()):
             break
     size = torch.linalg.vector_norm(value)
-    if not bool(node.op.error(shapes, (size,) * len(shapes), size)):
+    if direction.isfinite().all() and not bool(node.op.error(shapes, (size,) * len(shapes), size)):
         column = torch.zeros_like(point)
         column[direction.abs().argmax()] = 1.0
         image = pushforward(function, point, column)
         best = max(best, sqrt_down(float((image * image).sum())))
     return Estimate(best, "jacobian") if math.isfinite(best) else None
+
+
+def _length(v: Tensor) -> float:
+    """‖v‖ without over- or underflow, to a few units in the last place."""
+    largest = float(v.abs().max())
+    return largest * float(torch.linalg.vector_norm(v / largest)) if largest > 0 else 0.0

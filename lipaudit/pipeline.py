@@ -17,6 +17,7 @@ import torch
 
 from lipaudit import policy
 from lipaudit.analyze import analyze
+from lipaudit.certify.agreement import check_answers
 from lipaudit.certify.curve import certified_counts
 from lipaudit.certify.dataset import Certification, certify
 from lipaudit.certify.falsify import Outcome, falsify
@@ -24,12 +25,13 @@ from lipaudit.certify.pairwise import pair_constants
 from lipaudit.certify.plausible import is_near_chance
 from lipaudit.compose import compose
 from lipaudit.data import PIXEL_SPACE, Dataset, check_labels, load_dataset
-from lipaudit.data.layer_zero import prepend
+from lipaudit.data.layer_zero import entrance, prepend
 from lipaudit.data.threat import arrange
 from lipaudit.errors import InputUnavailable, UsageError
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.load import LoadedModel, Preprocessing, check_file, load_model
 from lipaudit.load.translate import translate
+from lipaudit.load.verify import check_translation
 from lipaudit.passes import simplify
 from lipaudit.report import assemble
 from lipaudit.report.model import AuditReport, Evidence, Finding, Host, NetworkBracket, Run
@@ -125,6 +127,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
         clock.stage("certifying", len(data))
         constants, how = pair_constants(subject.graph, bound)
         run = certify(subject.graph, layers, data, (constants.to(target), how), clock.advance)
+        check_answers(run, data, subject.entrance, loaded.reference, subject.middle)
         points = certified_counts(run.radii.radius.tolist(), asked)
         robustness = assemble.robustness_record(run, points, asked)
     attacked = NOT_ATTACKED
@@ -164,15 +167,26 @@ class _Subject:
     classes: int
     space: str
     layout: str | None
+    entrance: LayerGraph
+
+    @property
+    def middle(self) -> float:
+        """Where a single score of the model as given parts the classes."""
+        heads = {"the final sigmoid": 0.5, "the final logsigmoid": -math.log(2.0)}
+        return next(
+            (m for head, m in heads.items() if any(n.startswith(head) for n in self.graph.notes)), 0.0
+        )
 
 
 def _subject(
     loaded: LoadedModel, preprocessing: Preprocessing, data: Dataset | None, target: torch.device
 ) -> _Subject:
     raw = translate(loaded.program)
+    check_translation(raw, loaded.program, loaded.files[0].name)
     sample = _sample_shape(data)
     stated = preprocessing.layout
     layout = stated if sample is None else arrange(sample, raw.input_shape[1:], stated)
+    outside = entrance(raw.input_shape, preprocessing, sample, layout or "chw")
     graph = simplify(prepend(raw, preprocessing, sample, layout or "chw").to(target))
     if data is not None:
         space = data.space
@@ -180,7 +194,7 @@ def _subject(
         space = "the model's own input"
     else:
         space = PIXEL_SPACE
-    return _Subject(graph, math.prod(graph.shape_of(graph.output)), space, layout)
+    return _Subject(graph, math.prod(graph.shape_of(graph.output)), space, layout, outside)
 
 
 def _data(

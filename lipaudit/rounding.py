@@ -18,6 +18,7 @@ import sys
 from fractions import Fraction
 
 __all__ = [
+    "UNDERFLOW",
     "UNIT",
     "add_up",
     "div_down",
@@ -37,6 +38,8 @@ __all__ = [
 
 UNIT = 2.0**-53
 """Unit roundoff u of float64 (round to nearest)."""
+UNDERFLOW = 2.0**-480
+"""More than an l2 norm of up to 2⁶⁰ entries loses where their squares underflow: √n·2⁻⁵¹¹."""
 
 _MAX = Fraction(sys.float_info.max)
 

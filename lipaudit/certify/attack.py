@@ -24,7 +24,7 @@ from torch import Tensor
 from lipaudit.bound import Estimate
 from lipaudit.graph.derivative import pushforward
 from lipaudit.graph.graph import batched
-from lipaudit.rounding import UNIT, div_down, gamma, mul_up
+from lipaudit.rounding import UNDERFLOW, UNIT, div_down, gamma, mul_up
 
 __all__ = ["Ascent", "Evaluate", "L2Attack", "ascend", "attack_balls"]
 
@@ -119,6 +119,7 @@ def _best_ratio(evaluate: Evaluate, near: Tensor, far: Tensor) -> float:
     rise = rise - (ea + eb) * (1 + 8 * UNIT)
     # The ends are exact doubles, so only the distance itself is rounded.
     run = torch.linalg.vector_norm((near - far).flatten(1), dim=1) * (1 + 4 * gamma(near[0].numel() + 8))
+    run = run + UNDERFLOW
     ratios = [div_down(max(0.0, float(r)), float(d)) for r, d in zip(rise, run, strict=True) if d > 0]
     return max((r for r in ratios if math.isfinite(r)), default=0.0)
 
@@ -164,7 +165,7 @@ def attack_balls(
     wins = _lead(logits, labels) - 1.5 * error * (1 + 8 * UNIT)
     hits = []
     for i in (wins > 0).nonzero().flatten().tolist():
-        distance = float(torch.linalg.vector_norm(reached[i] - images[i]))
+        distance = float(torch.linalg.vector_norm(reached[i] - images[i])) + UNDERFLOW
         if mul_up(distance, 1 + 4 * gamma(reached[i].numel() + 8)) <= float(radii[i]):
             hits.append(i)
     return L2Attack(len(images), steps, len(hits)), hits

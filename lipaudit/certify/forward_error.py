@@ -21,7 +21,7 @@ from torch import Tensor
 from lipaudit.analyze import Layer
 from lipaudit.graph.graph import INPUT, LayerGraph
 from lipaudit.graph.node import Combine
-from lipaudit.rounding import UNIT
+from lipaudit.rounding import UNDERFLOW, UNIT
 
 __all__ = ["with_error"]
 
@@ -42,12 +42,13 @@ def with_error(graph: LayerGraph, layers: Sequence[Layer]) -> Callable[[Tensor],
     shapes = {layer.node.name: [graph.shape_of(i) for i in layer.node.inputs] for layer in layers}
 
     def evaluate(x: Tensor) -> tuple[Tensor, Tensor]:
-        values, norms = {INPUT: x}, {INPUT: torch.linalg.vector_norm(x)}
+        # Squares underflow below 1e-154: a norm that is computed may be too small by UNDERFLOW.
+        values, norms = {INPUT: x}, {INPUT: torch.linalg.vector_norm(x) + UNDERFLOW}
         errors = {INPUT: 2 * UNIT * norms[INPUT]}
         for layer in layers:
             node = layer.node
             out = node.op.forward(*(values[i] for i in node.inputs))
-            size = torch.linalg.vector_norm(out)
+            size = torch.linalg.vector_norm(out) + UNDERFLOW
             own = node.op.error(tuple(shapes[node.name]), tuple(norms[i] for i in node.inputs), size)
             errors[node.name] = _carried(layer, [errors[i] for i in node.inputs]) + own
             values[node.name], norms[node.name] = out, size

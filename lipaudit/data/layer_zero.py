@@ -22,7 +22,7 @@ from lipaudit.load.preprocessing import Preprocessing
 from lipaudit.ops.arithmetic import Affine
 from lipaudit.ops.shape import Relayout
 
-__all__ = ["prepend"]
+__all__ = ["entrance", "prepend"]
 
 SMALLEST, LARGEST = Fraction(2) ** -1022, Fraction(2) ** 1023
 
@@ -54,6 +54,11 @@ def prepend(graph: LayerGraph, preprocessing: Preprocessing, sample: Shape | Non
     start = model_shape if sample is None else (1, *sample)
     output = last if graph.output == INPUT else graph.output
     return replace(graph, input_shape=start, nodes=(*nodes, *rest), output=output)
+
+
+def entrance(shape: Shape, preprocessing: Preprocessing, sample: Shape | None, layout: str) -> LayerGraph:
+    """From the threat space to the input of a model of that input shape (leading 1), alone."""
+    return prepend(LayerGraph(shape, (), INPUT), preprocessing, sample, layout)
 
 
 def _free_name(graph: LayerGraph, wanted: str) -> str:

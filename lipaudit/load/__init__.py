@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from lipaudit.load.preprocessing import METADATA_KEY, Preprocessing, parse_metad
 from lipaudit.load.sniff import Kind, read_bytes, sniff
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 __all__ = ["METADATA_KEY", "LoadedModel", "ModelFile", "Preprocessing", "load_model", "parse_metadata"]
@@ -65,6 +66,7 @@ class LoadedModel:
         conversion: how the conversion was checked (ONNX), else None.
         weights_sha256: over sorted names, types, shapes and bytes of the stored weights.
         notes: what a reader of the report must know.
+        reference: the original program, one input (leading 1) to its output, as numpy arrays.
     """
 
     program: torch.export.ExportedProgram
@@ -77,6 +79,7 @@ class LoadedModel:
     conversion: dict[str, Any] | None
     weights_sha256: str
     notes: tuple[str, ...] = ()
+    reference: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]] | None = None
 
 
 def check_file(path: str | Path) -> None:

@@ -11,6 +11,7 @@ tensor is one sample.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +34,7 @@ from lipaudit.load.verify import Comparison, compare, probes, run_reference
 
 __all__ = ["load_onnx"]
 
+_Array = np.ndarray[Any, Any]
 _FLOATS = {onnx.TensorProto.FLOAT: torch.float32, onnx.TensorProto.DOUBLE: torch.float64}
 _STANDARD = frozenset({"", "ai.onnx"})
 _HARMLESS = ("topologically sorted", "Field 'shape' of 'type' is required")
@@ -110,7 +112,21 @@ def load_onnx(
         conversion=comparison.as_dict(),
         weights_sha256=hash_weights(_weights(model)),
         notes=tuple(notes),
+        reference=_reference(session, reading, path.name),
     )
+
+
+def _reference(session: Any, reading: _Reading, name: str) -> Callable[[_Array], _Array]:  # noqa: ANN401
+    """onnxruntime on one sample (leading 1): a fixed batch is filled with it."""
+    dtype = np.float64 if session.get_inputs()[0].type == "tensor(double)" else np.float32
+
+    def run(x: _Array) -> _Array:
+        fed = x.astype(dtype).reshape(reading.shape)
+        if reading.whole:
+            return run_reference(session, fed, name)
+        return run_reference(session, np.repeat(fed, reading.batch, axis=0), name)[:1]
+
+    return run
 
 
 def _reference_bytes(model: onnx.ModelProto, data: bytes, embedded: bool, name: str) -> bytes:  # noqa: FBT001

@@ -26,6 +26,7 @@ from lipaudit.load.freeze import freeze, is_computed
 from lipaudit.load.preprocessing import METADATA_KEY, Preprocessing, parse_metadata
 from lipaudit.load.safety import check_legacy_checkpoint, check_zip_checkpoint
 from lipaudit.load.sniff import Kind
+from lipaudit.load.verify import check_export, run_module
 
 __all__ = ["load_weights", "state_dict_of"]
 
@@ -68,7 +69,9 @@ def load_weights(
     dtype = _widen(network, notes)
     example = torch.zeros(1, *shape, dtype=dtype)
     single_output(network, example, path.name)
-    program = export_module(network, example, path.name)
+    program, comparison = check_export(
+        network, lambda: export_module(network, example, path.name), (1, *shape), path.name
+    )
     files = [ModelFile.of(path.name, data)]
     if source is not None:
         files.append(ModelFile.of(*source))
@@ -80,9 +83,10 @@ def load_weights(
         loader=f"torch {torch.__version__}",
         trust="runs the --arch file",
         preprocessing=preprocessing,
-        conversion=None,
+        conversion=comparison.as_dict(),
         weights_sha256=hash_weights(state),
         notes=tuple(notes),
+        reference=lambda x: run_module(network, x.astype(example.numpy().dtype)),
     )
 
 

@@ -142,14 +142,30 @@ def _call(state: _Translation, node: FxNode) -> object:
     shapes = _shapes(node)
     call = Args(str(node.target), named, shapes[0])
     try:
+        _refuse_coarse(node)
         made = _translated(call)
     except (Untranslatable, InputRefused) as why:
         op = Unsupported(str(node.target), str(why), _runner(state, node), _scalars(args))
         made, call.inputs = (op,) * len(shapes) if len(shapes) > 1 else op, [v.name for v in live]
     if isinstance(made, tuple):
-        ops = tuple(op or Unsupported(str(node.target), _no_index(node)) for op in made)
+        ops = tuple(op or Unsupported(str(node.target), _no_index(node), _runner(state, node)) for op in made)
         return Several(ops, tuple(call.inputs), shapes, origin)
     return state.add(node, made, tuple(call.inputs), shapes[0], origin)
+
+
+def _refuse_coarse(node: FxNode) -> None:
+    """A result in whole numbers or less than float32 is rounded by steps that the slope does not show.
+
+    Only the first result counts: indices beside a maximum are told apart later.
+    """
+    value = node.meta["val"]
+    first = value[0] if isinstance(value, list | tuple) else value
+    if isinstance(first, Tensor) and first.dtype not in (torch.float32, torch.float64):
+        kind = str(first.dtype).removeprefix("torch.")
+        operation = str(node.target).split(".")[1] if "." in str(node.target) else str(node.target)
+        raise Untranslatable(
+            why_unbounded(operation) or f"{node.target} computes in {kind}, which rounds in coarse steps"
+        )
 
 
 def _returns_nothing(node: FxNode) -> bool:

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from lipaudit.graph.node import BoundMap, Gain, Shape
 from lipaudit.ops.spec import Args, OpSpec, Untranslatable
-from lipaudit.rounding import UNIT, div_up, mul_up
+from lipaudit.rounding import UNDERFLOW, UNIT, div_up, mul_up
 
 __all__ = ["CONSTANTS", "ROWS", "Elementwise"]
 
@@ -75,7 +75,7 @@ class Elementwise:
         if self.exact:
             return torch.zeros_like(out)
         entries = math.sqrt(math.prod(shapes[0]))
-        return 16 * UNIT * (norms[0] + out) + entries * (self.jump + 2.0**-1000)
+        return 16 * UNIT * (norms[0] + out) + entries * (self.jump + UNDERFLOW)
 
 
 Parameters = dict[str, float]
@@ -271,7 +271,7 @@ class PRelu:
     def error(self, shapes: tuple[Shape, ...], norms: tuple[Tensor, ...], out: Tensor) -> Tensor:
         """One rounding of the output."""
         del shapes, norms
-        return 4 * UNIT * out + 2.0**-900
+        return 4 * UNIT * out + UNDERFLOW
 
 
 def _prelu(args: Args) -> PRelu:

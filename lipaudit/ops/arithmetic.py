@@ -22,9 +22,13 @@ from torch import Tensor
 from lipaudit.bound import Bound
 from lipaudit.graph.node import BoundMap, Combine, Gain, Shape
 from lipaudit.ops.spec import Args, Exact, OpSpec, Untranslatable
-from lipaudit.rounding import gamma, mul_up, sqrt_up
+from lipaudit.rounding import UNDERFLOW, gamma, mul_up, sqrt_up
 
 __all__ = ["ROWS", "Affine", "Extremum", "Limit", "Sum", "copies"]
+
+
+LARGEST_DIVISOR = 1e300
+"""Reciprocals of larger ones are subnormal and not rounded relatively."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +62,7 @@ class Affine:
         full = np.broadcast_shapes(shapes[0], self.scale.shape, self.shift.shape)
         size = (self.shift if self.shift_size is None else self.shift_size).expand(full)
         shift = float(torch.linalg.vector_norm(size))
-        return gamma(self.ulps + 4) * (self._norm(shapes[0]) * norms[0] + shift) + 2.0**-900
+        return gamma(self.ulps + 4) * (self._norm(shapes[0]) * norms[0] + shift) + UNDERFLOW
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +97,7 @@ class Sum:
         total = torch.zeros_like(norms[0])
         for c, shape, norm in zip(self.factors, shapes, norms, strict=True):
             total = total + abs(c) * math.sqrt(copies(shape, full)) * norm
-        return gamma(len(norms) + 4) * total + 2.0**-900
+        return gamma(len(norms) + 4) * total + UNDERFLOW
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,6 +191,8 @@ def _div(args: Args) -> Affine:
     divisor = args.const("other")
     if not bool((divisor != 0).all()):
         raise Untranslatable("division by a constant that contains 0")
+    if not bool((divisor.abs() <= LARGEST_DIVISOR).all()):
+        raise Untranslatable("division by a constant that is NaN, infinite or beyond 1e300")
     return _scaling(1.0 / divisor, ulps=1, name="div constant")
 
 

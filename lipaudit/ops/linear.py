@@ -21,7 +21,7 @@ from torch import Tensor
 from lipaudit.bound import Bound
 from lipaudit.graph.node import BoundMap, Gain, Shape
 from lipaudit.ops.spec import Args, OpSpec, Untranslatable
-from lipaudit.rounding import UNIT, add_up, gamma, mul_up
+from lipaudit.rounding import UNDERFLOW, UNIT, add_up, gamma, mul_up
 from lipaudit.spectral.maps import Dense
 from lipaudit.spectral.schur import schur_bound
 
@@ -93,7 +93,7 @@ def perturbed(bound: Bound, ulps: int, absolute: float) -> Bound:
 def affine_error(terms: int, absolute: float, norm: Tensor, bias: Tensor | None, positions: int) -> Tensor:
     """γ_{terms+2}(absolute·‖x‖ + ‖b‖·√positions) plus underflow, per sample."""
     shift = 0.0 if bias is None else float(torch.linalg.vector_norm(bias)) * math.sqrt(positions)
-    return gamma(terms + 4) * (1 + 8 * UNIT) * (absolute * norm + shift) + 2.0**-900
+    return gamma(terms + 4) * (1 + 8 * UNIT) * (absolute * norm + shift) + UNDERFLOW
 
 
 def _linear(args: Args) -> Linear:

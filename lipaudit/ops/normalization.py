@@ -22,12 +22,14 @@ from torch import Tensor
 from lipaudit.graph.node import BoundMap, Gain, Shape
 from lipaudit.ops.arithmetic import Affine
 from lipaudit.ops.spec import Args, OpSpec, Untranslatable
-from lipaudit.rounding import div_up, gamma, mul_up, sqrt_down
+from lipaudit.rounding import UNDERFLOW, div_up, gamma, mul_up, sqrt_down
 
 __all__ = ["BATCH_NORM_ULPS", "ROWS", "Standardize"]
 
 BATCH_NORM_ULPS = 6
 """Roundings behind γ/√(var + ε): sum, root, quotient, with one spare for each."""
+SMALLEST_SCALE = 2.0**-1020
+"""Below, quotients are not rounded relatively any more."""
 
 
 def _batch_norm(args: Args) -> Affine:
@@ -43,9 +45,12 @@ def _batch_norm(args: Args) -> Affine:
     if not bool((var + eps > 0).all()):
         raise Untranslatable("batch norm has a variance + eps that is not positive")
     scale = (var + eps).rsqrt() if gamma_ is None else gamma_ / (var + eps).sqrt()
+    zero = torch.zeros_like(mean, dtype=torch.bool) if gamma_ is None else gamma_ == 0
     beta = torch.zeros_like(mean) if beta is None else beta
     if not bool(torch.isfinite(scale).all() & torch.isfinite(beta - mean * scale).all()):
         raise Untranslatable("batch norm has a scale or shift that is NaN or infinite")
+    if not bool(((scale.abs() >= SMALLEST_SCALE) | (scale == 0) & zero).all()):
+        raise Untranslatable("batch norm has a scale so small that float64 does not hold it")
     per_channel = (1, -1, *[1] * (len(shape) - 2))
     return Affine(
         scale.reshape(per_channel),
@@ -91,7 +96,7 @@ class Standardize:
     def error(self, shapes: tuple[Shape, ...], norms: tuple[Tensor, ...], out: Tensor) -> Tensor:
         """The mean errs by γ_m‖x‖, amplified by the gain; the rest is relative to the output."""
         del shapes
-        return gamma(self.terms + 32) * (4 * self._gain() * norms[0] + 2 * out + 2 * self.shift) + 2.0**-900
+        return gamma(self.terms + 32) * (4 * self._gain() * norms[0] + 2 * out + 2 * self.shift) + UNDERFLOW
 
 
 def _standardize(kind: str) -> Callable[[Args], Standardize]:

@@ -26,7 +26,7 @@ from torch import Tensor
 from lipaudit.bound import Bound
 from lipaudit.graph.node import BoundMap, Gain, Shape
 from lipaudit.ops.spec import Args, Exact, OpSpec, Untranslatable
-from lipaudit.rounding import UNIT, gamma, mul_up, sqrt_up
+from lipaudit.rounding import UNDERFLOW, UNIT, gamma, mul_up, sqrt_up
 from lipaudit.spectral.maps import Dense
 
 __all__ = ["ROWS", "AveragePool", "MaxPool"]
@@ -123,7 +123,7 @@ class AveragePool:
             matrix = self._matrix(axis)
             size *= math.sqrt(float(matrix.sum(0).max()) * float(matrix.sum(1).max())) * (1 + 1e-12)
             terms *= max(len(cells) for cells, _ in self.windows[axis]) + 1
-        return gamma(terms + 4) * size * norms[0] * (1 + 8 * UNIT) + 2.0**-900
+        return gamma(terms + 4) * size * norms[0] * (1 + 8 * UNIT) + UNDERFLOW
 
 
 def _spread(values: Sequence[int], axes: int) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lipaudit.graph.node import BoundMap, Gain, Op, Shape
 from lipaudit.ops.spec import Args, Exact, OpSpec, Untranslatable
-from lipaudit.rounding import div_up, gamma, sqrt_down, sqrt_up
+from lipaudit.rounding import UNDERFLOW, div_up, gamma, sqrt_down, sqrt_up
 
 __all__ = ["ROWS", "Average", "ReduceExtremum"]
 
@@ -49,7 +49,7 @@ class Average:
         """γ_m times the gain of |x|."""
         del shapes, out
         root = math.sqrt(self.terms)
-        return gamma(self.terms + 6) * (1 / root if self.mean else root) * norms[0] + 2.0**-900
+        return gamma(self.terms + 6) * (1 / root if self.mean else root) * norms[0] + UNDERFLOW
 
 
 @dataclass(frozen=True, slots=True, eq=False)

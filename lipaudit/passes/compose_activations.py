@@ -27,7 +27,7 @@ from lipaudit.graph.node import BoundMap, Gain, Node, Op, Shape, Unsupported
 from lipaudit.ops.activation import CONSTANTS, Elementwise
 from lipaudit.ops.arithmetic import Affine, Limit, Sum
 from lipaudit.passes.edit import edited, subfunction
-from lipaudit.rounding import UNIT, mul_up
+from lipaudit.rounding import UNDERFLOW, UNIT, mul_up
 
 __all__ = ["Composed", "compose_activations"]
 
@@ -56,7 +56,7 @@ class Composed:
     def error(self, shapes: tuple[Shape, ...], norms: tuple[Tensor, ...], out: Tensor) -> Tensor:
         """A few steps of a few ulp each, none of which magnifies more than the whole by 64."""
         del shapes
-        return 1024 * UNIT * (1 + self.slope) * (norms[0] + out) + 2.0**-900
+        return 1024 * UNIT * (1 + self.slope) * (norms[0] + out) + UNDERFLOW
 
 
 def compose_activations(graph: LayerGraph) -> LayerGraph:

@@ -84,8 +84,6 @@ REFUSED = [
     ("aten.dropout.default", MAP, (X, 0.5, True)),
     ("aten.alpha_dropout.default", MAP, (X, 0.5, True)),
     ("aten.div.Tensor_mode", MAP, (X, drawn(6), "floor")),
-    ("aten.to.dtype", MAP, (X, torch.int64)),
-    ("aten._to_copy.default", MAP, (X, torch.int32)),
     ("aten.div.Scalar", MAP, (X, 0.0)),
 ]
 ABSENT = ("aten._adaptive_avg_pool1d.default",)
