@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 
@@ -24,14 +24,18 @@ from lipaudit.certify.falsify import Outcome, falsify
 from lipaudit.certify.pairwise import pair_constants
 from lipaudit.certify.plausible import is_near_chance
 from lipaudit.compose import compose
-from lipaudit.data import PIXEL_SPACE, Dataset, check_labels, load_dataset
+from lipaudit.data import FILE_SPACE, PIXEL_SPACE, Dataset, check_labels, load_dataset
 from lipaudit.data.layer_zero import entrance, prepend
 from lipaudit.data.threat import arrange
-from lipaudit.errors import InputUnavailable, UsageError
+from lipaudit.errors import Incomplete, InputRefused, InputUnavailable, UsageError
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.load import LoadedModel, Preprocessing, check_file, load_model
 from lipaudit.load.translate import translate
 from lipaudit.load.verify import check_translation
+from lipaudit.ops.arithmetic import Sum
+from lipaudit.ops.conv import Convolution
+from lipaudit.ops.linear import LeftMatmul, Linear
+from lipaudit.ops.shape import Relayout
 from lipaudit.passes import simplify
 from lipaudit.report import assemble
 from lipaudit.report.model import AuditReport, Evidence, Finding, Host, NetworkBracket, Run
@@ -44,6 +48,8 @@ REAL_ARITHMETIC = (
     "that yields the margins is accounted for, the rounding of a deployed float32 program is not."
 )
 NOT_ATTACKED = Outcome(None, None, "Nobody tried to refute these claims: the attack was switched off.")
+SIGNED_ENDS = (Linear, LeftMatmul, Convolution, Sum)
+"""A constant factor behind one of them has been folded; behind anything else the sign may be fixed."""
 BINARY = "A single output is read as a binary classifier: class 1 where the logit is positive."
 
 
@@ -70,9 +76,9 @@ def audit(  # noqa: PLR0913 - the options of the command line
     layout: str | None = None,
     limit: int | None = None,
     seed: int | None = None,
-    eps: Sequence[str] = policy.DEFAULT_EPS,
+    eps: str | float | Sequence[str | float] = policy.DEFAULT_EPS,
     max_lipschitz: str | float | None = None,
-    min_certified: Sequence[str] = (),
+    min_certified: str | Sequence[str] = (),
     method: str = "auto",
     device: str = "auto",
     attack: bool = True,
@@ -106,8 +112,9 @@ def audit(  # noqa: PLR0913 - the options of the command line
     """
     command = {k: v for k, v in locals().items() if k not in {"model", "progress", "data_dir", "arch"}}
     clock = _Clock(progress)
-    budgets = policy.parse_budgets(max_lipschitz=max_lipschitz, min_certified=min_certified, dataset=dataset)
-    asked = _asked_radii([*eps, *(b.asked_eps for b in budgets if b.asked_eps is not None)])
+    certified = _listed(min_certified)
+    budgets = policy.parse_budgets(max_lipschitz=max_lipschitz, min_certified=certified, dataset=dataset)
+    asked = _asked_radii([*_listed(eps), *(b.asked_eps for b in budgets if b.asked_eps is not None)])
     target = _device(device)
     _check_method(method)
 
@@ -124,6 +131,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
     run, robustness = None, None
     if data is not None:
         check_labels(data, max(subject.classes, 2))
+        _check_scores(subject)
         clock.stage("certifying", len(data))
         constants, how = pair_constants(subject.graph, bound)
         run = certify(subject.graph, layers, data, (constants.to(target), how), clock.advance)
@@ -137,7 +145,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
 
     outcomes = policy.judge(budgets, bound.total, attacked.below, robustness)
     unmet = any(o.metric == "lipschitz" and o.outcome != "pass" for o in outcomes)
-    findings = (*assemble.layer_findings(layers, over_one=unmet), *_data_findings(run, subject.classes))
+    findings = (*assemble.layer_findings(layers, over_one=unmet), *_data_findings(data, run, subject.classes))
     verdict, code = policy.decide(outcomes, incomplete=any(f.level == "error" for f in findings))
     evidence = Evidence(
         model=assemble.model_record(Path(model).name, loaded, subject.classes),
@@ -151,12 +159,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
         findings=findings,
         limitations=_limitations(loaded, subject, attacked),
     )
-    return AuditReport(
-        verdict=verdict,
-        exit_code=cast("Literal[0, 1, 3]", int(code)),
-        evidence=evidence,
-        run=clock.run(target, command),
-    )
+    return AuditReport(verdict=verdict, exit_code=code, evidence=evidence, run=clock.run(target, command))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,6 +184,7 @@ class _Subject:
 def _subject(
     loaded: LoadedModel, preprocessing: Preprocessing, data: Dataset | None, target: torch.device
 ) -> _Subject:
+    _check_units(preprocessing, data)
     raw = translate(loaded.program)
     check_translation(raw, loaded.program, loaded.files[0].name)
     sample = _sample_shape(data)
@@ -208,6 +212,36 @@ def _data(
     except InputUnavailable:
         check_file(model)
         raise
+
+
+def _check_units(preprocessing: Preprocessing, data: Dataset | None) -> None:
+    """Metadata speak of pixels in [0,1].
+
+    Raises:
+        InputRefused: if the images are something else.
+    """
+    if data is not None and data.space == FILE_SPACE and preprocessing.source == "metadata":
+        raise InputRefused(
+            f"{data.name}: the images are numbers from {float(data.images.min()):.4g} to "
+            f"{float(data.images.max()):.4g}, the model's metadata state preprocessing of pixels in [0,1]",
+            hint="store pixels as uint8 or in [0,1]; if they are meant so, say --scale, --mean and --std",
+        )
+
+
+def _check_scores(subject: _Subject) -> None:
+    """A single output must be a score of either sign; a probability would be read with the wrong threshold.
+
+    Raises:
+        Incomplete: if it ends in anything but a linear map.
+    """
+    node = subject.graph.node(subject.graph.output)
+    while node is not None and isinstance(node.op, Relayout):
+        node = subject.graph.node(node.inputs[0])
+    if subject.classes == 1 and node is not None and not isinstance(node.op, SIGNED_ENDS):
+        raise Incomplete(
+            f"the single output ends in {node.op.name}: a score around 0, or a probability? nothing says",
+            hint="export the model up to its logit, or audit it with --dataset none",
+        )
 
 
 def _sample_shape(data: Dataset | None) -> tuple[int, ...] | None:
@@ -238,12 +272,23 @@ def _preprocessing(
         raise UsageError(f"preprocessing: {error}", hint="check --mean, --std and --scale") from error
 
 
-def _data_findings(run: Certification | None, classes: int) -> tuple[Finding, ...]:
+def _data_findings(data: Dataset | None, run: Certification | None, classes: int) -> tuple[Finding, ...]:
     """What makes an evaluation worthless."""
-    if run is None:
+    if run is None or data is None:
         return ()
     broken = int((~run.radii.finite).sum())
     found = []
+    if data.space == FILE_SPACE:
+        found.append(
+            Finding(
+                rule="LIP303",
+                level="warning",
+                message=f"the images are numbers from {float(data.images.min()):.4g} to "
+                f"{float(data.images.max()):.4g}: every distance and radius is in their unit, not in pixels "
+                "of [0,1]",
+                advice="store pixels as uint8 or in [0,1], and state the preprocessing with --mean and --std",
+            )
+        )
     if broken:
         found.append(
             Finding(
@@ -279,6 +324,11 @@ def _asked_radii(texts: Sequence[str]) -> dict[Fraction, str]:
     return asked
 
 
+def _listed(texts: str | float | Sequence[str | float]) -> list[str]:
+    """One text (or number) counts as a list of one."""
+    return [str(texts)] if isinstance(texts, str | int | float) else [str(text) for text in texts]
+
+
 def _check_method(method: str) -> None:
     names = ["auto", *(m.name for m in METHODS)]
     if method not in names:
@@ -288,7 +338,12 @@ def _check_method(method: str) -> None:
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device {name}: no such device", hint="use auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: no CUDA device is available", hint="use --device cpu")
     return device

@@ -21,7 +21,7 @@ import lipaudit
 from lipaudit.bound import Bound
 from lipaudit.cli import main
 from lipaudit.compose import NetworkBound
-from lipaudit.errors import ExitCode
+from lipaudit.errors import ExitCode, UsageError
 from lipaudit.report.canonical import evidence_json, from_json
 
 ROOT = Path(__file__).parents[1]
@@ -501,3 +501,37 @@ def test_metadata_written_by_hand_is_honoured(audit, tmp_path):
     assert plain["evidence"]["preprocessing"]["threat_space"] == "the model's own input"
     assert stated["evidence"]["preprocessing"]["threat_space"] == "pixel [0,1]"
     assert stated["evidence"]["preprocessing"]["source"] == "metadata"
+
+
+# Units: floating images outside [0, 1]
+
+
+def test_images_in_another_unit_contradict_metadata_about_pixels(refused, tmp_path):
+    with np.load(SAMPLES / "mnist_test.npz") as stored:
+        np.savez(tmp_path / "d.npz", images=stored["images"][:60].astype("f4"), labels=stored["labels"][:60])
+    code, message = refused(onnx_of("mnist_plain"), "-d", f"npz:{tmp_path / 'd.npz'}")
+    assert code == 4
+    assert "pixels in [0,1]" in message
+
+
+def test_images_in_another_unit_are_a_finding(tmp_path):
+    with np.load(SAMPLES / "mnist_test.npz") as stored:
+        np.savez(tmp_path / "d.npz", images=stored["images"][:60].astype("f4"), labels=stored["labels"][:60])
+    report = lipaudit.audit(
+        onnx_of("mnist_plain"), dataset=f"npz:{tmp_path / 'd.npz'}", scale=Fraction(1, 255), attack=False
+    )
+    assert [f.rule for f in report.evidence.findings] == ["LIP303"]
+    assert report.evidence.preprocessing.threat_space == "the file's own units"
+
+
+def test_a_single_radius_need_not_be_a_list():
+    one, two = (
+        lipaudit.audit(onnx_of("mnist_plain"), dataset=DATA, limit=20, eps=eps, attack=False)
+        for eps in ("0.5", [0.5])
+    )
+    assert evidence_json(one.evidence) == evidence_json(two.evidence)
+
+
+def test_an_unknown_device_is_a_usage_error():
+    with pytest.raises(UsageError, match="tpu"):
+        lipaudit.audit(onnx_of("mnist_plain"), device="tpu")

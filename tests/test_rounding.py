@@ -264,6 +264,12 @@ def test_a_negative_zero_is_a_zero():
     assert r.sqrt_up(-0.0) == r.sqrt_down(-0.0) == 0.0
 
 
+def test_what_squares_lose_in_a_norm_is_paid_for():
+    """Each of n entries below 2⁻⁵³⁸ may have a square that is rounded to 0; together at most √n·2⁻⁵¹¹."""
+    entries = 2**60
+    assert Fraction(r.UNDERFLOW) ** 2 > entries * (Fraction(2) ** -511) ** 2
+
+
 def test_every_function_of_the_module_is_judged_here():
-    judged = {*TAKES, "scale_up", "nth_root_up", "gamma", "up", "down", "UNIT"}
+    judged = {*TAKES, "scale_up", "nth_root_up", "gamma", "up", "down", "UNIT", "UNDERFLOW"}
     assert set(r.__all__) == judged

@@ -10,7 +10,7 @@ __all__ = ["is_near_chance"]
 
 SIGNIFICANCE = 0.00135
 """One-sided probability of three standard errors."""
-ENOUGH = 50
+ENOUGH = 10
 """Samples from which the commonest label says what a constant guess would reach."""
 
 

@@ -96,7 +96,11 @@ Layout = Annotated[
 MethodName = Annotated[
     str,
     typer.Option(
-        "--method", metavar="NAME", hidden=True, help="Spectral method for every layer; auto takes the best."
+        "--method",
+        metavar="NAME",
+        hidden=True,
+        help="Spectral method: schur, reshape, dense, fft, embedding, supremum, or auto: the best within "
+        "reasonable time.",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", metavar="DEV", help="auto, cpu, cuda or cuda:N.")]

@@ -31,7 +31,7 @@ class Dataset:
         labels: (N,) int64.
         indices: (N,) int64, increasing: the samples' positions in the full set.
         total: size of the full set.
-        space: "pixel [0,1]" or "as given in the file": the unit of distances between `pixels`.
+        space: "pixel [0,1]" or "the file's own units": the unit of distances between `pixels`.
         fingerprint_sha256: of `images` and `labels`.
         official: whether the full set is the published one; None if nobody published any.
     """

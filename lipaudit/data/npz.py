@@ -133,10 +133,13 @@ def _channels_first(array: NDArray[Any], path: Path) -> NDArray[Any]:
 
 def _check_labels(array: NDArray[Any], count: int, path: Path) -> Tensor:
     if array.ndim != 1 or array.dtype.kind not in "iu":
+        one_hot = array.ndim == 2 and array.shape[1] > 1
         raise InputRefused(
             f"{path}: labels have shape {array.shape} and type {array.dtype.name}; "
             "needed are integers of shape (N,)",
-            hint="turn one-hot rows into class numbers with argmax(axis=1)",
+            hint="turn one-hot rows into class numbers with argmax(axis=1)"
+            if one_hot
+            else "write labels.reshape(-1).astype(numpy.int64)",
         )
     if len(array) != count:
         raise InputRefused(f"{path} holds {count} images, but {len(array)} labels")

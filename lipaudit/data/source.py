@@ -13,7 +13,7 @@ from lipaudit.errors import InputRefused
 __all__ = ["FILE_SPACE", "PIXEL_SPACE", "Decoded", "Source", "refuse_pointer"]
 
 PIXEL_SPACE = "pixel [0,1]"
-FILE_SPACE = "as given in the file"
+FILE_SPACE = "the file's own units"
 
 _LFS_POINTER = b"version https://git-lfs"
 

@@ -9,24 +9,26 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
+import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import torch
 from torch import nn
 
 from lipaudit.errors import InputRefused, InputUnavailable, UsageError
 from lipaudit.load.fold import first_line
 
-__all__ = ["build_module"]
+__all__ = ["build_module", "differing"]
 
 _FORM = "write --arch file.py:factory or --arch package.module:factory"
 
 
-def build_module(arch: str) -> tuple[nn.Module, tuple[str, bytes] | None]:
-    """Import the factory and call it without arguments.
+def build_module(arch: str, seed: int = 0) -> tuple[nn.Module, tuple[str, bytes] | None]:
+    """Import the factory, seed the generators of random numbers, and call it.
 
     Returns:
         The module, and name and bytes of the file if a file was named.
@@ -56,14 +58,47 @@ def build_module(arch: str) -> tuple[nn.Module, tuple[str, bytes] | None]:
             raise UsageError(
                 f"{place} has no function {factory!r}", hint=f"it has: {', '.join(known[:8]) or 'none'}"
             )
-        torch.manual_seed(0)
-        network = _guard(f"{place}:{factory}()", build)
+        network = _built(f"{place}:{factory}()", build, seed)
+    return network, source
+
+
+def _built(what: str, build: Callable[[], object], seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the user's code may draw from it
+    network = _guard(what, build)
     if not isinstance(network, nn.Module):
         raise InputRefused(
-            f"{place}:{factory}() returned a {type(network).__name__}, not a torch.nn.Module",
+            f"{what} returned a {type(network).__name__}, not a torch.nn.Module",
             hint="the factory takes no arguments and returns the network",
         )
-    return network, source
+    return network
+
+
+def differing(one: nn.Module, other: nn.Module) -> list[str]:
+    """Names of tensors that no state dict holds and that differ: nobody stored them, they are arbitrary."""
+    a, b = _unstored(one), _unstored(other)
+    return sorted(
+        name
+        for name in a.keys() | b.keys()
+        if name not in a
+        or name not in b
+        or a[name].shape != b[name].shape
+        or not torch.equal(torch.nan_to_num(a[name].double()), torch.nan_to_num(b[name].double()))
+    )
+
+
+def _unstored(network: nn.Module) -> dict[str, torch.Tensor]:
+    """Tensors a state dict does not hold: plain attributes, buffers that are not persistent."""
+    found = {}
+    stored = set(network.state_dict())
+    for path, module in network.named_modules():
+        held = {**vars(module), **dict(module.named_buffers(recurse=False))}
+        for name, value in held.items():
+            full = f"{path}.{name}" if path else name
+            if isinstance(value, torch.Tensor) and full not in stored:
+                found[full] = value.detach()
+    return found
 
 
 @contextlib.contextmanager

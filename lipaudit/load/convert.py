@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
-from torch import nn
+from torch import fx, nn
 
 from lipaudit.errors import InputRefused
 from lipaudit.load.converters import DOMAIN, Unconvertible, build, install
 from lipaudit.load.fold import Folded, first_line, fold
+from lipaudit.load.nodes import check_nodes
 from lipaudit.load.rules import RULES
 
 __all__ = ["convert"]
@@ -54,6 +55,8 @@ def convert(
     modules, renamed = _modules(nodes, folded, opset, name)
     graph = _graph(static, renamed, folded, target)
     network = _wire(graph, modules, name)
+    at_full = (folded, 1) if batch == 1 else (fold(_static(model, (batch, *shape[1:]), 1)), batch)
+    check_nodes(network, renamed, at_full, static, name)
     notes: list[str] = []
     computed = folded.rounded & set(_read(nodes))
     if computed:
@@ -205,14 +208,15 @@ def _graph(
     return wired
 
 
-def _wire(graph: onnx.ModelProto, modules: dict[str, nn.Module], name: str) -> nn.Module:
+def _wire(graph: onnx.ModelProto, modules: dict[str, nn.Module], name: str) -> fx.GraphModule:
     from onnx2torch import convert as wire  # noqa: PLC0415 - imports torchvision
 
     install(modules, {node.op_type for node in graph.graph.node if node.domain == DOMAIN})
     try:
-        network: nn.Module = wire(graph)
+        network: fx.GraphModule = wire(graph)
     except Exception as error:  # noqa: BLE001 - onnx2torch raises many kinds
         raise InputRefused(
             f"{name} cannot be converted: {first_line(error)}", hint="export it with another opset"
         ) from None
-    return network.eval()
+    network.eval()
+    return network

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,7 +59,12 @@ def export_module(module: nn.Module, example: Tensor, name: str) -> torch.export
         InputRefused: torch.export cannot follow its Python; the reason's first line.
     """
     try:
-        with torch.no_grad():
+        # torch prints the graph it could not follow; the message below says what matters.
+        with (
+            torch.no_grad(),
+            contextlib.redirect_stderr(io.StringIO()),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
             exported = torch.export.export(module.eval(), (example,))
             program: torch.export.ExportedProgram = exported.run_decompositions({})
     except Exception as error:  # noqa: BLE001 - torch.export raises many kinds

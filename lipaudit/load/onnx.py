@@ -11,7 +11,7 @@ tensor is one sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +30,7 @@ from lipaudit.load.export import export_module, hash_weights, single_output
 from lipaudit.load.external import embed
 from lipaudit.load.fold import first_line, reference_session
 from lipaudit.load.preprocessing import METADATA_KEY, Preprocessing, parse_metadata
-from lipaudit.load.verify import Comparison, compare, probes, run_reference
+from lipaudit.load.verify import Comparison, compare, probes, refuse_coupling, run_reference
 
 __all__ = ["load_onnx"]
 
@@ -139,8 +139,15 @@ def _reference_bytes(model: onnx.ModelProto, data: bytes, embedded: bool, name: 
 
 def _check(model: onnx.ModelProto, name: str) -> None:
     """Refuse what no converter should see."""
+    redefined = sorted({function.name for function in model.functions if function.domain in _STANDARD})
+    if redefined:
+        raise InputRefused(
+            f"{name} redefines standard operators: {', '.join(redefined[:5])}",
+            hint="runtimes do not agree on which definition counts: give the function a domain of its own",
+        )
+    called = [*model.graph.node, *(node for function in model.functions for node in function.node)]
     foreign = sorted(
-        {f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in _STANDARD}
+        {f"{node.domain}.{node.op_type}" for node in _with_inner(called) if node.domain not in _STANDARD}
         - {f"{function.domain}.{function.name}" for function in model.functions}
     )
     if foreign:
@@ -166,12 +173,34 @@ def _check(model: onnx.ModelProto, name: str) -> None:
             raise InputRefused(
                 f"{name} is not a valid ONNX graph: {first_line(error)}", hint="export it again"
             ) from None
+    limits = _limits(model)
     for tensor_name, value in _weights(model).items():
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
+        infinite_limit = tensor_name in limits and not np.isnan(value).any()
+        if value.dtype.kind == "f" and not np.isfinite(value).all() and not infinite_limit:
             raise InputRefused(
                 f"{name}: tensor {tensor_name!r} holds NaN or infinity",
                 hint="the training diverged, or the file is damaged",
             )
+
+
+def _with_inner(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """The nodes, and those of their subgraphs."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _with_inner(graph.node)
+
+
+def _limits(model: onnx.ModelProto) -> set[str]:
+    """Constants that are read as limits of Clip only, where infinity means none."""
+    limits = {name for node in model.graph.node if node.op_type == "Clip" for name in node.input[1:3]}
+    return limits - {
+        name
+        for node in model.graph.node
+        for index, name in enumerate(node.input)
+        if node.op_type != "Clip" or index == 0
+    }
 
 
 def _weights(model: onnx.ModelProto) -> dict[str, np.ndarray[Any, Any]]:
@@ -304,6 +333,9 @@ def _first_that_holds(
     program = export_module(network, example, name)
     try:
         comparison = _verify(program, session, reading, name, dtype)
+        if reading.batch == 1 and not reading.whole:
+            alone = probes(reading.shape, torch.zeros(0, dtype=dtype).numpy().dtype)
+            refuse_coupling(lambda x: run_reference(session, x, name), alone, name)
     except ConversionMismatch as error:
         if reading.batch > 1:
             raise InputRefused(

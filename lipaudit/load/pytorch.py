@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lipaudit.errors import InputRefused, UsageError
 from lipaudit.load import LoadedModel, ModelFile
-from lipaudit.load.architecture import build_module
+from lipaudit.load.architecture import build_module, differing
 from lipaudit.load.export import export_module, hash_weights, single_output
 from lipaudit.load.fold import first_line
 from lipaudit.load.freeze import freeze, is_computed
@@ -66,6 +66,7 @@ def load_weights(
     shape = _sample_shape(input_shape or stated or default_shape, path.name)
     module, source = build_module(arch)
     network = _fill(module, state, path.name, notes)
+    _refuse_drawn(network, _fill(build_module(arch, seed=1)[0], state, path.name, []), path.name)
     dtype = _widen(network, notes)
     example = torch.zeros(1, *shape, dtype=dtype)
     single_output(network, example, path.name)
@@ -88,6 +89,16 @@ def load_weights(
         notes=tuple(notes),
         reference=lambda x: run_module(network, x.astype(example.numpy().dtype)),
     )
+
+
+def _refuse_drawn(network: nn.Module, again: nn.Module, name: str) -> None:
+    """Tensors that are in no file must not depend on the seed."""
+    drawn = differing(network, again)
+    if drawn:
+        raise InputRefused(
+            f"{name} does not hold tensors that the architecture draws at random: {', '.join(drawn[:5])}",
+            hint="make them parameters or persistent buffers, and save them with the weights",
+        )
 
 
 def _sample_shape(given: tuple[int, ...] | None, name: str) -> tuple[int, ...]:

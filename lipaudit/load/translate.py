@@ -176,9 +176,11 @@ def _returns_nothing(node: FxNode) -> bool:
 def _refuse_chance(node: FxNode, named: Mapping[str, Any]) -> None:
     """Random numbers and uninitialised memory make no function."""
     name = str(node.target)
-    # Dropout has a row of its own, which looks at its mode; attention with dropout 0 draws nothing.
+    # Dropout has a row of its own, which looks at its mode; attention and recurrent layers without dropout,
+    # or not in training, draw nothing.
     drawn = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
-    if drawn and name not in OPS and named.get("dropout_p") != 0:
+    quiet = any(named.get(key, 1) in (0, False) for key in ("dropout_p", "dropout", "train", "training"))
+    if drawn and name not in OPS and not quiet:
         raise InputRefused(f"the model calls {name}, which is random", hint="export it in eval mode")
     if re.match(r"aten\.(new_)?empty(_|\.|$)", name):
         raise InputRefused(f"the model calls {name}, which reads uninitialised memory")

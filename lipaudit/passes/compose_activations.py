@@ -27,13 +27,15 @@ from lipaudit.graph.node import BoundMap, Gain, Node, Op, Shape, Unsupported
 from lipaudit.ops.activation import CONSTANTS, Elementwise
 from lipaudit.ops.arithmetic import Affine, Limit, Sum
 from lipaudit.passes.edit import edited, subfunction
-from lipaudit.rounding import UNDERFLOW, UNIT, mul_up
+from lipaudit.rounding import UNDERFLOW, UNIT, gamma, mul_up
 
 __all__ = ["Composed", "compose_activations"]
 
 Expression = tuple[object, ...] | str
 DEPTH = 7
 """Longest chain of steps looked at."""
+ROUNDINGS = 64
+"""More than the constants of such a chain can have behind them; slopes are products of them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,8 +77,18 @@ def _composed(graph: LayerGraph, node: Node) -> Node | None:
         known = _known(_expression(graph, node.name, source, DEPTH))
         if known is not None and math.isfinite(known[1]) and node.shape == graph.shape_of(source):
             name, slope = known
+            if _is_rounded(graph, node, source):
+                slope = mul_up(slope, 1 + gamma(ROUNDINGS))
             return replace(node, op=Composed(name, subfunction(graph, source, node), slope), inputs=(source,))
     return None
+
+
+def _is_rounded(graph: LayerGraph, node: Node, source: str) -> bool:
+    """Whether a constant between source and node is known only up to rounding."""
+    if isinstance(node.op, Affine) and node.op.ulps:
+        return True
+    inner = [graph.node(name) for name in node.inputs if name != source]
+    return any(_is_rounded(graph, n, source) for n in inner if n is not None and _is_step(n.op))
 
 
 def _sources(graph: LayerGraph, node: Node) -> list[str]:

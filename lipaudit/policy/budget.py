@@ -52,23 +52,23 @@ class LipschitzBudget:
     """The network's l2 Lipschitz constant is at most `limit`.
 
     Args:
-        limit: finite, ≥ 0, in units of output per unit of the threat space.
+        limit: ≥ 0, exact, in units of output per unit of the threat space.
         text: the limit as it was written.
     """
 
-    limit: float
+    limit: Fraction
     text: str
     id: str = "lipschitz"
     asked_eps: str | None = None
 
     def judge(self, evidence: Evidence) -> BudgetOutcome:
-        """Pass iff upper ≤ limit, fail iff the witnessed lower > limit; doubles as they are."""
+        """Pass iff upper ≤ limit, fail iff the witnessed lower > limit; compared as rational numbers."""
         upper = evidence.above.value
         lower = None if evidence.below is None else evidence.below.value
         outcome: Outcome = "inconclusive"
-        if upper <= self.limit:
+        if upper < math.inf and Fraction(upper) <= self.limit:
             outcome = "pass"
-        elif lower is not None and lower > self.limit:
+        elif lower is not None and Fraction(lower) > self.limit:
             outcome = "fail"
         return BudgetOutcome(
             id=self.id,
@@ -80,13 +80,18 @@ class LipschitzBudget:
         )
 
     def _message(self, outcome: Outcome, upper: float, lower: float | None) -> str:
-        proved = "no finite bound" if upper == math.inf else f"at most {shown_up(upper)} proved"
+        proved = "no finite bound" if upper == math.inf else f"at most {self._shown(upper)} proved"
         if outcome == "pass":
             return f"{proved}, {self.text} allowed"
         seen = "nothing witnessed" if lower is None else f"{shown_down(lower)} witnessed"
         if outcome == "fail":
             return f"{seen}, {self.text} allowed: no method can prove it"
         return f"{proved}, {seen}, {self.text} allowed: not decided"
+
+    def _shown(self, upper: float) -> str:
+        """Enough digits, rounded up, not to look larger than the limit it meets."""
+        texts = [shown_up(upper, digits) for digits in (5, 9, 17)]
+        return next((text for text in texts if Fraction(text) <= self.limit), texts[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ DEFAULT_EPS = ("36/255", "72/255", "108/255", "1")
 """The radii of the literature, on images in [0, 1]."""
 
 
-def parse_max_lipschitz(value: str | float) -> float:
-    """A finite limit ≥ 0, as the double nearest to what was written.
+def parse_max_lipschitz(value: str | float) -> Fraction:
+    """A finite limit ≥ 0, exactly as it was written.
 
     Raises:
         UsageError: for nan, infinite and negative values, and for what is no number.
@@ -34,7 +34,7 @@ def parse_max_lipschitz(value: str | float) -> float:
         raise UsageError(f"--max-lipschitz {value!r}: the limit must be finite", hint=hint)
     if exact < 0:
         raise UsageError(f"--max-lipschitz {value}: the limit must not be negative", hint=hint)
-    return float(exact)
+    return exact
 
 
 def parse_eps(text: str) -> Fraction:

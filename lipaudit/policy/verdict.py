@@ -9,6 +9,7 @@ analysed, so it precedes "incomplete"; an inconclusive budget could still be dec
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from lipaudit.bound import Bound, Estimate
 from lipaudit.errors import ExitCode
@@ -47,16 +48,16 @@ def judge(
     return tuple(budget.judge(evidence) for budget in budgets)
 
 
-def decide(outcomes: Iterable[BudgetOutcome], *, incomplete: bool) -> tuple[Verdict, ExitCode]:
+def decide(outcomes: Iterable[BudgetOutcome], *, incomplete: bool) -> tuple[Verdict, Literal[0, 1, 3]]:
     """The verdict on a finished analysis, and how the program ends."""
     found = {outcome.outcome for outcome in outcomes}
     if "fail" in found:
-        return "fail", ExitCode.BUDGET
+        return "fail", 1
     if incomplete:
-        return "incomplete", ExitCode.INCOMPLETE
+        return "incomplete", 3
     if "inconclusive" in found:
-        return "inconclusive", ExitCode.BUDGET
-    return "pass", ExitCode.PASS
+        return "inconclusive", 1
+    return "pass", 0
 
 
 def most_serious(errors: Iterable[ExitCode], verdict: ExitCode) -> ExitCode:

@@ -124,6 +124,10 @@ def falsification_record(outcome: Outcome) -> Falsification | None:
     )
 
 
+_WEIGHTED = ("linear", "matmul", "einsum")
+_AMPLIFIES = "normalise this layer by its true norm, not by a reshaped or estimated one"
+
+
 def layer_findings(layers: Sequence[Analysed], *, over_one: bool) -> tuple[Finding, ...]:
     """Ops without a bound and, where asked for, layers that provably amplify."""
     found = []
@@ -148,7 +152,9 @@ def layer_findings(layers: Sequence[Analysed], *, over_one: bool) -> tuple[Findi
                     message=f"{layer.node.op.name}{place} amplifies: a witness exceeds 1 and reaches "
                     f"{shown_down(layer.lower.value)}",
                     layer=name,
-                    advice="normalise this layer by its true norm, not by a reshaped or estimated one",
+                    advice=_AMPLIFIES
+                    if layer.node.op.name in _WEIGHTED or "conv" in layer.node.op.name
+                    else "",
                 )
             )
     return tuple(found)

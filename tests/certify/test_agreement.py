@@ -9,7 +9,7 @@ from lipaudit.certify.agreement import check_answers
 from lipaudit.certify.dataset import Certification
 from lipaudit.certify.radius import Radii
 from lipaudit.data import Dataset
-from lipaudit.errors import ConversionMismatch
+from lipaudit.errors import ConversionMismatch, Incomplete
 from lipaudit.graph.graph import INPUT, LayerGraph
 
 ENTRANCE = LayerGraph((1, 2), (), INPUT)
@@ -23,7 +23,7 @@ def dataset(images):
         labels=torch.zeros(n, dtype=torch.int64),
         indices=torch.arange(n) + 7,
         total=n,
-        space="as given in the file",
+        space="the file's own units",
         fingerprint_sha256="0" * 64,
         official=None,
     )
@@ -104,4 +104,37 @@ def test_a_module_that_notices_its_export_is_refused(tmp_path, head, factor, fin
         assert lipaudit.audit(tmp_path / "w.safetensors", **arguments).evidence.robustness is not None
     else:
         with pytest.raises(ConversionMismatch, match="the PyTorch module"):
+            lipaudit.audit(tmp_path / "w.safetensors", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("head", "fine"),
+    [
+        ("torch.sigmoid", True),
+        ("", True),
+        ("torch.nn.functional.hardsigmoid", False),
+        ("2 * torch.sigmoid", False),
+    ],
+)
+def test_a_single_output_must_be_a_score_of_either_sign(tmp_path, head, fine):
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    code = (
+        ARCHITECTURE.replace("HEAD", head)
+        .replace("FACTOR", "1")
+        .replace("nn.Linear(4, 3)", "nn.Linear(4, 1)")
+    )
+    (tmp_path / "net.py").write_text(code)
+    torch.manual_seed(0)
+    last = torch.nn.Linear(4, 1)
+    save_file(dict(torch.nn.ModuleDict({"last": last}).state_dict()), tmp_path / "w.safetensors")
+    images = np.random.default_rng(0).normal(size=(40, 4))
+    scores = last(torch.tensor(images).float()).detach().numpy()[:, 0]
+    np.savez(tmp_path / "d.npz", images=images, labels=(scores > 0).astype(np.int64))
+    arguments = {"arch": f"{tmp_path / 'net.py'}:build", "dataset": f"npz:{tmp_path / 'd.npz'}"}
+    if fine:
+        record = lipaudit.audit(tmp_path / "w.safetensors", **arguments).evidence.robustness
+        assert record.clean_accuracy.count == 40
+    else:
+        with pytest.raises(Incomplete, match="single output ends in"):
             lipaudit.audit(tmp_path / "w.safetensors", **arguments)

@@ -23,7 +23,7 @@ from lipaudit.graph.node import Gain, Unsupported
 
 def dataset(images, labels):
     indices = torch.arange(len(images))
-    return Dataset("test", images, labels, indices, len(images), "as given in the file", "0" * 64, None)
+    return Dataset("test", images, labels, indices, len(images), "the file's own units", "0" * 64, None)
 
 
 def certified(graph, images, labels):

@@ -124,8 +124,8 @@ def test_no_image_is_incomplete_not_green(write_npz):
     ("values", "space"),
     [
         ([0.0, 1.0], "pixel [0,1]"),
-        ([0.0, 1.0000001], "as given in the file"),
-        ([-0.4242, 2.8215], "as given in the file"),
+        ([0.0, 1.0000001], "the file's own units"),
+        ([-0.4242, 2.8215], "the file's own units"),
     ],
 )
 def test_the_space_of_floats_is_what_their_range_says(write_npz, values, space):

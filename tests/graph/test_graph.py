@@ -91,7 +91,7 @@ def certified(graph, device):
     table, how = pair_constants(graph, bound)
     images = seeded_like(graph, 9).to("cpu")
     labels = torch.zeros(9, dtype=torch.int64)
-    data = Dataset("x", images, labels, torch.arange(9), 9, "as given in the file", "0" * 64, None)
+    data = Dataset("x", images, labels, torch.arange(9), 9, "the file's own units", "0" * 64, None)
     return bound, certify(graph, layers, data, (table.to(device), how)).radii
 
 

@@ -1,6 +1,7 @@
 """Weights and an architecture file make a program, strictly."""
 
 import textwrap
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -281,3 +282,45 @@ def test_published_checkpoints(file, channels, image, tmp_path):
     )
     loaded = load_model(SHARED / file, arch=f"{path}:net", input_shape=(channels, image, image))
     assert bool(loaded.notes) == ("cifar" in file)
+
+
+DRAWN = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(4, 3)
+        self.{where} = {value}
+
+    def forward(self, x):
+        return self.last(x) * self.{where}
+
+
+def build():
+    return Net()
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "fine"),
+    [
+        ("torch.randn(3)", False),
+        ("self.last.weight.detach()[:, 0] * 100", False),
+        ("torch.arange(3.0)", True),
+    ],
+)
+def test_tensors_that_no_file_holds_must_not_be_random(tmp_path, value, fine):
+    torch.manual_seed(0)
+    save_file(dict(nn.ModuleDict({"last": nn.Linear(4, 3)}).state_dict()), tmp_path / "w.safetensors")
+    (tmp_path / "net.py").write_text(DRAWN.format(where="scale", value=value))
+    load = partial(
+        load_model, tmp_path / "w.safetensors", arch=f"{tmp_path / 'net.py'}:build", input_shape=(4,)
+    )
+    if fine:
+        assert load().input_shape == (1, 4)
+    else:
+        with pytest.raises(InputRefused, match=r"at random: scale"):
+            load()

@@ -80,6 +80,7 @@ SAMPLES = [
     Sample("ThresholdedRelu", attributes={"alpha": 0.4}),
     Sample("Shrink", attributes={"lambd": 0.5, "bias": 0.5}),
     Sample("Shrink", attributes={"lambd": 0.7}),
+    Sample("CastLike", constants=(draw(1),)),
     Sample("Gelu", opset=20),
     Sample("Gelu", opset=20, attributes={"approximate": "tanh"}),
     Sample("PRelu", constants=(draw(2, 1, 1),)),
@@ -298,7 +299,7 @@ def test_ignored_count_include_pad_is_caught(tmp_path, monkeypatch):
         "AveragePool", attributes={"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}
     )
     monkeypatch.setitem(RULES, "AveragePool", forgetful)
-    with pytest.raises(ConversionMismatch, match="differ by"):
+    with pytest.raises(ConversionMismatch, match=r"AveragePool .* differ"):
         load_model(save(sample, tmp_path))
 
 
@@ -309,7 +310,7 @@ def test_ignored_pad_value_is_caught(tmp_path, monkeypatch):
 
     sample = Sample("Pad", constants=(ints(0, 0, 1, 1, 0, 0, 1, 1), np.float32(0.7).reshape(())))
     monkeypatch.setitem(RULES, "Pad", forgetful)
-    with pytest.raises(ConversionMismatch, match="on zeros"):
+    with pytest.raises(ConversionMismatch, match=r"Pad .* differ on normal"):
         load_model(save(sample, tmp_path))
 
 

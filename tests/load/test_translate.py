@@ -12,6 +12,8 @@ from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from lipaudit.errors import InputRefused
 from lipaudit.graph.node import Unsupported
+from lipaudit.load.export import export_module
+from lipaudit.load.translate import translate
 from lipaudit.passes import simplify
 
 WIDE = torch.randn(2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -239,3 +241,19 @@ def test_the_input_itself_may_be_the_output():
     assert bound_of(graph).value == 1
     points = probes((1, 4), count=1)
     assert torch.equal(graph.run(points)[:, 0], points)
+
+
+@pytest.mark.filterwarnings("ignore:The tensor attributes")
+def test_recurrent_layers_in_eval_mode_are_unbounded_not_random():
+    class Last(nn.Module):
+        def __init__(self, kind):
+            super().__init__()
+            self.cell = kind(4, 3, batch_first=True)
+
+        def forward(self, x):
+            return self.cell(x)[0][:, -1]
+
+    for kind in (nn.LSTM, nn.GRU, nn.RNN):
+        bound = bound_of(translate(export_module(Last(kind).eval(), torch.zeros(1, 5, 4), "t")))
+        assert not bound.is_finite
+        assert "random" not in bound.note

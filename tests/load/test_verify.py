@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lipaudit.errors import ConversionMismatch, InputRefused
-from lipaudit.load.verify import TOLERANCE, compare, probes
+from lipaudit.load.verify import TOLERANCE, compare, probes, refuse_coupling
 
 
 def run(ours, reference, shape=(1, 2, 6, 6)):
@@ -26,7 +26,7 @@ def test_probes_are_seeded_and_not_all_noise():
 def test_equal_functions_pass_and_the_difference_is_reported():
     outcome = run(lambda x: 2 * x + 1, lambda x: (2 + 1e-6) * x + 1)
     assert 0 < outcome.difference < TOLERANCE
-    assert outcome.as_dict()["inputs"] == 5
+    assert outcome.as_dict()["inputs"] == 7
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,8 @@ def test_equal_functions_pass_and_the_difference_is_reported():
         (lambda x: x, lambda x: x * 1.001, "uniform"),
         (lambda x: x, lambda x: np.clip(x, -6, 6), "wide normal"),
         (np.abs, lambda x: x, "normal"),
+        (lambda x: x, lambda x: x + 0.01 * np.maximum(np.abs(x) - 100, 0), "normal times 1e2"),
+        (lambda x: x, lambda x: x + np.maximum(np.abs(x) - 1000, 0), "normal times 1e4"),
         (lambda x: x * np.nan, lambda x: x, "zeros"),
         (lambda x: x[..., :-1], lambda x: x, "numbers"),
     ],
@@ -43,6 +45,13 @@ def test_equal_functions_pass_and_the_difference_is_reported():
 def test_differences_are_named(ours, reference, kind):
     with pytest.raises(ConversionMismatch, match=kind):
         run(ours, reference)
+
+
+def test_amplified_rounding_far_out_is_no_mismatch():
+    def chaotic(x):
+        return np.sin(1e4 * x.astype(np.float64) * (np.abs(x) > 40))
+
+    run(lambda x: chaotic(x * (1 + 1e-7)), chaotic)
 
 
 def test_saturated_outputs_are_compared_absolutely():
@@ -58,3 +67,12 @@ def test_nan_of_the_reference_is_refused_unless_far_outside():
     with np.errstate(over="ignore"):
         wide = run(np.exp, lambda x: np.where(np.abs(x).max() > 10, np.inf, np.exp(x)))
     assert wide.inputs == 4
+
+
+def test_samples_that_influence_each_other_are_refused():
+    inputs = probes((1, 6), np.float32)
+    refuse_coupling(lambda x: 2 * x + 1, inputs, "m")
+    refuse_coupling(lambda x: x.reshape(1, 6), inputs, "m")
+    for coupled in (lambda x: x - x.mean(axis=0), lambda x: x + np.maximum(x.max(axis=0) - 100, 0)):
+        with pytest.raises(InputRefused, match="influence each other"):
+            refuse_coupling(coupled, inputs, "m")

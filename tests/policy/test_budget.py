@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lipaudit.bound import Bound, Estimate
 from lipaudit.policy import CertifiedBudget, LipschitzBudget, judge, parse_budgets
+from lipaudit.policy.budget import Evidence
 from lipaudit.report.model import Tally
 
 VALUES = st.floats(min_value=0, allow_nan=False, allow_infinity=False)
@@ -109,3 +110,12 @@ def test_certified_outcomes_follow_the_counts(a, b, c, share):
         assert judged == "fail"
     else:
         assert judged == "inconclusive"
+
+
+def test_a_limit_is_not_rounded_to_a_double():
+    """The double nearest to 0.1 lies above it."""
+    budget = LipschitzBudget(Fraction(1, 10), "0.1")
+    assert budget.judge(Evidence(Bound(0.1, "t"))).outcome == "inconclusive"
+    below = budget.judge(Evidence(Bound(math.nextafter(0.1, 0.0), "t")))
+    assert below.outcome == "pass"
+    assert Fraction(below.message.split()[2]) <= Fraction(1, 10)

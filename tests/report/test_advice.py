@@ -50,7 +50,7 @@ def test_tiny_radii_are_called_tiny(median, certified, said):
 
 def test_grey_levels_are_of_pixels_only():
     report = sample.report(robustness=sample.robustness(median_radius=0.001, curve=(sample.point("1", 0),)))
-    space = report.evidence.preprocessing.model_copy(update={"threat_space": "as given in the file"})
+    space = report.evidence.preprocessing.model_copy(update={"threat_space": "the file's own units"})
     other = sample.report(
         robustness=sample.robustness(median_radius=0.001, curve=(sample.point("1", 0),)), preprocessing=space
     )

@@ -101,9 +101,12 @@ def _transposed_pads(
             list(shape)[-rank:] if shape is not None else [n * s for n, s in zip(image, stride, strict=True)]
         )
         total = [
-            max(s * (n - 1) + x + e - out, 0)
+            s * (n - 1) + x + e - out
             for s, n, x, e, out in zip(stride, image, extra, dilated, target, strict=True)
         ]
+        if min(total) < 0:
+            msg = f"an output of {target} is larger than what kernel and stride reach"
+            raise Unconvertible(msg)
         small = [t // 2 for t in total]
         large = [t - t // 2 for t in total]
         return (small, large) if mode == "SAME_UPPER" else (large, small)

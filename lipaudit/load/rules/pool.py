@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from lipaudit.load.converters import NodeArgs, Rule, Unconvertible
-from lipaudit.load.rules.padding import pads_of, torch_order
+from lipaudit.load.rules.padding import Pads, pads_of, torch_order
 
 __all__ = ["RULES"]
 
@@ -44,17 +44,38 @@ def _max_pool(args: NodeArgs) -> Callable[..., Tensor]:
     dilation = list(args.attr("dilations", [1] * rank))
     ceil = bool(args.attr("ceil_mode", 0))
     args.attr("storage_order", 0)  # orders the second output only
+    if set(dilation) != {1} and str(args.attr("auto_pad", "NOTSET")).startswith("SAME"):
+        raise Unconvertible("dilations together with auto_pad SAME are not supported")
     pads = pads_of(args, kernel, stride, dilation)
     pool = _MAX[rank]
+    extents = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
 
     def run(x: Tensor) -> Tensor:
         before, after = pads(tuple(x.shape[2:]))
         if _torch_can(before, after, kernel):
             return pool(x, kernel, stride, before, dilation, ceil)
+        if ceil:
+            after = _up_to_last_window(tuple(x.shape[2:]), (before, after), extents, stride)
         x = F.pad(x, torch_order(before, after), value=-torch.inf)
-        return pool(x, kernel, stride, 0, dilation, ceil)
+        return pool(x, kernel, stride, 0, dilation)
 
     return run
+
+
+def _up_to_last_window(
+    image: Sequence[int], pads: Pads, extents: Sequence[int], stride: Sequence[int]
+) -> list[int]:
+    """Pads at the end for ceil_mode: so many that its last window is whole.
+
+    m = ⌈(n + b + a − e)/s⌉ + 1 windows, one less if the last would begin behind image and front pad.
+    """
+    ends = []
+    for n, before, after, extent, step in zip(image, *pads, extents, stride, strict=True):
+        windows = -(-(n + before + after - extent) // step) + 1
+        if (windows - 1) * step >= n + before:
+            windows -= 1
+        ends.append((windows - 1) * step + extent - n - before)
+    return ends
 
 
 def _average_pool(args: NodeArgs) -> Callable[..., Tensor]:

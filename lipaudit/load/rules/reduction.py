@@ -44,7 +44,8 @@ def _reduction(function: _Reduce) -> Rule:
         axes = args.ints_of("axes", 1)
         nothing = bool(args.attr("noop_with_empty_axes", 0)) and not axes
         if nothing:
-            return lambda x: x
+            # No axis is reduced, but what is done to each number (|x|, x², …) is done all the same.
+            return lambda x: function(x.unsqueeze(-1), [-1], False)
         return lambda x: function(x, axes or list(range(x.dim())), keep)
 
     return rule

@@ -44,26 +44,39 @@ def _target(args: NodeArgs) -> tuple[list[int], list[float]]:
 
 
 def _origin(mode: str, i: int, n: int, m: int, scale: float) -> float:
-    """The input coordinate of output coordinate i (n inputs, m outputs), as the specification has it."""
+    """The input coordinate of output coordinate i (n inputs, m outputs), as the specification has it.
+
+    In float32, as runtimes compute it: where the exact coordinate is a tie, its rounding decides.
+    """
+    if scale == 1.0 and n == m:
+        return float(i)
+    at, wide, half = np.float32(i), np.float32(scale), np.float32(0.5)
     if mode == "asymmetric":
-        return i / scale
-    if mode == "align_corners":
-        return i * (n - 1) / (m - 1) if m > 1 else 0.0
-    if mode == "pytorch_half_pixel" and m == 1:
+        return float(at / wide)
+    if m == 1 and mode in {"align_corners", "pytorch_half_pixel"}:
         return 0.0
+    if mode == "align_corners":
+        return float(at * np.float32(n - 1) / np.float32(m - 1))
     if mode == "half_pixel_symmetric":
-        return n / 2 * (1 - m / (scale * n)) + (i + 0.5) / scale - 0.5
-    return (i + 0.5) / scale - 0.5
+        offset = np.float32(n) / 2 * (1 - np.float32(m) / (wide * np.float32(n)))
+        return float(offset + (at + half) / wide - half)
+    if mode not in {"half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn"}:
+        msg = f"coordinate_transformation_mode {mode!r} is not supported"
+        raise Unconvertible(msg)
+    return float((at + half) / wide - (0 if mode == "tf_half_pixel_for_nn" else half))
 
 
 def _nearest(rounding: str, x: float) -> int:
     if rounding == "floor":
-        return math.floor(x + _TINY)
+        return math.floor(x)
     if rounding == "ceil":
-        return math.ceil(x - _TINY)
+        return math.ceil(x)
     if rounding == "round_prefer_ceil":
-        return math.floor(x + 0.5 + _TINY)
-    return math.ceil(x - 0.5 - _TINY)
+        return math.floor(x + 0.5)
+    if rounding != "round_prefer_floor":
+        msg = f"nearest_mode {rounding!r} is not known"
+        raise Unconvertible(msg)
+    return math.ceil(x - 0.5)
 
 
 def _resize(args: NodeArgs) -> Callable[..., Tensor]:
@@ -123,6 +136,8 @@ def _interpolate(
     if kind is None or list(shape[:2]) != list(extents[:2]):
         msg = f"{mode} on a tensor with {len(shape)} axes, or across channels, is not supported"
         raise Unconvertible(msg)
+    if where == "pytorch_half_pixel" and any(m == 1 < n for n, m in zip(shape, extents, strict=True)):
+        raise Unconvertible("pytorch_half_pixel with an output extent of 1 is not supported")
     if any(abs(n * s - m) > _TINY for n, m, s in zip(shape, extents, scales, strict=True)):
         raise Unconvertible("a scale that does not divide the image evenly is not supported")
     return lambda x: F.interpolate(x, size=list(extents[2:]), mode=kind, align_corners=aligned)

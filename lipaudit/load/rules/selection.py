@@ -26,7 +26,7 @@ def _slice(args: NodeArgs) -> Callable[..., Tensor]:
 
     extents = [args.shape(0)[axis] for axis in axes]
     picks = [
-        range(*slice(start, _end(end, extent), step).indices(extent))
+        _picked(start, end, step, extent)
         for start, end, step, extent in zip(starts, ends, steps, extents, strict=True)
     ]
     for pick in picks:
@@ -46,9 +46,15 @@ def _slice(args: NodeArgs) -> Callable[..., Tensor]:
     return run
 
 
-def _end(end: int, extent: int) -> int | None:
-    """ONNX writes "before the first" as an end below −extent; Python spells it None."""
-    return None if end < -extent else end
+def _picked(start: int, end: int, step: int, extent: int) -> range:
+    """The indices a slice picks.
+
+    As the specification clamps them, which differs from Python where a bound lies before the first entry.
+    """
+    start, end = (n + extent if n < 0 else n for n in (start, end))
+    if step > 0:
+        return range(min(max(start, 0), extent), min(max(end, 0), extent), step)
+    return range(min(max(start, 0), extent - 1), min(max(end, -1), extent - 1), step)
 
 
 def _gather(args: NodeArgs) -> Callable[..., Tensor]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
-from onnx import helper
+from onnx import TensorProto, helper
 from torch import Tensor
 
 from lipaudit.load.converters import NodeArgs, Rule, Unconvertible
@@ -16,6 +16,12 @@ from lipaudit.load.rules.padding import torch_order
 __all__ = ["RULES"]
 
 _MODES = {"reflect": "reflect", "edge": "replicate", "wrap": "circular"}
+
+
+_NARROW = {
+    int(TensorProto.BFLOAT16): torch.bfloat16,
+}
+"""Types that numpy does not have; eight-bit floats are refused."""
 
 
 def _identity(args: NodeArgs) -> Callable[..., Tensor]:
@@ -163,17 +169,44 @@ def _space_to_depth(args: NodeArgs) -> Callable[..., Tensor]:
     return run
 
 
+def _torch_type(kind: int) -> torch.dtype:
+    """torch's name for an ONNX element type.
+
+    Raises:
+        Unconvertible: it has none.
+    """
+    if kind in _NARROW:
+        return _NARROW[kind]
+    try:
+        return torch.from_numpy(np.empty(0, dtype=helper.tensor_dtype_to_np_dtype(kind))).dtype
+    except (TypeError, KeyError, ValueError):
+        msg = f"a cast to type {kind} is not supported"
+        raise Unconvertible(msg) from None
+
+
+def _kind_of(args: NodeArgs, index: int) -> int:
+    """The element type of a constant operand, whose numbers do not matter."""
+    value = args.const(index)
+    if value is None:
+        raise Unconvertible("the operand that tells the type is missing")
+    return int(helper.np_dtype_to_tensor_dtype(value.dtype))
+
+
 def _cast(args: NodeArgs) -> Callable[..., Tensor]:
+    """A cast stays an operation: what is rounded by it is judged later."""
     target = args.attr("to")
-    args.attr("saturate", 1)
+    args.attr("saturate", 1)  # concerns eight-bit floats only
     args.attr("round_mode", "up")
     if isinstance(target, str):
         raise Unconvertible("a cast to a type given by name is not supported")
-    try:
-        dtype = torch.from_numpy(np.empty(0, dtype=helper.tensor_dtype_to_np_dtype(int(target)))).dtype
-    except (TypeError, KeyError, ValueError):
-        msg = f"a cast to type {target} is not supported"
-        raise Unconvertible(msg) from None
+    dtype = _torch_type(int(target))
+    return lambda x: x.to(dtype)
+
+
+def _cast_like(args: NodeArgs) -> Callable[..., Tensor]:
+    args.attr("saturate", 1)
+    args.attr("round_mode", "up")
+    dtype = _torch_type(_kind_of(args, 1))
     return lambda x: x.to(dtype)
 
 
@@ -192,4 +225,5 @@ RULES: dict[str, Rule] = {
     "DepthToSpace": _depth_to_space,
     "SpaceToDepth": _space_to_depth,
     "Cast": _cast,
+    "CastLike": _cast_like,
 }
