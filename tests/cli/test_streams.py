@@ -10,6 +10,9 @@ import pytest
 import sample_report as sample
 
 STAND_IN = """
+import signal
+# What starts the tests in the background makes them ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import ctypes, os, sys, types
 kept = sys.stdout
 sys.path.insert(0, {tests!r})
