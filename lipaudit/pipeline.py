@@ -266,7 +266,7 @@ def _preprocessing(
             mean=base.mean if mean is None else tuple(Fraction(m) for m in mean),
             std=base.std if std is None else tuple(Fraction(s) for s in std),
             input_shape=base.input_shape,
-            source="flags",
+            source="flags and metadata" if base.source == "metadata" else "flags",
         )
     except ValueError as error:
         raise UsageError(f"preprocessing: {error}", hint="check --mean, --std and --scale") from error

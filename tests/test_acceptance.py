@@ -347,7 +347,7 @@ def test_preprocessing_by_flags_equals_the_metadata(audit):
     budgets = ("-d", DATA, "--limit", 20, "--no-attack")
     _, stated = audit(onnx_of("mnist_plain"), *budgets)
     _, flagged = audit(onnx_of("mnist_plain"), *budgets, "--mean", "0.1307", "--std", "3081/10000")
-    assert flagged["evidence"]["preprocessing"].pop("source") == "flags"
+    assert flagged["evidence"]["preprocessing"].pop("source") == "flags and metadata"
     assert stated["evidence"]["preprocessing"].pop("source") == "metadata"
     assert flagged["evidence"] == stated["evidence"]
 

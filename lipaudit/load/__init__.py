@@ -105,7 +105,7 @@ def load_model(
         path: ONNX, safetensors, or a torch.save'd state dict; told apart by content.
         arch: `file.py:factory` or `package.module:factory`, for files that hold weights only.
         input_shape: shape of one sample without the batch axis, where the file does not tell.
-        default_shape: taken for weights if neither `input_shape` nor the metadata tell.
+        default_shape: taken if neither `input_shape` nor metadata nor graph tell.
 
     Raises:
         UsageError: `arch` or `input_shape` is missing or cannot be meant.
@@ -120,7 +120,7 @@ def load_model(
             if kind is Kind.ONNX:
                 from lipaudit.load.onnx import load_onnx  # noqa: PLC0415 - imports torch
 
-                return load_onnx(path, data, input_shape=input_shape, arch=arch)
+                return load_onnx(path, data, input_shape=input_shape, arch=arch, default_shape=default_shape)
             from lipaudit.load.pytorch import load_weights  # noqa: PLC0415 - imports torch
 
             return load_weights(

@@ -72,7 +72,12 @@ class _OneSample(nn.Module):
 
 
 def load_onnx(
-    path: Path, data: bytes, *, input_shape: tuple[int, ...] | None, arch: str | None
+    path: Path,
+    data: bytes,
+    *,
+    input_shape: tuple[int, ...] | None,
+    arch: str | None,
+    default_shape: tuple[int, ...] | None = None,
 ) -> LoadedModel:
     """Load the ONNX file whose bytes are `data`.
 
@@ -81,6 +86,7 @@ def load_onnx(
         data: its bytes.
         input_shape: one sample's shape, where the graph leaves axes open.
         arch: must be None.
+        default_shape: one sample's shape, taken where nobody says and the graph leaves axes open.
 
     Raises:
         LipauditError: see `lipaudit.load.load_model`.
@@ -96,8 +102,11 @@ def load_onnx(
     source, target = _ends(model, path.name)
     metadata = _metadata(model)
     session = _session(original, path.name)
+    shape = input_shape
+    if shape is None and (metadata is None or metadata.input_shape is None):
+        shape = _where_open(source, default_shape)
     program, reading, comparison, notes = _first_that_holds(
-        model, session, _readings(source, target, session, input_shape, metadata), path.name
+        model, session, _readings(source, target, session, shape, metadata), path.name
     )
     shape = (1, *reading.shape) if reading.whole else reading.shape
     files = [(path.name, data), *((Path(name).name, content) for name, content in extra.items())]
@@ -272,11 +281,20 @@ def _readings(
     return [_Reading(shape, whole=True)]
 
 
+def _where_open(source: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """`shape` if the graph leaves axes open that it can fill, else None."""
+    dims = [dim.dim_value or None for dim in source.type.tensor_type.shape.dim][1:]
+    if shape is None or None not in dims or len(dims) != len(shape):
+        return None
+    return shape if all(a in (None, b) for a, b in zip(dims, shape, strict=True)) else None
+
+
 def _input_shape(
     source: onnx.ValueInfoProto, given: tuple[int, ...] | None, metadata: Preprocessing | None
 ) -> tuple[int, ...]:
     """Static shape of the graph's input, its batch axis included."""
     kind = source.type.tensor_type
+    stored = given is None and metadata is not None
     if given is None and metadata is not None:
         given = metadata.input_shape
     if not kind.HasField("shape"):
@@ -297,10 +315,12 @@ def _input_shape(
     ):
         if len(given) == len(dims) and all(a in (None, b) for a, b in zip(dims, given, strict=True)):
             return tuple(given)  # a graph without a batch axis
-        raise UsageError(
-            f"input shape {list(given)} contradicts the graph's [{', '.join(stated)}]",
-            hint="leave --input-shape out: the graph knows its shape",
-        )
+        clash = f"input shape {list(given)} contradicts the graph's [{', '.join(stated)}]"
+        if stored:
+            raise InputRefused(
+                f"{METADATA_KEY} in the model's metadata: {clash}", hint="correct the metadata"
+            )
+        raise UsageError(clash, hint="leave --input-shape out: the graph knows its shape")
     shape = [dim if dim is not None else axis for dim, axis in zip(dims, axes, strict=True)]
     if None in shape or (len(dims) == 1 and dims[0] is None):
         raise UsageError(

@@ -40,7 +40,7 @@ class Preprocessing:
         mean: subtracted, one number or one per channel; () is 0.
         std: divides, one number or one per channel, nonzero; () is 1.
         input_shape: shape of one sample as the model takes it, without batch; None if unknown.
-        source: who said so: "flags", "metadata" or "default".
+        source: who said so: "flags", "metadata", "flags and metadata" or "default".
 
     Raises:
         ValueError: if a number, a length or a name cannot be meant.

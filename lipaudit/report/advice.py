@@ -53,13 +53,18 @@ def next_steps(report: AuditReport) -> tuple[str, ...]:
         steps.append(
             "Set a budget, so that a change for the worse fails: --max-lipschitz L, --min-certified EPS:SHARE"
         )
-    if report.verdict == "inconclusive":
-        steps.append("An inconclusive budget needs a tighter bound: lower the gain of the costliest layers.")
+    if report.verdict == "inconclusive" and not missing:
+        steps.append(
+            "An inconclusive budget needs a tighter bound: lower the gain of the costliest layers, "
+            f"{_costliest_text(evidence)}."
+        )
     if not missing and _is_useless(evidence):
         steps.append(
             "Train for small gains (spectral normalisation, orthogonal or other 1-Lipschitz layers), "
             f"first of all here: {_costliest_text(evidence)}."
         )
+    elif any(b.metric == "lipschitz" and b.outcome == "fail" for b in evidence.budgets):
+        steps.append(f"Retrain or rescale the layers that amplify most: {_costliest_text(evidence)}.")
     return tuple(steps)
 
 
@@ -126,7 +131,7 @@ def _missing_text(layer: Layer) -> str:
 
 def _costliest_text(evidence: Evidence) -> str:
     return ", ".join(
-        f"{printable(layer.name)} (≤ {shown_up(layer.upper.value, 3)})"
+        f"{printable(layer.name)} (≤ {shown_up(layer.upper.value)})"
         for layer in costliest(evidence)[:_MANY]
         if layer.upper.value is not None
     )

@@ -140,6 +140,7 @@ def _threat_line(evidence: Evidence) -> Text:
 _SOURCES = {
     "flags": "as the flags say",
     "metadata": "as the model's metadata say",
+    "flags and metadata": "as flags and metadata say",
     "default": "no preprocessing stated, none done",
 }
 

@@ -346,3 +346,33 @@ def test_onnx2torch_registry_keeps_its_own(tmp_path):
     load_model(save(model([relu()]), tmp_path))
     assert get_converter("Relu", 14) is before
     assert onnx.defs.onnx_opset_version() >= 17
+
+
+def test_open_axes_take_the_shape_of_the_data(tmp_path):
+    graph = helper.make_graph(
+        [helper.make_node("GlobalAveragePool", ["x"], ["p"]), helper.make_node("Flatten", ["p"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, "h", "w"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert load_model(path, default_shape=(3, 5, 4)).input_shape == (1, 3, 5, 4)
+    with pytest.raises(UsageError, match="open axes"):
+        load_model(path, default_shape=(1, 5, 4))
+
+
+def test_a_shape_in_the_metadata_that_contradicts_the_graph_is_the_files_fault(tmp_path):
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, '{"version": 1, "input_shape": [5]}'
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(InputRefused, match=r"metadata.*contradicts"):
+        load_model(tmp_path / "m.onnx")
