@@ -129,6 +129,8 @@ def _witness(node: Node, shapes: tuple[Shape, ...], device: torch.device) -> Est
     sizes = [math.prod(shape) for shape in shapes]
     if sum(sizes) + math.prod(node.shape) > LARGEST_JACOBIAN:
         return None
+    if not sum(sizes) or not math.prod(node.shape):
+        return Estimate(0.0, "jacobian", "nothing goes in, or nothing comes out")
     generator = torch.Generator().manual_seed(0)
     point, direction = torch.randn(2, sum(sizes), generator=generator, dtype=torch.float64).to(device)
     point = 2 * point

@@ -53,3 +53,8 @@ def test_a_rounded_factor_of_a_composed_activation_is_rounded_up(divisor):
     graph = simplify(raw_graph(Call(lambda x: x * (x + 3).clamp(0, 6) / divisor), 1, 2))
     assert Fraction(bound_of(graph).value) >= Fraction(9, divisor)
     assert bound_of(graph).value <= 9 / divisor * (1 + 1e-12)
+
+
+def test_an_operation_without_output_has_gain_zero():
+    (layer,) = analyze(raw_graph(Call(lambda x: x[:, 4:]), 1, 4))
+    assert layer.upper.value == layer.lower.value == 0
