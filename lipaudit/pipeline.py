@@ -50,6 +50,8 @@ REAL_ARITHMETIC = (
 NOT_ATTACKED = Outcome(None, None, "Nobody tried to refute these claims: the attack was switched off.")
 SIGNED_ENDS = (Linear, LeftMatmul, Convolution, Sum)
 """A constant factor behind one of them has been folded; behind anything else the sign may be fixed."""
+MIDDLES = {"sigmoid": 0.5, "logsigmoid": -math.log(2.0)}
+"""What these heads make of a score of 0."""
 BINARY = "A single output is read as a binary classifier: class 1 where the logit is positive."
 
 
@@ -175,10 +177,7 @@ class _Subject:
     @property
     def middle(self) -> float:
         """Where a single score of the model as given parts the classes."""
-        heads = {"the final sigmoid": 0.5, "the final logsigmoid": -math.log(2.0)}
-        return next(
-            (m for head, m in heads.items() if any(n.startswith(head) for n in self.graph.notes)), 0.0
-        )
+        return MIDDLES.get(self.graph.head, 0.0)
 
 
 def _subject(
@@ -222,10 +221,13 @@ def _check_units(preprocessing: Preprocessing, data: Dataset | None) -> None:
     """
     if data is not None and data.space == FILE_SPACE and preprocessing.source == "metadata":
         raise InputRefused(
-            f"{data.name}: the images are numbers from {float(data.images.min()):.4g} to "
-            f"{float(data.images.max()):.4g}, the model's metadata state preprocessing of pixels in [0,1]",
+            f"{data.name}: {_range(data)}, the model's metadata state preprocessing of pixels in [0,1]",
             hint="store pixels as uint8 or in [0,1]; if they are meant so, say --scale, --mean and --std",
         )
+
+
+def _range(data: Dataset) -> str:
+    return f"the images are numbers from {float(data.images.min()):.4g} to {float(data.images.max()):.4g}"
 
 
 def _check_scores(subject: _Subject) -> None:
@@ -283,9 +285,7 @@ def _data_findings(data: Dataset | None, run: Certification | None, classes: int
             Finding(
                 rule="LIP303",
                 level="warning",
-                message=f"the images are numbers from {float(data.images.min()):.4g} to "
-                f"{float(data.images.max()):.4g}: every distance and radius is in their unit, not in pixels "
-                "of [0,1]",
+                message=f"{_range(data)}: every distance and radius is in their unit, not in pixels of [0,1]",
                 advice="store pixels as uint8 or in [0,1], and state the preprocessing with --mean and --std",
             )
         )

@@ -34,6 +34,7 @@ class LayerGraph:
         output: a node's name, or `INPUT`.
         notes: what was changed on the way that a reader must know (a peeled softmax, say).
         device: where the constants lie.
+        head: name of the operation that was peeled off behind the output, if one was.
     """
 
     input_shape: Shape
@@ -41,6 +42,7 @@ class LayerGraph:
     output: str
     notes: tuple[str, ...] = ()
     device: torch.device = CPU
+    head: str = ""
     _by_name: dict[str, Node] = field(init=False, repr=False)
     _uses: dict[str, int] = field(init=False, repr=False)
 

@@ -162,10 +162,8 @@ def _refuse_coarse(node: FxNode) -> None:
     first = value[0] if isinstance(value, list | tuple) else value
     if isinstance(first, Tensor) and first.dtype not in (torch.float32, torch.float64):
         kind = str(first.dtype).removeprefix("torch.")
-        operation = str(node.target).split(".")[1] if "." in str(node.target) else str(node.target)
-        raise Untranslatable(
-            why_unbounded(operation) or f"{node.target} computes in {kind}, which rounds in coarse steps"
-        )
+        why = why_unbounded(_operation(str(node.target)))
+        raise Untranslatable(why or f"{node.target} computes in {kind}, which rounds in coarse steps")
 
 
 def _returns_nothing(node: FxNode) -> bool:
@@ -189,11 +187,15 @@ def _refuse_chance(node: FxNode, named: Mapping[str, Any]) -> None:
 def _translated(call: Args) -> Op | tuple[Op | None, ...]:
     row = OPS.get(call.target)
     if row is None:
-        operation = call.target.split(".")[1] if "." in call.target else call.target
-        raise Untranslatable(why_unbounded(operation) or f"no rule for {call.target}")
+        raise Untranslatable(why_unbounded(_operation(call.target)) or f"no rule for {call.target}")
     made = row.translate(call)
     call.done()
     return made
+
+
+def _operation(target: str) -> str:
+    """The middle of `aten.relu.default`."""
+    return target.split(".")[1] if "." in target else target
 
 
 def _no_index(node: FxNode) -> str:

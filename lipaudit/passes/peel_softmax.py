@@ -8,6 +8,7 @@ Lipschitz bound is then that of the logits; the report says so.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.ops.activation import Elementwise
@@ -31,7 +32,7 @@ def peel_softmax(graph: LayerGraph) -> LayerGraph:
     if not head and not (isinstance(last.op, Elementwise) and last.op.name in ("sigmoid", "logsigmoid")):
         return graph
     note = f"the final {last.op.name} was peeled off: bounds and margins are those of the logits"
-    return edited(graph, output=last.inputs[0], note=note)
+    return replace(edited(graph, output=last.inputs[0], note=note), head=last.op.name)
 
 
 def _is_view(graph: LayerGraph, name: str) -> bool:

@@ -81,7 +81,7 @@ class FileRecord(Record):
 
 
 class Conversion(Record):
-    """How the converted graph was compared with an independent runtime."""
+    """How the analysed graph was compared with the program it was made from."""
 
     reference: Text
     inputs: Count

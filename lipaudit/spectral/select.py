@@ -21,7 +21,7 @@ TIGHT = 1 + 1e-7
 """Slack below which nothing more is tried."""
 AFFORDABLE = ((1.05, 6e11), (1.01, 5e10), (1.001, 2e10), (TIGHT, 1e9))
 """Float operations a further method may cost while the slack is above a value: half a minute on one core for
-what is loose, a tenth of a second for the last per mille."""
+what is loose, a second for the last per cent, a tenth of one for the last per mille."""
 
 
 def best_bracket(linear_map: LinearMap, methods: Sequence[Method], method: str = "auto") -> Bracket:
