@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from lipaudit import policy
-from lipaudit.analyze import analyze
+from lipaudit.analyze import Layer, analyze
 from lipaudit.certify.agreement import check_answers
 from lipaudit.certify.curve import certified_counts
 from lipaudit.certify.dataset import Certification, certify
@@ -24,22 +23,13 @@ from lipaudit.certify.falsify import Outcome, falsify
 from lipaudit.certify.pairwise import pair_constants
 from lipaudit.certify.plausible import is_near_chance
 from lipaudit.compose import compose
-from lipaudit.data import FILE_SPACE, PIXEL_SPACE, Dataset, check_labels, load_dataset
-from lipaudit.data.layer_zero import entrance, prepend
-from lipaudit.data.threat import arrange
-from lipaudit.errors import Incomplete, InputRefused, InputUnavailable, UsageError
-from lipaudit.graph.graph import LayerGraph
-from lipaudit.load import LoadedModel, Preprocessing, check_file, load_model
-from lipaudit.load.translate import translate
-from lipaudit.load.verify import check_translation
-from lipaudit.ops.arithmetic import Sum
-from lipaudit.ops.conv import Convolution
-from lipaudit.ops.linear import LeftMatmul, Linear
-from lipaudit.ops.shape import Relayout
-from lipaudit.passes import simplify
+from lipaudit.data import Dataset, check_labels, load_dataset
+from lipaudit.errors import InputUnavailable, UsageError
+from lipaudit.load import LoadedModel, check_file, load_model
 from lipaudit.report import assemble
-from lipaudit.report.model import AuditReport, Evidence, Finding, Host, NetworkBracket, Run
+from lipaudit.report.model import AuditReport, BudgetOutcome, Evidence, Finding, Host, NetworkBracket, Run
 from lipaudit.spectral import METHODS
+from lipaudit.subject import Subject, check_scores, make_subject, stated_preprocessing
 
 __all__ = ["Progress", "audit"]
 
@@ -48,10 +38,6 @@ REAL_ARITHMETIC = (
     "that yields the margins is accounted for, the rounding of a deployed float32 program is not."
 )
 NOT_ATTACKED = Outcome(None, None, "Nobody tried to refute these claims: the attack was switched off.")
-SIGNED_ENDS = (Linear, LeftMatmul, Convolution, Sum)
-"""A constant factor behind one of them has been folded; behind anything else the sign may be fixed."""
-MIDDLES = {"sigmoid": 0.5, "logsigmoid": -math.log(2.0)}
-"""What these heads make of a score of 0."""
 BINARY = "A single output is read as a binary classifier: class 1 where the logit is positive."
 
 
@@ -123,9 +109,11 @@ def audit(  # noqa: PLR0913 - the options of the command line
     clock.stage("loading data", 0)
     data = _data(model, dataset, data_dir, limit, seed)
     clock.stage("loading model", 0)
-    loaded = load_model(model, arch=arch, input_shape=input_shape, default_shape=_sample_shape(data))
-    preprocessing = _preprocessing(loaded, mean, std, scale, layout)
-    subject = _subject(loaded, preprocessing, data, target)
+    loaded = load_model(
+        model, arch=arch, input_shape=input_shape, default_shape=None if data is None else data.sample_shape
+    )
+    preprocessing = stated_preprocessing(loaded, mean, std, scale, layout)
+    subject = make_subject(loaded, preprocessing, data, target)
 
     clock.stage("bounding layers", len(subject.graph.nodes))
     layers = analyze(subject.graph, method, clock.advance)
@@ -133,7 +121,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
     run, robustness = None, None
     if data is not None:
         check_labels(data, max(subject.classes, 2))
-        _check_scores(subject)
+        check_scores(subject)
         clock.stage("certifying", len(data))
         constants, how = pair_constants(subject.graph, bound)
         run = certify(subject.graph, layers, data, (constants.to(target), how), clock.advance)
@@ -146,8 +134,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
         attacked = falsify(subject.graph, layers, bound, data, run)
 
     outcomes = policy.judge(budgets, bound.total, attacked.below, robustness)
-    unmet = any(o.metric == "lipschitz" and o.outcome != "pass" for o in outcomes)
-    findings = (*assemble.layer_findings(layers, over_one=unmet), *_data_findings(data, run, subject.classes))
+    findings = _findings(layers, outcomes, data, run, subject)
     verdict, code = policy.decide(outcomes, incomplete=any(f.level == "error" for f in findings))
     evidence = Evidence(
         model=assemble.model_record(Path(model).name, loaded, subject.classes),
@@ -164,42 +151,6 @@ def audit(  # noqa: PLR0913 - the options of the command line
     return AuditReport(verdict=verdict, exit_code=code, evidence=evidence, run=clock.run(target, command))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Subject:
-    """The network as a function from the threat space to logits."""
-
-    graph: LayerGraph
-    classes: int
-    space: str
-    layout: str | None
-    entrance: LayerGraph
-
-    @property
-    def middle(self) -> float:
-        """Where a single score of the model as given parts the classes."""
-        return MIDDLES.get(self.graph.head, 0.0)
-
-
-def _subject(
-    loaded: LoadedModel, preprocessing: Preprocessing, data: Dataset | None, target: torch.device
-) -> _Subject:
-    _check_units(preprocessing, data)
-    raw = translate(loaded.program)
-    check_translation(raw, loaded.program, loaded.files[0].name)
-    sample = _sample_shape(data)
-    stated = preprocessing.layout
-    layout = stated if sample is None else arrange(sample, raw.input_shape[1:], stated)
-    outside = entrance(raw.input_shape, preprocessing, sample, layout or "chw")
-    graph = simplify(prepend(raw, preprocessing, sample, layout or "chw").to(target))
-    if data is not None:
-        space = data.space
-    elif preprocessing.source == "default":
-        space = "the model's own input"
-    else:
-        space = PIXEL_SPACE
-    return _Subject(graph, math.prod(graph.shape_of(graph.output)), space, layout, outside)
-
-
 def _data(
     model: str | Path, dataset: str, data_dir: str | Path | None, limit: int | None, seed: int | None
 ) -> Dataset | None:
@@ -213,104 +164,22 @@ def _data(
         raise
 
 
-def _check_units(preprocessing: Preprocessing, data: Dataset | None) -> None:
-    """Metadata speak of pixels in [0,1].
-
-    Raises:
-        InputRefused: if the images are something else.
-    """
-    if data is not None and data.space == FILE_SPACE and preprocessing.source == "metadata":
-        raise InputRefused(
-            f"{data.name}: {_range(data)}, the model's metadata state preprocessing of pixels in [0,1]",
-            hint="store pixels as uint8 or in [0,1]; if they are meant so, say --scale, --mean and --std",
-        )
-
-
-def _range(data: Dataset) -> str:
-    return f"the images are numbers from {float(data.images.min()):.4g} to {float(data.images.max()):.4g}"
+def _findings(
+    layers: Sequence[Layer],
+    outcomes: Sequence[BudgetOutcome],
+    data: Dataset | None,
+    run: Certification | None,
+    subject: Subject,
+) -> tuple[Finding, ...]:
+    unmet = any(o.metric == "lipschitz" and o.outcome != "pass" for o in outcomes)
+    found = assemble.layer_findings(layers, over_one=unmet)
+    if data is None or run is None:
+        return found
+    chance = is_near_chance(run.radii.correct, run.labels, subject.classes)
+    return (*found, *assemble.data_findings(data, run, chance))
 
 
-def _check_scores(subject: _Subject) -> None:
-    """A single output must be a score of either sign; a probability would be read with the wrong threshold.
-
-    Raises:
-        Incomplete: if it ends in anything but a linear map.
-    """
-    node = subject.graph.node(subject.graph.output)
-    while node is not None and isinstance(node.op, Relayout):
-        node = subject.graph.node(node.inputs[0])
-    if subject.classes == 1 and node is not None and not isinstance(node.op, SIGNED_ENDS):
-        raise Incomplete(
-            f"the single output ends in {node.op.name}: a score around 0, or a probability? nothing says",
-            hint="export the model up to its logit, or audit it with --dataset none",
-        )
-
-
-def _sample_shape(data: Dataset | None) -> tuple[int, ...] | None:
-    return None if data is None else data.sample_shape
-
-
-def _preprocessing(
-    loaded: LoadedModel,
-    mean: Sequence[Fraction | float] | None,
-    std: Sequence[Fraction | float] | None,
-    scale: Fraction | float | None,
-    layout: str | None,
-) -> Preprocessing:
-    """The model's metadata, each part overridden by its flag."""
-    base = loaded.preprocessing or Preprocessing()
-    if mean is None and std is None and scale is None and layout is None:
-        return base
-    try:
-        return Preprocessing(
-            layout=layout or base.layout,
-            scale=base.scale if scale is None else Fraction(scale),
-            mean=base.mean if mean is None else tuple(Fraction(m) for m in mean),
-            std=base.std if std is None else tuple(Fraction(s) for s in std),
-            input_shape=base.input_shape,
-            source="flags and metadata" if base.source == "metadata" else "flags",
-        )
-    except ValueError as error:
-        raise UsageError(f"preprocessing: {error}", hint="check --mean, --std and --scale") from error
-
-
-def _data_findings(data: Dataset | None, run: Certification | None, classes: int) -> tuple[Finding, ...]:
-    """What makes an evaluation worthless."""
-    if run is None or data is None:
-        return ()
-    broken = int((~run.radii.finite).sum())
-    found = []
-    if data.space == FILE_SPACE:
-        found.append(
-            Finding(
-                rule="LIP303",
-                level="warning",
-                message=f"{_range(data)}: every distance and radius is in their unit, not in pixels of [0,1]",
-                advice="store pixels as uint8 or in [0,1], and state the preprocessing with --mean and --std",
-            )
-        )
-    if broken:
-        found.append(
-            Finding(
-                rule="LIP302",
-                level="error",
-                message=f"{broken} of {len(run.labels)} samples give NaN or infinite outputs",
-                advice="check the weights and the preprocessing",
-            )
-        )
-    if is_near_chance(run.radii.correct, run.labels, classes):
-        found.append(
-            Finding(
-                rule="LIP301",
-                level="error",
-                message=f"accuracy {int(run.radii.correct.sum())}/{len(run.labels)} is near chance",
-                advice="labels or preprocessing are likely wrong: check --mean, --std, --scale and --layout",
-            )
-        )
-    return tuple(found)
-
-
-def _limitations(loaded: LoadedModel, subject: _Subject, attacked: Outcome) -> tuple[str, ...]:
+def _limitations(loaded: LoadedModel, subject: Subject, attacked: Outcome) -> tuple[str, ...]:
     binary = (BINARY,) if subject.classes == 1 else ()
     unattacked = (attacked.note,) if attacked.note else ()
     return (REAL_ARITHMETIC, *binary, *subject.graph.notes, *loaded.notes, *unattacked)

@@ -24,6 +24,7 @@ ORDER = [
     "passes",
     "load",
     "data",
+    "subject",
     "analyze",
     "compose",
     "certify",

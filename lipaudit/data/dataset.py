@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lipaudit.data.source import PIXEL_SPACE
 from lipaudit.errors import InputRefused
 
 __all__ = ["Dataset", "check_labels", "fingerprint"]
@@ -52,6 +53,16 @@ class Dataset:
     def sample_shape(self) -> tuple[int, ...]:
         """(C, H, W) or (D,)."""
         return tuple(self.images.shape[1:])
+
+    @property
+    def in_pixels(self) -> bool:
+        """Whether distances are in pixels of [0,1]."""
+        return self.space == PIXEL_SPACE
+
+    @property
+    def range_text(self) -> str:
+        """From which number to which the images go, for messages."""
+        return f"the images are numbers from {float(self.images.min()):.4g} to {float(self.images.max()):.4g}"
 
     def pixels(self, start: int, stop: int) -> Tensor:
         """Samples `start` (included) to `stop` (not) in float64: uint8 divided by 255, floats as they are."""

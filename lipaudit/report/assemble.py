@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lipaudit.load import LoadedModel, Preprocessing
 
 __all__ = [
+    "data_findings",
     "dataset_record",
     "falsification_record",
     "layer_findings",
@@ -157,6 +158,41 @@ def layer_findings(layers: Sequence[Analysed], *, over_one: bool) -> tuple[Findi
                     else "",
                 )
             )
+    return tuple(found)
+
+
+def data_findings(data: Dataset, run: Certification, near_chance: bool) -> tuple[Finding, ...]:  # noqa: FBT001
+    """What makes an evaluation worthless."""
+    broken = int((~run.radii.finite).sum())
+    found = []
+    if not data.in_pixels:
+        found.append(
+            Finding(
+                rule="LIP303",
+                level="warning",
+                message=f"{data.range_text}: every distance and radius is in their unit, not in pixels of "
+                "[0,1]",
+                advice="store pixels as uint8 or in [0,1], and state the preprocessing with --mean and --std",
+            )
+        )
+    if broken:
+        found.append(
+            Finding(
+                rule="LIP302",
+                level="error",
+                message=f"{broken} of {len(run.labels)} samples give NaN or infinite outputs",
+                advice="check the weights and the preprocessing",
+            )
+        )
+    if near_chance:
+        found.append(
+            Finding(
+                rule="LIP301",
+                level="error",
+                message=f"accuracy {int(run.radii.correct.sum())}/{len(run.labels)} is near chance",
+                advice="labels or preprocessing are likely wrong: check --mean, --std, --scale and --layout",
+            )
+        )
     return tuple(found)
 
 
