@@ -21,14 +21,15 @@ from lipaudit.load import LoadedModel, Preprocessing
 from lipaudit.load.translate import translate
 from lipaudit.load.verify import check_translation
 from lipaudit.ops.arithmetic import Sum
+from lipaudit.ops.contraction import Contraction
 from lipaudit.ops.conv import Convolution
-from lipaudit.ops.linear import LeftMatmul, Linear
+from lipaudit.ops.linear import Linear
 from lipaudit.ops.shape import Relayout
 from lipaudit.passes import simplify
 
 __all__ = ["Subject", "check_scores", "make_subject", "stated_preprocessing"]
 
-SIGNED_ENDS = (Linear, LeftMatmul, Convolution, Sum)
+SIGNED_ENDS = (Linear, Contraction, Convolution, Sum)
 """A constant factor behind one of them has been folded; behind anything else the sign may be fixed."""
 MIDDLES = {"sigmoid": 0.5, "logsigmoid": -math.log(2.0)}
 """What these heads make of a score of 0."""

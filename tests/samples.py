@@ -38,7 +38,8 @@ def any_conv(axes: int, *, transposed: bool = False, **options: object) -> nn.Mo
 
 
 def linear_samples() -> list[Sample]:
-    square, wide = seeded(1, 6, 6), seeded(2, 6, 3)
+    square, wide, stack = seeded(1, 6, 6), seeded(2, 6, 3), seeded(5, 3, 6, 5)
+    vector = seeded(6, 6)
 
     def yes(name: str, module: nn.Module, shape: tuple[int, ...] = VECTOR) -> Sample:
         return Sample(name, module, shape, linear=True)
@@ -56,6 +57,25 @@ def linear_samples() -> list[Sample]:
         yes("matmul", Call(lambda x, w: x @ w, w=wide), (1, 2, 4, 6)),
         yes("matmul from the left", Call(lambda x, w: w @ x, w=square), (1, 2, 6, 3)),
         yes("matmul of a stack of one", Call(lambda x, w: x @ w, w=wide[None]), (1, 4, 6)),
+        yes("matmul of a stack", Call(lambda x, w: x @ w, w=stack), (1, 3, 4, 6)),
+        yes("matmul with a stack, stretched", Call(lambda x, w: x @ w, w=stack), (1, 1, 4, 6)),
+        yes("matmul with a stack, one row", Call(lambda x, w: x @ w, w=stack), (1, 6)),
+        yes("a stack from the left", Call(lambda x, w: w @ x, w=stack), (1, 3, 5, 2)),
+        yes("a stack from the left, stretched", Call(lambda x, w: w @ x, w=stack[:, None]), (1, 2, 5, 2)),
+        yes("matmul with a vector", Call(lambda x, w: x @ w, w=vector), (1, 4, 6)),
+        yes("a vector from the left", Call(lambda x, w: w @ x, w=vector), (1, 6, 4)),
+        yes("a matrix times a vector", Call(lambda x, w: (w @ x[0])[None], w=square), (1, 6)),
+        yes("a vector times a matrix", Call(lambda x, w: (x[0] @ w)[None], w=wide), (1, 6)),
+        yes("a stack times a vector", Call(lambda x, w: (w @ x[0])[None], w=stack), (1, 5)),
+        yes("einsum aligned", Call(lambda x, w: torch.einsum("bsti,sij->bsjt", x, w), w=stack), (1, 3, 2, 6)),
+        yes("einsum made", Call(lambda x, w: torch.einsum("bi,sij->bjs", x, w), w=stack)),
+        yes(
+            "einsum summing a live index",
+            Call(lambda x, w: torch.einsum("bti,ij->bj", x, w), w=wide),
+            (1, 4, 6),
+        ),
+        yes("einsum, all summed", Call(lambda x, w: torch.einsum("bij,ij->b", x, w), w=wide), (1, 6, 3)),
+        yes("einsum, outer", Call(lambda x, w: torch.einsum("bi,o->bio", x, w), w=vector)),
         yes("einsum ij", Call(lambda x, w: torch.einsum("bti,io->bto", x, w), w=wide), (1, 4, 6)),
         yes("einsum ji", Call(lambda x, w: torch.einsum("oi,bi->bo", w, x), w=square)),
     ]

@@ -10,6 +10,7 @@ from lipaudit.ops import (
     activation,
     arithmetic,
     concat,
+    contraction,
     conv,
     linear,
     normalization,
@@ -26,6 +27,7 @@ __all__ = ["OPS", "Args", "Live", "OpSpec", "Untranslatable"]
 OPS: dict[str, OpSpec] = checked_table(
     [
         linear.ROWS,
+        contraction.ROWS,
         conv.ROWS,
         pool.ROWS,
         normalization.ROWS,

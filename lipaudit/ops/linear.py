@@ -1,4 +1,4 @@
-"""Dense layers: y = x Wᵀ + b on the last axis, and y = W x on the last but one.
+"""Dense layers: y = x Wᵀ + b on the last axis.
 
 Other axes are independent copies, so the norm of the whole map is ‖W‖.
 
@@ -11,7 +11,6 @@ Rounding of one pass: |fl(Wx + b) − (Wx + b)| ≤ γ_{n+2+ulps}(|W||x| + |b|) 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -25,7 +24,7 @@ from lipaudit.rounding import UNDERFLOW, UNIT, add_up, gamma, mul_up
 from lipaudit.spectral.maps import Dense
 from lipaudit.spectral.schur import schur_bound
 
-__all__ = ["ROWS", "LeftMatmul", "Linear", "affine_error", "perturbed"]
+__all__ = ["ROWS", "Linear", "affine_error", "perturbed"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,28 +59,6 @@ class Linear:
         return affine_error(self.weight.shape[1] + self.ulps, self.absolute, norms[0], size, positions)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LeftMatmul:
-    """y = W x over the last but one axis; W (out, in)."""
-
-    weight: Tensor
-    name: str = "matmul"
-
-    def forward(self, *xs: Tensor) -> Tensor:
-        """The map itself."""
-        return self.weight.to(xs[0].dtype) @ xs[0]
-
-    def gain(self, shapes: tuple[Shape, ...], spectral: BoundMap) -> Gain:
-        """‖W‖."""
-        del shapes
-        return Gain((spectral(Dense(self.weight)),))
-
-    def error(self, shapes: tuple[Shape, ...], norms: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        """γ_m‖|W|‖‖x‖."""
-        del shapes, out
-        return affine_error(self.weight.shape[1], schur_bound(Dense(self.weight)), norms[0], None, 1)
-
-
 def perturbed(bound: Bound, ulps: int, absolute: float) -> Bound:
     """Bound of a map whose entries are known to `ulps` roundings; `absolute` ≥ ‖|T|‖."""
     if not ulps or not bound.is_finite:
@@ -112,57 +89,7 @@ def _addmm(args: Args) -> Linear:
     return Linear(weight.T.contiguous(), bias.reshape(-1).expand(weight.shape[1]).contiguous())
 
 
-def _matmul(left: str, right: str) -> Callable[[Args], Linear | LeftMatmul]:
-    def translate(args: Args) -> Linear | LeftMatmul:
-        if args.is_live(left) and args.is_live(right):
-            raise Untranslatable("a product of two tensors that both depend on the input is unbounded")
-        if args.is_live(left):
-            axes = len(args.ref(left))
-            return Linear(_as_matrix(args.const(right), axes).T.contiguous(), name="matmul")
-        axes = len(args.ref(right))
-        if axes < 2:
-            raise Untranslatable("a matrix times a live vector without batch axis has no rule")
-        return LeftMatmul(_as_matrix(args.const(left), axes))
-
-    return translate
-
-
-def _as_matrix(weight: Tensor, axes: int) -> Tensor:
-    """Drop leading axes of size 1; several different matrices in one product have no rule.
-
-    A constant of more axes than the live tensor's would add axes to the result.
-    """
-    given = weight.dim()
-    while weight.dim() > 2 and weight.shape[0] == 1:
-        weight = weight[0]
-    if weight.dim() != 2 or given > max(axes, 2):
-        raise Untranslatable(f"matmul with a constant of shape {tuple(weight.shape)} has no rule")
-    return weight
-
-
-def _einsum(args: Args) -> Linear:
-    """Contractions of the live tensor's last axis with a matrix: "…i,ji->…j" and "…i,ij->…j"."""
-    equation = args.attr("equation").replace(" ", "")
-    args.ignore("path")
-    left, _, out = equation.partition("->")
-    operands = list(zip(left.split(","), args.members("tensors"), strict=True))
-    live = [(names, m) for names, m in operands if not isinstance(m, Tensor)]
-    fixed = [(names, m) for names, m in operands if isinstance(m, Tensor)]
-    if len(live) != 1 or len(fixed) != 1:
-        raise Untranslatable("an einsum of other than one live tensor and one constant has no rule")
-    (names, _), (pair, weight) = live[0], fixed[0]
-    old, new = set(pair) & set(names), set(pair) - set(names)
-    fits = len(pair) == 2 and len(old) == len(new) == 1 and "." not in equation
-    if not fits or len(set(names)) != len(names) or names[-1] not in old or out != names[:-1] + new.pop():
-        raise Untranslatable(f"einsum {equation} has no rule")
-    return Linear((weight if pair[1] == names[-1] else weight.T).contiguous(), name="einsum")
-
-
 ROWS = (
     OpSpec(("aten.linear.default",), _linear),
     OpSpec(("aten.addmm.default",), _addmm),
-    OpSpec(("aten.mm.default",), _matmul("self", "mat2")),
-    OpSpec(("aten.bmm.default",), _matmul("self", "mat2")),
-    OpSpec(("aten.matmul.default",), _matmul("self", "other")),
-    OpSpec(("aten.einsum.default",), _einsum),
 )
