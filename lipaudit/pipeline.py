@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -21,15 +21,24 @@ from lipaudit.certify.curve import certified_counts
 from lipaudit.certify.dataset import Certification, certify
 from lipaudit.certify.falsify import Outcome, falsify
 from lipaudit.certify.pairwise import pair_constants
-from lipaudit.certify.plausible import is_near_chance
-from lipaudit.compose import compose
-from lipaudit.data import Dataset, check_labels, load_dataset
+from lipaudit.compose import NetworkBound, compose
+from lipaudit.data import Dataset, load_dataset
+from lipaudit.data.plausible import is_near_chance
 from lipaudit.errors import InputUnavailable, UsageError
 from lipaudit.load import LoadedModel, check_file, load_model
 from lipaudit.report import assemble
-from lipaudit.report.model import AuditReport, BudgetOutcome, Evidence, Finding, Host, NetworkBracket, Run
+from lipaudit.report.model import (
+    AuditReport,
+    BudgetOutcome,
+    Evidence,
+    Finding,
+    Host,
+    NetworkBracket,
+    Robustness,
+    Run,
+)
 from lipaudit.spectral import METHODS
-from lipaudit.subject import Subject, check_scores, make_subject, stated_preprocessing
+from lipaudit.subject import Stated, Subject, Trying, check_scores, make_subject
 
 __all__ = ["Progress", "audit"]
 
@@ -38,6 +47,8 @@ REAL_ARITHMETIC = (
     "that yields the margins is accounted for, the rounding of a deployed float32 program is not."
 )
 NOT_ATTACKED = Outcome(None, None, "Nobody tried to refute these claims: the attack was switched off.")
+SEED = 0
+"""Of the samples on which conventions of preprocessing are tried."""
 BINARY = "A single output is read as a binary classifier: class 1 where the logit is positive."
 
 
@@ -112,22 +123,16 @@ def audit(  # noqa: PLR0913 - the options of the command line
     loaded = load_model(
         model, arch=arch, input_shape=input_shape, default_shape=None if data is None else data.sample_shape
     )
-    preprocessing = stated_preprocessing(loaded, mean, std, scale, layout)
-    subject = make_subject(loaded, preprocessing, data, target)
+    stated = Stated.by(loaded, mean, std, scale, layout)
+    trying = Trying(_samples(dataset, data_dir), clock.advance)
+    clock.stage("finding the preprocessing", 0)
+    subject = make_subject(loaded, stated, data, trying, target)
 
     clock.stage("bounding layers", len(subject.graph.nodes))
     layers = analyze(subject.graph, method, clock.advance)
     bound = compose(subject.graph, layers)
-    run, robustness = None, None
-    if data is not None:
-        check_labels(data, max(subject.classes, 2))
-        check_scores(subject)
-        clock.stage("certifying", len(data))
-        constants, how = pair_constants(subject.graph, bound)
-        run = certify(subject.graph, layers, data, (constants.to(target), how), clock.advance)
-        check_answers(run, data, subject.entrance, loaded.reference, subject.middle)
-        points = certified_counts(run.radii.radius.tolist(), asked)
-        robustness = assemble.robustness_record(run, points, asked)
+    run = None if data is None else _certified(loaded, subject, layers, bound, data, clock)
+    robustness = None if run is None else _robustness(run, asked)
     attacked = NOT_ATTACKED
     if attack:
         clock.stage("attacking the claims", 0)
@@ -138,7 +143,9 @@ def audit(  # noqa: PLR0913 - the options of the command line
     verdict, code = policy.decide(outcomes, incomplete=any(f.level == "error" for f in findings))
     evidence = Evidence(
         model=assemble.model_record(Path(model).name, loaded, subject.classes),
-        preprocessing=assemble.preprocessing_record(subject.space, subject.layout, preprocessing),
+        preprocessing=assemble.preprocessing_record(
+            subject.space, subject.layout, subject.preprocessing, subject.assumption
+        ),
         global_=NetworkBracket.of(bound.total, attacked.below),
         layers=assemble.layer_records(layers, bound),
         dataset=None if data is None else assemble.dataset_record(data, limit, seed),
@@ -152,7 +159,11 @@ def audit(  # noqa: PLR0913 - the options of the command line
 
 
 def _data(
-    model: str | Path, dataset: str, data_dir: str | Path | None, limit: int | None, seed: int | None
+    model: str | Path,
+    dataset: str,
+    data_dir: str | Path | None,
+    limit: int | None = None,
+    seed: int | None = None,
 ) -> Dataset | None:
     """The data set; where it is missing, a model that would be refused is the more serious problem."""
     try:
@@ -162,6 +173,41 @@ def _data(
     except InputUnavailable:
         check_file(model)
         raise
+
+
+def _samples(dataset: str, data_dir: str | Path | None) -> Callable[[int], Dataset]:
+    """Draws from the whole data set, whatever the audit is limited to."""
+
+    def draw(count: int) -> Dataset:
+        folder = None if data_dir is None else Path(data_dir)
+        drawn = load_dataset(dataset, data_dir=folder, limit=count, seed=SEED)
+        if drawn is None:
+            raise UsageError("conventions of preprocessing can only be tried on a data set")
+        return drawn
+
+    return draw
+
+
+def _certified(
+    loaded: LoadedModel,
+    subject: Subject,
+    layers: Sequence[Layer],
+    bound: NetworkBound,
+    data: Dataset,
+    clock: _Clock,
+) -> Certification:
+    """Certificates for every sample, each answer compared with the original program's."""
+    check_scores(subject)
+    clock.stage("certifying", len(data))
+    constants, how = pair_constants(subject.graph, bound)
+    run = certify(subject.graph, layers, data, (constants.to(subject.graph.device), how), clock.advance)
+    clock.stage("asking the original program", len(data))
+    check_answers(run, data, subject.entrance, loaded.reference, subject.middle, clock.advance)
+    return run
+
+
+def _robustness(run: Certification, asked: dict[Fraction, str]) -> Robustness:
+    return assemble.robustness_record(run, certified_counts(run.radii.radius.tolist(), asked), asked)
 
 
 def _findings(
@@ -176,7 +222,8 @@ def _findings(
     if data is None or run is None:
         return found
     chance = is_near_chance(run.radii.correct, run.labels, subject.classes)
-    return (*found, *assemble.data_findings(data, run, chance))
+    assumed = assemble.assumption_findings(subject.assumption, budgeted=bool(outcomes))
+    return (*found, *assemble.data_findings(data, run, chance), *assumed)
 
 
 def _limitations(loaded: LoadedModel, subject: Subject, attacked: Outcome) -> tuple[str, ...]:

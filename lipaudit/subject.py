@@ -6,28 +6,37 @@ sample ── arranged ──▶ (scale·x − mean)/std ──▶ model, withou
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
 
-from lipaudit.data import PIXEL_SPACE, Dataset
+from lipaudit.data import PIXEL_SPACE, Dataset, check_labels
+from lipaudit.data.conventions import Assumption, Question, settle
 from lipaudit.data.layer_zero import entrance, prepend
-from lipaudit.data.threat import arrange
+from lipaudit.data.threat import arrange, layouts_for
 from lipaudit.errors import Incomplete, InputRefused, UsageError
-from lipaudit.graph.graph import LayerGraph
+from lipaudit.graph.graph import INPUT, LayerGraph
 from lipaudit.load import LoadedModel, Preprocessing
 from lipaudit.load.translate import translate
 from lipaudit.load.verify import check_translation
-from lipaudit.ops.arithmetic import Sum
+from lipaudit.ops.arithmetic import Affine, Sum
 from lipaudit.ops.contraction import Contraction
 from lipaudit.ops.conv import Convolution
 from lipaudit.ops.linear import Linear
 from lipaudit.ops.shape import Relayout
 from lipaudit.passes import simplify
+from lipaudit.passes.peel_softmax import peel_softmax
 
-__all__ = ["Subject", "check_scores", "make_subject", "stated_preprocessing"]
+__all__ = [
+    "Stated",
+    "Subject",
+    "Trying",
+    "check_scores",
+    "make_subject",
+    "own_normalization",
+]
 
 SIGNED_ENDS = (Linear, Contraction, Convolution, Sum)
 """A constant factor behind one of them has been folded; behind anything else the sign may be fixed."""
@@ -45,6 +54,8 @@ class Subject:
         space: what distances between its inputs are measured in.
         layout: how samples are arranged for the model; None if nothing was said and nothing had to be.
         entrance: from a sample to the model's own input.
+        preprocessing: what lies between the two.
+        assumption: how it was found, where nobody stated it.
     """
 
     graph: LayerGraph
@@ -52,6 +63,8 @@ class Subject:
     space: str
     layout: str | None
     entrance: LayerGraph
+    preprocessing: Preprocessing
+    assumption: Assumption | None
 
     @property
     def middle(self) -> float:
@@ -59,64 +72,143 @@ class Subject:
         return MIDDLES.get(self.graph.head, 0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What flags and metadata say about the preprocessing.
+
+    Attributes:
+        preprocessing: what is said; the rest as it is by default.
+        values_open: neither says anything about scale, mean and std.
+    """
+
+    preprocessing: Preprocessing
+    values_open: bool
+
+    @classmethod
+    def by(
+        cls,
+        loaded: LoadedModel,
+        mean: Sequence[Fraction | float] | None,
+        std: Sequence[Fraction | float] | None,
+        scale: Fraction | float | None,
+        layout: str | None,
+    ) -> Stated:
+        """The model's metadata, each part overridden by its flag.
+
+        Raises:
+            UsageError: the flags cannot be meant.
+        """
+        base = loaded.preprocessing or Preprocessing()
+        silent = mean is None and std is None and scale is None
+        if silent and layout is None:
+            return cls(base, base.source == "default")
+        try:
+            stated = Preprocessing(
+                layout=layout or base.layout,
+                scale=base.scale if scale is None else Fraction(scale),
+                mean=base.mean if mean is None else tuple(Fraction(m) for m in mean),
+                std=base.std if std is None else tuple(Fraction(s) for s in std),
+                input_shape=base.input_shape,
+                source="flags and metadata" if base.source == "metadata" else "flags",
+            )
+        except ValueError as error:
+            raise UsageError(f"preprocessing: {error}", hint="check --mean, --std and --scale") from error
+        return cls(stated, silent and base.source == "default")
+
+
+@dataclass(frozen=True, slots=True)
+class Trying:
+    """How to try conventions of preprocessing: samples of the data set, and who is told of the progress."""
+
+    draw: Callable[[int], Dataset]
+    advance: Callable[[int], None] = lambda _: None
+
+
+def _find_preprocessing(
+    loaded: LoadedModel,
+    raw: LayerGraph,
+    stated: Stated,
+    data: Dataset,
+    trying: Trying,
+) -> Assumption | None:
+    """Try the usual conventions on samples; None where nothing is open, or nothing can be tried."""
+    own = own_normalization(raw)
+    _refuse_twice(own, stated.preprocessing, loaded.files[0].name)
+    _check_units(stated.preprocessing, data)
+    layouts = layouts_for(data.sample_shape, raw.input_shape[1:], stated.preprocessing.layout)
+    values_open = stated.values_open and data.in_pixels
+    classes = math.prod(raw.shape_of(raw.output))
+    check_labels(data, max(classes, 2))
+    if loaded.reference is None or (len(layouts) == 1 and not values_open):
+        return None
+    question = Question(
+        stated=stated.preprocessing,
+        layouts=layouts,
+        model_shape=raw.input_shape,
+        values=values_open,
+        normalized=own,
+        middle=MIDDLES.get(peel_softmax(raw).head, 0.0),
+        classes=classes,
+    )
+    return settle(loaded.reference, question, trying.draw, trying.advance)
+
+
+def own_normalization(raw: LayerGraph) -> bool:
+    """Whether the graph subtracts a constant from its input before anything else."""
+    last = INPUT
+    while raw.uses(last) == 1:
+        reader = next((node for node in raw if last in node.inputs), None)
+        if reader is None or not isinstance(reader.op, Relayout | Affine):
+            return False
+        if isinstance(reader.op, Affine) and bool(reader.op.shift.any()):
+            return True
+        last = reader.name
+    return False
+
+
+def _refuse_twice(own: bool, p: Preprocessing, name: str) -> None:  # noqa: FBT001
+    if not own or not (any(p.mean) or any(s != 1 for s in p.std)):
+        return
+    message = f"{name} subtracts a mean from its input itself, and is told to be normalised once more"
+    if "flags" in p.source:
+        raise UsageError(message, hint="leave out --mean and --std; --scale 255 states a range of 0…255")
+    raise InputRefused(message, hint="correct the model's metadata: its mean and std belong to the graph")
+
+
 def make_subject(
-    loaded: LoadedModel, preprocessing: Preprocessing, data: Dataset | None, target: torch.device
+    loaded: LoadedModel, stated: Stated, data: Dataset | None, trying: Trying, target: torch.device
 ) -> Subject:
-    """Translate the model, check the translation, and put the preprocessing before it.
+    """Translate the model, settle its preprocessing, put that before it, and simplify both.
 
     Args:
         loaded: the model.
-        preprocessing: what lies between a sample and the model's input.
+        stated: what is known about its preprocessing; what is open is tried out on samples.
         data: the samples; None to stay in the model's own input.
+        trying: how to try.
         target: where to compute.
 
     Raises:
-        InputRefused: model, preprocessing and data do not belong together.
         ConversionMismatch: the translation computes something else.
+        UsageError, InputRefused: the graph normalises already, and is told to be normalised again.
+        InputRefused: model, preprocessing and data do not belong together.
+        Incomplete: conventions that mean different things answer equally well.
     """
-    _check_units(preprocessing, data)
     raw = translate(loaded.program)
     check_translation(raw, loaded.program, loaded.files[0].name)
+    assumption = None if data is None else _find_preprocessing(loaded, raw, stated, data, trying)
+    used = stated.preprocessing if assumption is None else assumption.preprocessing
     sample = None if data is None else data.sample_shape
-    stated = preprocessing.layout
-    layout = stated if sample is None else arrange(sample, raw.input_shape[1:], stated)
-    outside = entrance(raw.input_shape, preprocessing, sample, layout or "chw")
-    graph = simplify(prepend(raw, preprocessing, sample, layout or "chw").to(target))
+    layout = used.layout if sample is None else arrange(sample, raw.input_shape[1:], used.layout)
+    outside = entrance(raw.input_shape, used, sample, layout or "chw")
+    graph = simplify(prepend(raw, used, sample, layout or "chw").to(target))
     if data is not None:
         space = data.space
-    elif preprocessing.source == "default":
+    elif used.source == "default":
         space = "the model's own input"
     else:
         space = PIXEL_SPACE
-    return Subject(graph, math.prod(graph.shape_of(graph.output)), space, layout, outside)
-
-
-def stated_preprocessing(
-    loaded: LoadedModel,
-    mean: Sequence[Fraction | float] | None,
-    std: Sequence[Fraction | float] | None,
-    scale: Fraction | float | None,
-    layout: str | None,
-) -> Preprocessing:
-    """The model's metadata, each part overridden by its flag.
-
-    Raises:
-        UsageError: the flags cannot be meant.
-    """
-    base = loaded.preprocessing or Preprocessing()
-    if mean is None and std is None and scale is None and layout is None:
-        return base
-    try:
-        return Preprocessing(
-            layout=layout or base.layout,
-            scale=base.scale if scale is None else Fraction(scale),
-            mean=base.mean if mean is None else tuple(Fraction(m) for m in mean),
-            std=base.std if std is None else tuple(Fraction(s) for s in std),
-            input_shape=base.input_shape,
-            source="flags and metadata" if base.source == "metadata" else "flags",
-        )
-    except ValueError as error:
-        raise UsageError(f"preprocessing: {error}", hint="check --mean, --std and --scale") from error
+    classes = math.prod(graph.shape_of(graph.output))
+    return Subject(graph, classes, space, layout, outside, used, assumption)
 
 
 def _check_units(preprocessing: Preprocessing, data: Dataset | None) -> None:

@@ -36,6 +36,7 @@ CALLS = [
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 FAMILIES = {
     "linear": "linear maps",
+    "contraction": "products with a constant",
     "conv": "convolutions",
     "pool": "pooling",
     "normalization": "normalisation",

@@ -9,14 +9,13 @@ ours ends before it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lipaudit.certify.dataset import Certification
 from lipaudit.data import Dataset
+from lipaudit.data.conventions import Program, answers
 from lipaudit.errors import ConversionMismatch
 from lipaudit.graph.graph import LayerGraph
 
@@ -26,11 +25,14 @@ ROUNDING = 1e-3
 """How far float32 may carry two scores apart, relative to the range of all scores."""
 CHUNK = 64
 
-Program = Callable[["np.ndarray[Any, Any]"], "np.ndarray[Any, Any]"]
-
 
 def check_answers(
-    run: Certification, data: Dataset, entrance: LayerGraph, program: Program | None, middle: float = 0.0
+    run: Certification,
+    data: Dataset,
+    entrance: LayerGraph,
+    program: Program | None,
+    middle: float = 0.0,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Compare every prediction with the original program.
 
@@ -38,8 +40,9 @@ def check_answers(
         run: the predictions.
         data: the samples.
         entrance: from a sample to the program's input.
-        program: one input (leading 1) to its scores; None if there is none to ask.
+        program: n inputs (leading n) to n rows of scores; None if there is none to ask.
         middle: with a single score, class 1 lies above it.
+        advance: called with the number of samples compared.
 
     Raises:
         ConversionMismatch: naming the first sample that is answered differently.
@@ -47,11 +50,10 @@ def check_answers(
     if program is None:
         return
     for start in range(0, len(data), CHUNK):
-        inputs = entrance.run(data.pixels(start, start + CHUNK).to(entrance.device)).cpu()
-        for offset, x in enumerate(inputs):
+        rows = answers(program, entrance, data, start, start + CHUNK)
+        for offset, scores in enumerate(rows):
             if not bool(run.radii.finite[start + offset]):
                 continue  # reported as a finding of its own
-            scores = torch.from_numpy(np.asarray(program(x.numpy()))).double().flatten()
             answered = int(run.radii.predicted[start + offset])
             if not _agrees(scores, answered, middle):
                 raise ConversionMismatch(
@@ -59,6 +61,7 @@ def check_answers(
                     f"{answered}, the original program {_answer(scores, middle)}",
                     hint="the model was converted to another function: please report it",
                 )
+        advance(len(rows))
 
 
 def _agrees(scores: Tensor, answered: int, middle: float) -> bool:

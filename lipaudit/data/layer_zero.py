@@ -115,6 +115,8 @@ def _spread(values: list[float], model_shape: Shape, sample: Shape | None, layou
     channels = sample[0] if sample is not None and len(sample) == 3 else None
     if layout == "flat" and channels == len(values):
         return column.repeat_interleave(cells // len(values)).reshape(model_shape)
+    if layout == "hwc" and channels == len(values) and max(model_shape) == cells:
+        return column.repeat(cells // len(values)).reshape(model_shape)
     axis = len(model_shape) - 1 if layout == "hwc" else 1
     if layout == "flat" or len(model_shape) < 3 or model_shape[axis] != len(values):
         raise InputRefused(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lipaudit.errors import InputRefused, UsageError
 
-__all__ = ["LAYOUTS", "arrange", "parse_channels", "place"]
+__all__ = ["LAYOUTS", "arrange", "layouts_for", "parse_channels", "place"]
 
 Shape = tuple[int, ...]
 
@@ -35,7 +35,8 @@ def arrange(images_shape: Shape, model_shape: Shape, layout: str | None) -> str:
         layout: asked for by the user or the model's metadata; None decides by the shapes.
 
     Returns:
-        "chw": the entries keep their order.  "hwc": channels move last.  "flat": a vector, from (C, H, W)
+        "chw": the entries keep their order.  "hwc": channels move last (and are flattened with the rest
+        where the model takes a vector).  "flat": a vector, from (C, H, W)
         row by row.  Axes of length 1 are free in all three; `place` carries it out.
 
     Raises:
@@ -56,6 +57,20 @@ def arrange(images_shape: Shape, model_shape: Shape, layout: str | None) -> str:
             hint=_advice(images_shape, model_shape, layout),
         )
     return fitting
+
+
+def layouts_for(images_shape: Shape, model_shape: Shape, layout: str | None) -> tuple[str, ...]:
+    """Every layout in which the images fit: one where it is stated or the shapes decide.
+
+    Raises:
+        UsageError: a layout that does not exist.
+        InputRefused: nothing fits.
+    """
+    if layout is None and _automatic(images_shape, model_shape) is None:
+        fitting = tuple(name for name in LAYOUTS if _fits(images_shape, model_shape, name))
+        if fitting:
+            return fitting
+    return (arrange(images_shape, model_shape, layout),)
 
 
 def place(images: Tensor, layout: str, model_shape: Shape) -> Tensor:
@@ -112,6 +127,8 @@ def _fits(images: Shape, model: Shape, layout: str) -> bool:
         # Vectors are in (C, H, W) order, the only one `flat` knows; the model says what C, H and W are.
         return layout == "chw" and len(model) == 3 and math.prod(model) == images[0]
     wanted = _last(images) if layout == "hwc" else images
+    if layout == "hwc" and _squeeze(model) == (math.prod(images),):
+        return True  # flattened with its channels last
     return model == wanted or (images[0] == 1 and _squeeze(model) == _squeeze(wanted))
 
 

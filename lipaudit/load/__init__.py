@@ -66,7 +66,7 @@ class LoadedModel:
         conversion: how the conversion was checked (ONNX), else None.
         weights_sha256: over sorted names, types, shapes and bytes of the stored weights.
         notes: what a reader of the report must know.
-        reference: the original program, one input (leading 1) to its output, as numpy arrays.
+        reference: the original program as numpy arrays: n samples (leading n) to n rows of scores.
     """
 
     program: torch.export.ExportedProgram

@@ -11,8 +11,7 @@ tensor is one sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from lipaudit.load.export import export_module, hash_weights, single_output
 from lipaudit.load.external import embed
 from lipaudit.load.fold import first_line, reference_session
 from lipaudit.load.preprocessing import METADATA_KEY, Preprocessing, parse_metadata
+from lipaudit.load.reference import Reading, on_samples
 from lipaudit.load.verify import Comparison, compare, probes, refuse_coupling, run_reference
 
 __all__ = ["load_onnx"]
@@ -40,21 +40,6 @@ _STANDARD = frozenset({"", "ai.onnx"})
 _HARMLESS = ("topologically sorted", "Field 'shape' of 'type' is required")
 """Complaints of the checker that do not matter: nodes are sorted and shapes inferred here."""
 _PROTO_LIMIT = (1 << 31) - 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """One way to read the graph as a function of one sample.
-
-    Args:
-        shape: the graph's input in the rewritten graph.
-        batch: N of the original graph, fed to the reference.
-        whole: the graph has no batch axis; its whole input is one sample.
-    """
-
-    shape: tuple[int, ...]
-    batch: int = 1
-    whole: bool = False
 
 
 class _OneSample(nn.Module):
@@ -121,21 +106,8 @@ def load_onnx(
         conversion=comparison.as_dict(),
         weights_sha256=hash_weights(_weights(model)),
         notes=tuple(notes),
-        reference=_reference(session, reading, path.name),
+        reference=on_samples(session, reading, path.name),
     )
-
-
-def _reference(session: Any, reading: _Reading, name: str) -> Callable[[_Array], _Array]:  # noqa: ANN401
-    """onnxruntime on one sample (leading 1): a fixed batch is filled with it."""
-    dtype = np.float64 if session.get_inputs()[0].type == "tensor(double)" else np.float32
-
-    def run(x: _Array) -> _Array:
-        fed = x.astype(dtype).reshape(reading.shape)
-        if reading.whole:
-            return run_reference(session, fed, name)
-        return run_reference(session, np.repeat(fed, reading.batch, axis=0), name)[:1]
-
-    return run
 
 
 def _reference_bytes(model: onnx.ModelProto, data: bytes, embedded: bool, name: str) -> bytes:  # noqa: FBT001
@@ -266,19 +238,19 @@ def _readings(
     session: Any,  # noqa: ANN401
     given: tuple[int, ...] | None,
     metadata: Preprocessing | None,
-) -> list[_Reading]:
+) -> list[Reading]:
     """In which ways to try the graph, most natural first."""
     shape = _input_shape(source, given, metadata)
     batch = shape[0]
     if len(shape) == 1:
-        return [_Reading(shape, whole=True)]
+        return [Reading(shape, whole=True)]
     if batch == 1:
-        return [_Reading(shape)]
+        return [Reading(shape)]
     dtype = helper.tensor_dtype_to_np_dtype(source.type.tensor_type.elem_type)
     output = run_reference(session, np.zeros(shape, dtype=dtype), target.name)
     if output.ndim > 0 and output.shape[0] == batch:
-        return [_Reading((1, *shape[1:]), batch=batch)]
-    return [_Reading(shape, whole=True)]
+        return [Reading((1, *shape[1:]), batch=batch)]
+    return [Reading(shape, whole=True)]
 
 
 def _where_open(source: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -333,9 +305,9 @@ def _input_shape(
 def _first_that_holds(
     model: onnx.ModelProto,
     session: Any,  # noqa: ANN401
-    readings: list[_Reading],
+    readings: list[Reading],
     name: str,
-) -> tuple[torch.export.ExportedProgram, _Reading, Comparison, list[str]]:
+) -> tuple[torch.export.ExportedProgram, Reading, Comparison, list[str]]:
     """Convert and verify; the last refusal is raised if no reading holds."""
     reading = readings[0]
     network, notes = convert(model, reading.shape, reading.batch, name)
@@ -369,7 +341,7 @@ def _first_that_holds(
 def _verify(
     program: torch.export.ExportedProgram,
     session: Any,  # noqa: ANN401
-    reading: _Reading,
+    reading: Reading,
     name: str,
     dtype: torch.dtype,
 ) -> Comparison:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -87,7 +88,9 @@ def load_weights(
         conversion=comparison.as_dict(),
         weights_sha256=hash_weights(state),
         notes=tuple(notes),
-        reference=lambda x: run_module(network, x.astype(example.numpy().dtype)),
+        reference=lambda x: np.concatenate(
+            [run_module(network, row[None].astype(example.numpy().dtype)).reshape(1, -1) for row in x]
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lipaudit.bound import Bound
 from lipaudit.report.model import (
+    AssumptionRecord,
     Conversion,
     CurvePoint,
     DatasetRecord,
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
     from lipaudit.certify.falsify import Outcome
     from lipaudit.compose import NetworkBound
     from lipaudit.data import Dataset
+    from lipaudit.data.conventions import Assumption
     from lipaudit.load import LoadedModel, Preprocessing
 
 __all__ = [
+    "assumption_findings",
     "data_findings",
     "dataset_record",
     "falsification_record",
@@ -62,7 +65,9 @@ def model_record(name: str, model: LoadedModel, classes: int) -> ModelRecord:
     )
 
 
-def preprocessing_record(space: str, layout: str | None, p: Preprocessing) -> PreprocessingRecord:
+def preprocessing_record(
+    space: str, layout: str | None, p: Preprocessing, assumption: Assumption | None
+) -> PreprocessingRecord:
     """Where distances are measured, and what lies between there and the model."""
     return PreprocessingRecord(
         threat_space=space,
@@ -71,7 +76,49 @@ def preprocessing_record(space: str, layout: str | None, p: Preprocessing) -> Pr
         mean=tuple(map(_exact_text, p.mean)),
         std=tuple(map(_exact_text, p.std)),
         source=p.source,
+        assumption=None
+        if assumption is None
+        else AssumptionRecord(
+            convention=assumption.name,
+            correct=assumption.correct,
+            samples=assumption.samples,
+            runner_up=assumption.runner_up,
+            runner_up_correct=assumption.runner_up_correct,
+            runner_up_samples=assumption.runner_up_samples,
+            clear=assumption.clear,
+        ),
     )
+
+
+def assumption_findings(assumption: Assumption | None, *, budgeted: bool) -> tuple[Finding, ...]:
+    """An assumed preprocessing is said; a budget is not judged by one that might as well be another."""
+    if assumption is None:
+        return ()
+    state = f"state it: {assumption.flags}"
+    if not assumption.plausible:
+        tried = (
+            f"the best of all usual conventions, {assumption.name}, answers {_share(assumption)} correctly"
+        )
+        return (
+            Finding(rule="LIP304", level="error", message=f"preprocessing unknown: {tried}", advice=_SAY),
+        )
+    if assumption.clear:
+        return ()
+    message = (
+        f"preprocessing assumed: {assumption.name} ({_share(assumption)} correct), but "
+        f"{assumption.runner_up} ({assumption.runner_up_correct}/{assumption.runner_up_samples}) may be meant"
+    )
+    if not budgeted:
+        return (Finding(rule="LIP305", level="warning", message=message, advice=state),)
+    message += "; a budget is not judged by a guess"
+    return (Finding(rule="LIP306", level="error", message=message, advice=state),)
+
+
+_SAY = "check the labels, and state the preprocessing: --mean, --std, --scale, --layout"
+
+
+def _share(assumption: Assumption) -> str:
+    return f"{assumption.correct}/{assumption.samples}"
 
 
 def _exact_text(value: Fraction) -> str:

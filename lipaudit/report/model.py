@@ -21,6 +21,7 @@ from lipaudit.report.number import Count, Number, Plain, Record, plain_up
 
 __all__ = [
     "SCHEMA_VERSION",
+    "AssumptionRecord",
     "AuditReport",
     "BudgetOutcome",
     "Conversion",
@@ -102,6 +103,18 @@ class ModelRecord(Record):
     num_classes: int | None = Field(description="null where the outputs are no class scores")
 
 
+class AssumptionRecord(Record):
+    """The preprocessing was found by trying the usual conventions on samples; nobody stated it."""
+
+    convention: Text
+    correct: Count
+    samples: Count
+    runner_up: Text | None = Field(description="the next best; null if nothing else was possible")
+    runner_up_correct: Count
+    runner_up_samples: Count = Field(description="fewer than `samples` where it was dropped early")
+    clear: bool = Field(description="everything else is worse by more than three standard errors")
+
+
 class PreprocessingRecord(Record):
     """From the space in which perturbations are measured to the network's input."""
 
@@ -111,6 +124,7 @@ class PreprocessingRecord(Record):
     mean: tuple[ExactText, ...] = Field(description="exact fractions: none (0), one, or one per channel")
     std: tuple[ExactText, ...] = Field(description="exact fractions: none (1), one, or one per channel")
     source: Text
+    assumption: AssumptionRecord | None = None
 
 
 class NetworkBracket(Record):

@@ -16,7 +16,7 @@ from rich.text import Text
 from lipaudit.errors import ExitCode
 from lipaudit.report import advice, wording
 from lipaudit.report.layer_table import layer_table, omission
-from lipaudit.report.model import AuditReport, BudgetOutcome, Evidence, Robustness
+from lipaudit.report.model import AssumptionRecord, AuditReport, BudgetOutcome, Evidence, Robustness
 
 __all__ = ["WIDTH", "to_text", "verdict_line"]
 
@@ -133,8 +133,17 @@ def _threat_line(evidence: Evidence) -> Text:
     ):
         if tuple(value) != neutral:
             facts.append(f"{name} {' '.join(value)}")
-    facts.append(_SOURCES.get(how.source, how.source))
+    if how.assumption is None:
+        facts.append(_SOURCES.get(how.source, how.source))
+    else:
+        facts += _assumed(how.assumption)
     return Text(" · ".join(map(wording.printable, facts)))
+
+
+def _assumed(found: AssumptionRecord) -> Iterable[str]:
+    yield f"assumed: {found.convention} ({found.correct}/{found.samples} correct)"
+    if found.runner_up is not None:
+        yield f"next best: {found.runner_up} ({found.runner_up_correct}/{found.runner_up_samples})"
 
 
 _SOURCES = {

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from lipaudit.certify.plausible import SIGNIFICANCE, is_near_chance
+from lipaudit.data.plausible import SIGNIFICANCE, is_near_chance
 
 
 def near(hits, n, classes, labels=None):
