@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,12 @@ __all__ = ["Certification", "certify"]
 
 CHUNK_CELLS = 4_000_000
 """Entries of the largest activation kept per chunk (32 MB)."""
+
+
+TRIED = 4
+"""Samples that are evaluated both together and one by one."""
+
+_Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,25 +58,41 @@ def certify(
         Incomplete: if the network cannot be evaluated.
     """
     device = graph.device
-    evaluate = with_error(graph, layers)
-    lifted = torch.vmap(lambda x: evaluate(x.unsqueeze(0)))
-    widest = max(
-        [torch.tensor(graph.input_shape).prod().item(), *(torch.tensor(n.shape).prod().item() for n in graph)]
-    )
-    chunk = int(max(1, min(250, CHUNK_CELLS // max(1, widest))))
+    widest = max(math.prod(shape) for shape in (graph.input_shape, *(node.shape for node in graph)))
+    chunk = max(1, min(250, CHUNK_CELLS // max(1, widest)))
     parts = []
     total = len(dataset.labels)
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
-        for start in range(0, total, chunk):
-            images = dataset.pixels(start, min(start + chunk, total)).to(device)
-            labels = dataset.labels[start : start + len(images)].to(device)
-            try:
-                logits, error = lifted(images.reshape(len(images), *graph.input_shape[1:]))
-            except RuntimeError as failure:
-                first = str(failure).splitlines()[0]
-                raise Incomplete(f"the network cannot be evaluated: {first}") from failure
-            parts.append(certified_radii(logits, error, labels, constants[0]))
-            advance(len(images))
+        try:
+            first = dataset.pixels(0, TRIED).to(device).reshape(-1, *graph.input_shape[1:])
+            evaluate = _together(with_error(graph, layers), first)
+            for start in range(0, total, chunk):
+                images = dataset.pixels(start, min(start + chunk, total)).to(device)
+                labels = dataset.labels[start : start + len(images)].to(device)
+                logits, error = evaluate(images.reshape(len(images), *graph.input_shape[1:]))
+                parts.append(certified_radii(logits, error, labels, constants[0]))
+                advance(len(images))
+        except RuntimeError as failure:
+            raise Incomplete(f"the network cannot be evaluated: {str(failure).splitlines()[0]}") from failure
     fields = ("predicted", "margin", "radius", "correct", "finite")
     merged = Radii(*(torch.cat([getattr(p, name) for p in parts]).cpu() for name in fields))
     return Certification(dataset.indices, dataset.labels, merged, constants[1])
+
+
+def _together(evaluate: _Evaluate, first: Tensor) -> _Evaluate:
+    """From one sample to many at once, if that gives the same on the first few; else one by one."""
+
+    def singly(images: Tensor) -> tuple[Tensor, Tensor]:
+        pairs = [evaluate(image.unsqueeze(0)) for image in images]
+        return torch.stack([logits for logits, _ in pairs]), torch.stack([error for _, error in pairs])
+
+    lifted: _Evaluate = torch.vmap(lambda x: evaluate(x.unsqueeze(0)))
+    alone, unsure = singly(first)
+    try:
+        logits, error = lifted(first)
+    except RuntimeError:  # an operation without a rule for batches
+        return singly
+    apart = torch.linalg.vector_norm((logits - alone).flatten(1), dim=1)
+    same = apart <= error.flatten() + unsure.flatten()
+    broken = ~alone.flatten(1).isfinite().all(1) & ~logits.flatten(1).isfinite().all(1)
+    return lifted if bool((same | broken).all()) else singly

@@ -6,6 +6,7 @@ onnx2torch wires them.  Every node that cannot be converted is named in one refu
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,27 @@ from lipaudit.load.fold import Folded, first_line, fold
 from lipaudit.load.nodes import check_nodes
 from lipaudit.load.rules import RULES
 
-__all__ = ["convert"]
+__all__ = ["Converted", "convert"]
 
 _STANDARD = frozenset({"", "ai.onnx"})
 
 
-def convert(
-    model: onnx.ModelProto, shape: tuple[int, ...], batch: int, name: str
-) -> tuple[nn.Module, list[str]]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Converted:
+    """A graph as a torch module.
+
+    Attributes:
+        network: one module per node.
+        nodes: their nodes, in order; names and outputs are the graph's.
+        notes: for the report.
+    """
+
+    network: fx.GraphModule
+    nodes: list[onnx.NodeProto]
+    notes: list[str]
+
+
+def convert(model: onnx.ModelProto, shape: tuple[int, ...], batch: int, name: str) -> Converted:
     """Convert a graph with one input and one output.
 
     Args:
@@ -34,9 +48,6 @@ def convert(
         shape: static shape of the input, batch axis included.
         batch: N of the file where `shape` has 1 in its place; else 1.
         name: of the file, for messages.
-
-    Returns:
-        The module, and notes for the report.
 
     Raises:
         InputRefused: nodes without an exact torch counterpart, all of them named.
@@ -64,7 +75,7 @@ def convert(
             f"{len(computed)} constants are computed by the graph from stored ones; "
             "the values onnxruntime computes were taken"
         )
-    return network, notes
+    return Converted(network, renamed, notes)
 
 
 def _read(nodes: list[onnx.NodeProto]) -> list[str]:

@@ -32,7 +32,7 @@ from lipaudit.load.draws import EXACT, FAR, STEPS, draw, kinds_for, moved
 from lipaudit.load.fold import Folded, first_line
 from lipaudit.load.single import Single, Unrunnable
 
-__all__ = ["check_nodes"]
+__all__ = ["calls", "check_nodes"]
 
 _TOLERANCE = 1e-4
 _HALF_TOLERANCE = 2e-2
@@ -173,7 +173,7 @@ def check_nodes(
     source = static.graph.input[0].name
     values = {source: _Value(shape, (shape[0] * batch, *shape[1:]) if batch > 1 else shape, dtype)}
     nodes = {output: node for node in folded.nodes for output in node.output if output}
-    for node, arguments, module in _calls(network, wired, source):
+    for node, arguments, module in calls(network, wired, source):
         outputs = [output for output in node.output if output]
         theirs = nodes.get(outputs[0])
         op = node.op_type if theirs is None else theirs.op_type
@@ -196,7 +196,7 @@ def check_nodes(
         values.update(zip(outputs, found, strict=False))
 
 
-def _calls(
+def calls(
     network: fx.GraphModule, wired: list[onnx.NodeProto], source: str
 ) -> Iterator[tuple[onnx.NodeProto, _Call, nn.Module]]:
     """The network's module calls beside their nodes; arguments are value names or constants."""

@@ -28,6 +28,7 @@ from lipaudit.load.convert import convert
 from lipaudit.load.export import export_module, hash_weights, single_output
 from lipaudit.load.external import embed
 from lipaudit.load.fold import first_line, reference_session
+from lipaudit.load.locate import first_difference
 from lipaudit.load.preprocessing import METADATA_KEY, Preprocessing, parse_metadata
 from lipaudit.load.reference import Reading, on_samples
 from lipaudit.load.verify import Comparison, compare, probes, refuse_coupling, run_reference
@@ -90,9 +91,8 @@ def load_onnx(
     shape = input_shape
     if shape is None and (metadata is None or metadata.input_shape is None):
         shape = _where_open(source, default_shape)
-    program, reading, comparison, notes = _first_that_holds(
-        model, session, _readings(source, target, session, shape, metadata), path.name
-    )
+    reading = _reading(source, target, session, shape, metadata)
+    program, comparison, notes = _convert_and_verify(model, session, reading, path.name)
     shape = (1, *reading.shape) if reading.whole else reading.shape
     files = [(path.name, data), *((Path(name).name, content) for name, content in extra.items())]
     return LoadedModel(
@@ -232,25 +232,25 @@ def _session(data: bytes, name: str) -> Any:  # noqa: ANN401 - onnxruntime has n
         ) from None
 
 
-def _readings(
+def _reading(
     source: onnx.ValueInfoProto,
     target: onnx.ValueInfoProto,
     session: Any,  # noqa: ANN401
     given: tuple[int, ...] | None,
     metadata: Preprocessing | None,
-) -> list[Reading]:
-    """In which ways to try the graph, most natural first."""
+) -> Reading:
+    """How samples lie in the graph's input."""
     shape = _input_shape(source, given, metadata)
     batch = shape[0]
     if len(shape) == 1:
-        return [Reading(shape, whole=True)]
+        return Reading(shape, whole=True)
     if batch == 1:
-        return [Reading(shape)]
+        return Reading(shape)
     dtype = helper.tensor_dtype_to_np_dtype(source.type.tensor_type.elem_type)
     output = run_reference(session, np.zeros(shape, dtype=dtype), target.name)
     if output.ndim > 0 and output.shape[0] == batch:
-        return [Reading((1, *shape[1:]), batch=batch)]
-    return [Reading(shape, whole=True)]
+        return Reading((1, *shape[1:]), batch=batch)
+    return Reading(shape, whole=True)
 
 
 def _where_open(source: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -302,18 +302,18 @@ def _input_shape(
     return tuple(n for n in shape if n is not None)
 
 
-def _first_that_holds(
+def _convert_and_verify(
     model: onnx.ModelProto,
     session: Any,  # noqa: ANN401
-    readings: list[Reading],
+    reading: Reading,
     name: str,
-) -> tuple[torch.export.ExportedProgram, Reading, Comparison, list[str]]:
-    """Convert and verify; the last refusal is raised if no reading holds."""
-    reading = readings[0]
-    network, notes = convert(model, reading.shape, reading.batch, name)
-    kind = next(
-        v.type.tensor_type.elem_type for v in model.graph.input if v.name == session.get_inputs()[0].name
-    )
+) -> tuple[torch.export.ExportedProgram, Comparison, list[str]]:
+    """The exported program, compared with onnxruntime."""
+    converted = convert(model, reading.shape, reading.batch, name)
+    network: nn.Module = converted.network
+    notes = converted.notes
+    source = session.get_inputs()[0].name
+    kind = next(v.type.tensor_type.elem_type for v in model.graph.input if v.name == source)
     dtype = _FLOATS[kind]
     if reading.whole:
         network = _OneSample(network, reading.shape)
@@ -323,19 +323,21 @@ def _first_that_holds(
     example = torch.zeros((1, *reading.shape) if reading.whole else reading.shape, dtype=dtype)
     single_output(network, example, name)
     program = export_module(network, example, name)
+    alone = probes(reading.shape, torch.zeros(0, dtype=dtype).numpy().dtype)
     try:
         comparison = _verify(program, session, reading, name, dtype)
-        if reading.batch == 1 and not reading.whole:
-            alone = probes(reading.shape, torch.zeros(0, dtype=dtype).numpy().dtype)
-            refuse_coupling(lambda x: run_reference(session, x, name), alone, name)
     except ConversionMismatch as error:
         if reading.batch > 1:
             raise InputRefused(
                 f"{name} has a fixed batch of {reading.batch} that cannot be set to 1: {error.message}",
                 hint="export the model with batch size 1 or with a dynamic batch axis",
             ) from None
+        where = first_difference(converted.network, converted.nodes, model, source, alone["normal"])
+        error.message += f"; the first node that differs is {where}" if where else ""
         raise
-    return program, reading, comparison, notes
+    if reading.batch == 1 and not reading.whole:
+        refuse_coupling(lambda x: run_reference(session, x, name), alone, name)
+    return program, comparison, notes
 
 
 def _verify(
