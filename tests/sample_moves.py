@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from sample_kind import BOX, LINE, MAP, SPATIAL, VECTOR, Call, Sample, seeded
 from torch import Tensor, nn
 
-__all__ = ["reduction_samples", "shape_samples", "softmax_samples"]
+__all__ = ["reduction_samples", "resize_samples", "shape_samples", "softmax_samples"]
 
 
 def reduction_samples() -> list[Sample]:
@@ -32,6 +32,17 @@ def reduction_samples() -> list[Sample]:
         peak("min of all", torch.min),
         peak("max over", lambda x: x.max(1).values),
         peak("min over", lambda x: x.min(-1, keepdim=True).values),
+        peak("vector_norm", lambda x: torch.linalg.vector_norm(x, dim=(1, 3))),
+        peak("vector_norm of all", torch.linalg.vector_norm),
+        peak("vector_norm inf", lambda x: torch.linalg.vector_norm(x, float("inf"), -1, keepdim=True)),
+        Sample(
+            "vector_norm 1",
+            Call(lambda x: torch.linalg.vector_norm(x, 1, dim=1)),
+            MAP,
+            true=MAP[1] ** 0.5,
+        ),
+        peak("topk", lambda x: x.topk(3, dim=2).values),
+        peak("topk smallest", lambda x: x.topk(2, largest=False).values),
         Sample("sort", Call(lambda x: x.sort(1).values), MAP, true=1),
         Sample(
             "sort stable",
@@ -39,6 +50,36 @@ def reduction_samples() -> list[Sample]:
             MAP,
             true=1,
         ),
+    ]
+
+
+def resize_samples() -> list[Sample]:
+    def up(kind: str, shape: tuple[int, ...], **options: object) -> Sample:
+        said = " ".join(f"{key} {value}" for key, value in options.items())
+        module = nn.Upsample(mode=kind, **options)  # type: ignore[arg-type]
+        return Sample(f"resize {kind} {said}", module, shape, linear=True)
+
+    def aa(kind: str, size: tuple[int, int]) -> Sample:
+        f = lambda x: F.interpolate(x, size=size, mode=kind, antialias=True)  # noqa: E731
+        return Sample(f"resize {kind} antialiased {size}", Call(f), MAP, linear=True)
+
+    return [
+        up("linear", LINE, scale_factor=2),
+        up("linear", LINE, size=3, align_corners=True),
+        *(
+            up(kind, MAP, **options)
+            for kind in ("bilinear", "bicubic")
+            for options in (
+                {"scale_factor": 2.0},
+                {"scale_factor": (1.7, 0.6)},
+                {"size": (3, 11)},
+                {"size": (9, 4), "align_corners": True},
+                {"size": (1, 1), "align_corners": True},
+            )
+        ),
+        up("trilinear", BOX, scale_factor=2),
+        aa("bilinear", (2, 3)),
+        aa("bicubic", (3, 9)),
     ]
 
 

@@ -13,7 +13,7 @@ from functools import cache
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from sample_kind import BOX, LINE, MAP, SPATIAL, VECTOR, Call, Sample, filled, seeded
-from sample_moves import reduction_samples, shape_samples, softmax_samples
+from sample_moves import reduction_samples, resize_samples, shape_samples, softmax_samples
 from torch import Tensor, nn
 
 from lipaudit.analyze import Layer, analyze
@@ -131,6 +131,7 @@ def activation_samples() -> list[Sample]:
         ("sin", torch.sin, 1),
         ("cos", torch.cos, 1),
         ("atan", torch.atan, 1),
+        ("asinh", torch.asinh, 1),
         ("erf", torch.erf, 2 / math.sqrt(math.pi)),
         ("leaky_relu", nn.LeakyReLU(0.2), 1),
         ("leaky_relu steep", nn.LeakyReLU(3.5), 3.5),
@@ -205,6 +206,8 @@ def normalization_samples() -> list[Sample]:
         Sample("layer_norm", filled(nn.LayerNorm(6, eps=0.3)), (1, 4, 6)),
         Sample("layer_norm plain", nn.LayerNorm([5, 6], elementwise_affine=False), MAP),
         Sample("group_norm", filled(nn.GroupNorm(2, 4, eps=0.1)), MAP),
+        Sample("instance_norm", filled(nn.InstanceNorm2d(4, eps=0.2, affine=True)), MAP),
+        Sample("instance_norm plain", nn.InstanceNorm1d(4), LINE),
         Sample("group_norm plain", nn.GroupNorm(4, 4, affine=False), LINE),
     ]
 
@@ -263,6 +266,7 @@ SAMPLES: dict[str, Sample] = {
         normalization_samples,
         arithmetic_samples,
         reduction_samples,
+        resize_samples,
         shape_samples,
         softmax_samples,
     )

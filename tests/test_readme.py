@@ -43,6 +43,7 @@ FAMILIES = {
     "activation": "activations",
     "arithmetic": "arithmetic",
     "reduction": "reductions",
+    "resize": "resizing",
     "concat": "concatenation",
     "shape": "moving entries",
     "softmax": "softmax",

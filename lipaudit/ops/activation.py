@@ -184,6 +184,7 @@ TABLE: Sequence[tuple[str, str, tuple[str, ...], Build]] = (
     ("aten.sin.default", "self", (), _plain("sin", torch.sin)),
     ("aten.cos.default", "self", (), _plain("cos", torch.cos)),
     ("aten.atan.default", "self", (), _monotone("atan", torch.atan)),
+    ("aten.asinh.default", "self", (), _monotone("asinh", torch.asinh)),
     ("aten.erf.default", "self", (), _plain("erf", torch.erf, CONSTANTS["erf"])),
     ("aten.leaky_relu.default", "self", ("negative_slope",), _leaky),
     ("aten.elu.default", "self", ("alpha", "scale", "input_scale"), _elu),
@@ -216,6 +217,11 @@ UNBOUNDED_SLOPE = {
     "tan": "it has poles",
     "sinh": "its slope grows without bound",
     "cosh": "its slope grows without bound",
+    "acos": "its slope is infinite at ±1",
+    "asin": "its slope is infinite at ±1",
+    "acosh": "its slope is infinite at 1",
+    "atanh": "its slope is infinite at ±1",
+    "prod": "the slope of a product grows with its other factors",
 }
 
 

@@ -128,6 +128,26 @@ def _standardize(kind: str) -> Callable[[Args], Standardize]:
     return translate
 
 
+def _instance_norm(args: Args) -> Standardize:
+    shape = args.ref("input")
+    if not args.attr("use_input_stats"):
+        raise Untranslatable("instance norm with running statistics has no rule")
+    args.ignore("running_mean", "running_var", "momentum", "cudnn_enabled")
+    weight, bias, eps = args.optional("weight"), args.optional("bias"), float(args.attr("eps"))
+    if not all(w is None or bool(torch.isfinite(w).all()) for w in (weight, bias)):
+        raise Untranslatable("instance norm has a weight or bias that is NaN or infinite")
+    if not 0 < eps < math.inf:
+        raise Untranslatable(f"instance norm with eps = {eps} has no Lipschitz constant")
+
+    def function(x: Tensor) -> Tensor:
+        # As group norm: torch's own refuses a single entry per channel.
+        return torch.nn.functional.group_norm(x, x.shape[1], _like(weight, x), _like(bias, x), eps)
+
+    largest = 1.0 if weight is None else float(weight.abs().max())
+    shift = 0.0 if bias is None else float(bias.abs().max()) * math.sqrt(math.prod(shape))
+    return Standardize(function, largest, eps, shift, math.prod(shape[2:]), "instance_norm")
+
+
 def _like(values: Tensor | None, x: Tensor) -> Tensor | None:
     return None if values is None else values.to(x)
 
@@ -145,4 +165,5 @@ ROWS = (
     ),
     OpSpec(("aten.layer_norm.default",), _standardize("layer_norm")),
     OpSpec(("aten.group_norm.default",), _standardize("group_norm")),
+    OpSpec(("aten.instance_norm.default",), _instance_norm),
 )  # fmt: skip

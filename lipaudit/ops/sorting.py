@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from lipaudit.graph.node import BoundMap, Gain, Shape
-from lipaudit.ops.spec import Args, Exact, OpSpec
+from lipaudit.ops.spec import Args, Exact, OpSpec, Untranslatable
 
-__all__ = ["ROWS", "Sort"]
+__all__ = ["ROWS", "Sort", "TopK"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,4 +41,33 @@ def _sort(args: Args) -> tuple[Sort | None, ...]:
     return (Sort(args.attr("dim"), bool(args.attr("descending"))), None)
 
 
-ROWS = (OpSpec(("aten.sort.default", "aten.sort.stable"), _sort),)
+@dataclass(frozen=True, slots=True, eq=False)
+class TopK(Exact):
+    """The k largest (or smallest) entries of each fibre along `dim`, in order: a part of the sorted fibre."""
+
+    k: int
+    dim: int
+    largest: bool
+    name: str = "topk"
+
+    def forward(self, *xs: Tensor) -> Tensor:
+        """The function itself."""
+        return torch.topk(xs[0], self.k, self.dim, self.largest).values
+
+    def gain(self, shapes: tuple[Shape, ...], spectral: BoundMap) -> Gain:
+        """1."""
+        del shapes, spectral
+        return Gain.of(1.0, "rearrangement")
+
+
+def _topk(args: Args) -> tuple[TopK | None, ...]:
+    args.ref("self")
+    if not args.attr("sorted"):
+        raise Untranslatable("topk in no particular order is no function")
+    return (TopK(args.attr("k"), args.attr("dim"), bool(args.attr("largest"))), None)
+
+
+ROWS = (
+    OpSpec(("aten.sort.default", "aten.sort.stable"), _sort),
+    OpSpec(("aten.topk.default",), _topk),
+)

@@ -232,6 +232,28 @@ SAMPLES = [
         constants=(None, None, ints(1, 2, 9, 11)),
         attributes={"mode": "linear", "coordinate_transformation_mode": "align_corners"},
     ),
+    *(
+        Sample(
+            "Resize",
+            (1, 2, 7, 6),
+            constants=(None, np.array([1, 1, *scales], dtype=np.float32)),
+            attributes={"mode": mode, "coordinate_transformation_mode": where},
+        )
+        for mode in ("linear", "cubic")
+        for where in ("asymmetric", "half_pixel", "align_corners", "pytorch_half_pixel")
+        for scales in ((2.5, 0.7), (1.3, 1.0), (0.4, 3.0))
+    ),
+    *(
+        Sample(
+            "Resize",
+            (1, 2, 7, 6),
+            constants=(None, None, ints(1, 2, *extents)),
+            attributes={"mode": "cubic", "cubic_coeff_a": a, "exclude_outside": outside},
+        )
+        for extents in ((3, 11), (7, 1))
+        for a in (-0.5, -0.75)
+        for outside in (0, 1)
+    ),
     Sample("Upsample", constants=(np.array([1, 1, 2, 3], dtype=np.float32),), opset=9),
 ]
 

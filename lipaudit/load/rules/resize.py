@@ -1,14 +1,16 @@
 """Resize and Upsample.
 
 Nearest: each output coordinate picks one input coordinate per axis; where that is torch's own choice
-(⌊i·n/m⌋) the op stays whole, otherwise rows and columns are picked by constant indices.  Linear and cubic:
-only the conventions torch shares (half_pixel and align_corners).
+(⌊i·n/m⌋) the op stays whole, otherwise rows and columns are picked by constant indices.  Linear and cubic are
+separable: one matrix of weights per axis, made as the specification says, in every coordinate convention.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -18,7 +20,7 @@ from lipaudit.load.converters import NodeArgs, Rule, Unconvertible
 
 __all__ = ["RULES"]
 
-_LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
+_IMAGES = (3, 4, 5)
 _TINY = 1e-9
 
 
@@ -92,15 +94,26 @@ def _resize(args: NodeArgs) -> Callable[..., Tensor]:
     args.attr("extrapolation_value", 0.0)
     if where == "tf_crop_and_resize" or args.attr("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise Unconvertible("cropping and aspect-ratio policies are not supported")
-    if args.attr("antialias", 0) or (mode == "cubic" and (cubic != -0.75 or outside)):
-        raise Unconvertible("antialias, exclude_outside and other cubic coefficients are not supported")
+    if args.attr("antialias", 0):
+        raise Unconvertible("antialias is not supported")
+    origins = [
+        [_origin(where, i, n, m, s) for i in range(m)] for n, m, s in zip(shape, extents, scales, strict=True)
+    ]
     if mode == "nearest":
         picks = [
-            [min(max(_nearest(rounding, _origin(where, i, n, m, s)), 0), n - 1) for i in range(m)]
-            for n, m, s in zip(shape, extents, scales, strict=True)
+            [min(max(_nearest(rounding, x), 0), n - 1) for x in axis]
+            for n, axis in zip(shape, origins, strict=True)
         ]
         return _by_index(args, extents, picks)
-    return _interpolate(mode, where, shape, extents, scales)
+    taps = _TAPS.get(mode)
+    if taps is None:
+        msg = f"mode {mode!r} is not known"
+        raise Unconvertible(msg)
+    matrices = [
+        _weights(n, axis, partial(taps, cubic), outside=bool(outside))
+        for n, axis in zip(shape, origins, strict=True)
+    ]
+    return _by_matrix(args, matrices)
 
 
 def _by_index(args: NodeArgs, extents: Sequence[int], picks: list[list[int]]) -> Callable[..., Tensor]:
@@ -110,7 +123,7 @@ def _by_index(args: NodeArgs, extents: Sequence[int], picks: list[list[int]]) ->
     )
     # torch computes i·n/m in float32; whole ratios leave it no room to differ
     whole = all(m % n == 0 or n % m == 0 for n, m in zip(shape, extents, strict=True))
-    if plain and whole and len(shape) in _LINEAR and list(shape[:2]) == list(extents[:2]):
+    if plain and whole and len(shape) in _IMAGES and list(shape[:2]) == list(extents[:2]):
         return lambda x: F.interpolate(x, size=list(extents[2:]), mode="nearest")
 
     axes = [axis for axis, pick in enumerate(picks) if pick != list(range(shape[axis]))]
@@ -125,22 +138,53 @@ def _by_index(args: NodeArgs, extents: Sequence[int], picks: list[list[int]]) ->
     return run
 
 
-def _interpolate(
-    mode: str, where: str, shape: Sequence[int], extents: Sequence[int], scales: Sequence[float]
-) -> Callable[..., Tensor]:
-    aligned = where == "align_corners"
-    if where not in {"align_corners", "half_pixel", "pytorch_half_pixel"}:
-        msg = f"{mode} with coordinate_transformation_mode {where!r} is not supported"
-        raise Unconvertible(msg)
-    kind = {4: "bicubic"}.get(len(shape)) if mode == "cubic" else _LINEAR.get(len(shape))
-    if kind is None or list(shape[:2]) != list(extents[:2]):
-        msg = f"{mode} on a tensor with {len(shape)} axes, or across channels, is not supported"
-        raise Unconvertible(msg)
-    if where == "pytorch_half_pixel" and any(m == 1 < n for n, m in zip(shape, extents, strict=True)):
-        raise Unconvertible("pytorch_half_pixel with an output extent of 1 is not supported")
-    if any(abs(n * s - m) > _TINY for n, m, s in zip(shape, extents, scales, strict=True)):
-        raise Unconvertible("a scale that does not divide the image evenly is not supported")
-    return lambda x: F.interpolate(x, size=list(extents[2:]), mode=kind, align_corners=aligned)
+def _linear(_: float, t: float) -> list[tuple[int, float]]:
+    """Weights of the cells around a point, t behind the cell before it."""
+    return [(0, 1 - t), (1, t)]
+
+
+def _cubic(a: float, t: float) -> list[tuple[int, float]]:
+    """(a + 2)|d|³ − (a + 3)|d|² + 1 near, a|d|³ − 5a|d|² + 8a|d| − 4a far   (Keys 1981, IEEE ASSP 29)."""
+
+    def near(d: float) -> float:
+        return ((a + 2) * d - (a + 3)) * d * d + 1
+
+    def far(d: float) -> float:
+        return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+
+    return [(-1, far(1 + t)), (0, near(t)), (1, near(1 - t)), (2, far(2 - t))]
+
+
+_TAPS: dict[str, Callable[[float, float], list[tuple[int, float]]]] = {"linear": _linear, "cubic": _cubic}
+
+
+def _weights(
+    n: int, origins: Sequence[float], taps: Callable[[float], list[tuple[int, float]]], *, outside: bool
+) -> np.ndarray[Any, Any]:
+    """(m, n): what each output takes of each input; cells beyond the edge are the edge's, or left out."""
+    matrix = np.zeros((len(origins), n))
+    for i, x in enumerate(origins):
+        cell = math.floor(x)
+        for step, weight in taps(x - cell):
+            inside = 0 <= cell + step < n
+            if inside or not outside:
+                matrix[i, min(max(cell + step, 0), n - 1)] += weight
+        if outside:
+            matrix[i] /= matrix[i].sum()
+    return matrix
+
+
+def _by_matrix(args: NodeArgs, matrices: list[np.ndarray[Any, Any]]) -> Callable[..., Tensor]:
+    axes = [i for i, matrix in enumerate(matrices) if not np.array_equal(matrix, np.eye(len(matrix)))]
+    for axis in axes:
+        args.append(matrices[axis].astype(np.float32))
+
+    def run(x: Tensor, *weights: Tensor) -> Tensor:
+        for axis, weight in zip(axes, weights, strict=True):
+            x = F.linear(x.movedim(axis, -1), weight.to(x.dtype)).movedim(-1, axis)
+        return x
+
+    return run
 
 
 RULES: dict[str, Rule] = {"Resize": _resize, "Upsample": _resize}
