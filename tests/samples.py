@@ -67,6 +67,8 @@ def linear_samples() -> list[Sample]:
         yes("a matrix times a vector", Call(lambda x, w: (w @ x[0])[None], w=square), (1, 6)),
         yes("a vector times a matrix", Call(lambda x, w: (x[0] @ w)[None], w=wide), (1, 6)),
         yes("a stack times a vector", Call(lambda x, w: (w @ x[0])[None], w=stack), (1, 5)),
+        yes("cumsum", Call(lambda x: x.cumsum(2)), (1, 3, 4, 2)),
+        yes("cumsum backwards", Call(lambda x: x.flip(-1).cumsum(-1))),
         yes("einsum aligned", Call(lambda x, w: torch.einsum("bsti,sij->bsjt", x, w), w=stack), (1, 3, 2, 6)),
         yes("einsum made", Call(lambda x, w: torch.einsum("bi,sij->bjs", x, w), w=stack)),
         yes(

@@ -145,6 +145,7 @@ def fold(model: onnx.ModelProto) -> Folded:
     folded = Folded(nodes, constants)
     for _ in range(_ROUNDS):
         folded.info = _infer(model, folded)
+        _name_types(folded)
         if not _shapes_to_constants(folded) + _evaluate(model, folded):
             break
     return folded
@@ -175,6 +176,17 @@ def _infer(model: onnx.ModelProto, folded: Folded) -> dict[str, onnx.ValueInfoPr
         ) from None
     values = [*inferred.input, *inferred.value_info, *inferred.output]
     return {value.name: value for value in values if value.type.HasField("tensor_type")}
+
+
+def _name_types(folded: Folded) -> None:
+    """`CastLike` reads only the type of its second operand: where that is known, it is a `Cast`."""
+    for index, node in enumerate(folded.nodes):
+        info = folded.info.get(node.input[1]) if node.op_type == "CastLike" and len(node.input) > 1 else None
+        if info is not None and not node.domain and info.type.tensor_type.elem_type:
+            cast = helper.make_node(
+                "Cast", node.input[:1], node.output, node.name, to=info.type.tensor_type.elem_type
+            )
+            folded.nodes[index] = cast
 
 
 def _shapes_to_constants(folded: Folded) -> int:

@@ -346,9 +346,8 @@ def _check_alike(trial: _Trial, single: Single, found: list[_Value]) -> None:
             continue
         for value, want in zip(found, wants, strict=True):
             axis = value.axis(value.full) or 0
-            blocks = want.reshape(*want.shape[:axis], trial.batch, -1, *want.shape[axis + 1 :]).astype(
-                np.float64
-            )
+            split = (trial.batch, value.one[axis])
+            blocks = want.reshape(*want.shape[:axis], *split, *want.shape[axis + 1 :]).astype(np.float64)
             first = blocks.take([0], axis)
             with np.errstate(invalid="ignore"):
                 distance = np.nan_to_num(np.abs(blocks - first), nan=0.0)

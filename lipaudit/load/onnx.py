@@ -11,6 +11,7 @@ tensor is one sample.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -92,7 +93,19 @@ def load_onnx(
     if shape is None and (metadata is None or metadata.input_shape is None):
         shape = _where_open(source, default_shape)
     reading = _reading(source, target, session, shape, metadata)
-    program, comparison, notes = _convert_and_verify(model, session, reading, path.name)
+    notes: list[str] = []
+    try:
+        program, comparison, notes = _convert_and_verify(model, session, reading, path.name)
+    except InputRefused as error:
+        if reading.batch == 1 or default_shape is not None:
+            raise
+        # Nobody has samples for it: its first axis may be no batch at all.
+        reading = Reading((reading.batch, *reading.shape[1:]), whole=True)
+        with contextlib.suppress(InputRefused):
+            program, comparison, notes = _convert_and_verify(model, session, reading, path.name)
+            notes.append(f"it is not read sample by sample: {error.message}")
+        if not notes:
+            raise
     shape = (1, *reading.shape) if reading.whole else reading.shape
     files = [(path.name, data), *((Path(name).name, content) for name, content in extra.items())]
     return LoadedModel(

@@ -171,7 +171,20 @@ def _einsum(args: Args) -> Linear | Contraction:
     return Contraction(f"{names},{pair}->{out}", weight, tensor.shape, args.output, name="einsum")
 
 
+def _cumsum(args: Args) -> Contraction:
+    """Multiplication by a triangle of ones."""
+    shape = args.ref("self")
+    if args.attr("dtype") is not None:
+        raise Untranslatable("a cumulative sum with a dtype of its own has no rule")
+    axis = args.attr("dim") % len(shape)
+    names = _BATCH[: len(shape)]
+    summed = names.replace(names[axis], "j")
+    ones = torch.ones(shape[axis], shape[axis], dtype=torch.float64).tril()
+    return Contraction(f"{names},j{names[axis]}->{summed}", ones, shape, args.output, name="cumsum")
+
+
 ROWS = (
+    OpSpec(("aten.cumsum.default",), _cumsum),
     OpSpec(("aten.mm.default",), _matmul("self", "mat2")),
     OpSpec(("aten.bmm.default",), _matmul("self", "mat2")),
     OpSpec(("aten.matmul.default",), _matmul("self", "other")),

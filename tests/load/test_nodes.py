@@ -31,10 +31,10 @@ def model(nodes, stored=None, shape=(1, 4), opset=18, **kwargs):
     return helper.make_model(graph, opset_imports=imports, ir_version=8, **kwargs)
 
 
-def load(tmp_path, *args, **kwargs):
+def load(tmp_path, *args, default_shape=None, **kwargs):
     path = tmp_path / "m.onnx"
     path.write_bytes(model(*args, **kwargs).SerializeToString())
-    return load_model(path)
+    return load_model(path, default_shape=default_shape)
 
 
 def outputs(tmp_path, loaded, x):
@@ -124,7 +124,11 @@ def test_samples_coupled_behind_a_far_gate_are_refused(nodes, shape, tmp_path):
         "row": np.float32([[7, 7, 7, 7]]),
     }
     with pytest.raises(InputRefused, match="cannot be"):
-        load(tmp_path, nodes, stored, shape)
+        load(tmp_path, nodes, stored, shape, default_shape=shape[1:])
+    # Without samples to read, the whole input is one.
+    whole = load(tmp_path, nodes, stored, shape)
+    assert whole.input_shape == (1, *shape)
+    assert any("cannot be" in note for note in whole.notes)
 
 
 def test_two_swapped_samples_of_many_are_found(tmp_path):

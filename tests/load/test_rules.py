@@ -233,6 +233,14 @@ SAMPLES = [
         attributes={"mode": "linear", "coordinate_transformation_mode": "align_corners"},
     ),
     *(
+        Sample("CumSum", constants=(ints(axis),), attributes={"exclusive": exclusive, "reverse": reverse})
+        for axis in (1, -1)
+        for exclusive in (0, 1)
+        for reverse in (0, 1)
+    ),
+    Sample("PRelu", constants=(draw(5, 6),)),
+    Sample("PRelu", constants=(draw(2, 5, 6),)),
+    *(
         Sample(
             "Resize",
             (1, 2, 7, 6),

@@ -172,6 +172,10 @@ def _prelu(args: NodeArgs) -> _Function:
             return F.prelu
         if args.opset < 9 and slope.shape == (channels,):
             return F.prelu
+        if np.broadcast_shapes(slope.shape, shape) == tuple(shape):
+            # Every entry is a channel of its own.
+            args.replace(1, np.ascontiguousarray(np.broadcast_to(slope, shape)).reshape(-1))
+            return lambda x, a: F.prelu(x.reshape(1, -1), a).reshape(x.shape)
     return lambda x, a: torch.where(x >= 0, x, a * x)
 
 

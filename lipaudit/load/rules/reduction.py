@@ -69,7 +69,23 @@ def _softmax(function: Callable[..., Tensor]) -> Rule:
     return rule
 
 
+def _cumsum(args: NodeArgs) -> Callable[..., Tensor]:
+    axis, exclusive, reverse = int(args.scalar(1)), args.attr("exclusive", 0), args.attr("reverse", 0)
+
+    def run(x: Tensor) -> Tensor:
+        x = x.flip(axis) if reverse else x
+        total = torch.cumsum(x, axis)
+        if exclusive:
+            # Shifted by one cell, not total − x: that would round.
+            first = torch.zeros_like(total.narrow(axis, 0, 1))
+            total = torch.cat([first, total.narrow(axis, 0, total.shape[axis] - 1)], axis)
+        return total.flip(axis) if reverse else total
+
+    return run
+
+
 RULES: dict[str, Rule] = {
+    "CumSum": _cumsum,
     **{name: _reduction(function) for name, function in _FUNCTIONS.items()},
     "Softmax": _softmax(torch.softmax),
     "LogSoftmax": _softmax(torch.log_softmax),
