@@ -5,6 +5,9 @@ Ritz vector it found, recomputed in float64 and rounded down by the error of tha
 
     ‖T‖ ≥ (‖fl(Tv)‖ − γ_m ‖|T|‖ ‖v‖) / ‖v‖,   m = terms per output,  ‖|T|‖ ≤ Schur bound.
 
+A zero-padded convolution on a large image is searched on its first cells only: an input that is zero behind
+them makes the outputs of the small map and perhaps more, so ‖T‖ ≥ ‖T on the smaller image‖.
+
 Golub, Kahan (1965), SIAM J. Numer. Anal. 2(2).
 """
 
@@ -24,6 +27,8 @@ __all__ = ["ESTIMATOR", "quotient"]
 
 SMALL = 2000
 """Weights up to this many entries are searched in float64: it costs nothing there."""
+MANY_CELLS, ENOUGH = 400_000, 6
+"""Entries of an input from which only a part of the image is searched, at least so many kernels wide."""
 STORED_ENTRIES = 40_000_000
 """Krylov vectors kept at a time (160 MB in float32)."""
 MIN_LENGTH, MAX_LENGTH, CHECK_EVERY = 8, 96, 8
@@ -47,7 +52,30 @@ def quotient(plain: Plain, v: Tensor) -> float:
     return div_down(sub_down(mul_down(size, 1 - 2 * gamma(image.numel() + 8)), error), length)
 
 
+def _first_cells(plain: Plain) -> Plain:
+    """The same convolution on a smaller image, where the whole one is large and padded with zeros."""
+    if not isinstance(plain, Conv) or plain.transposed or plain.padding_mode != "zeros":
+        return plain
+    image = list(plain.image)
+    while plain.weight.shape[1] * plain.groups * math.prod(image) > MANY_CELLS:
+        longest = max(range(len(image)), key=lambda axis: image[axis] / plain.extent[axis])
+        if image[longest] < 2 * ENOUGH * plain.extent[longest]:
+            break
+        image[longest] //= 2
+    if image == list(plain.image):
+        return plain
+    return Conv(
+        plain.weight,
+        image,
+        stride=plain.stride,
+        padding=plain.padding,
+        dilation=plain.dilation,
+        groups=plain.groups,
+    )
+
+
 def _compute(plain: Plain, steps: int) -> float:
+    plain = _first_cells(plain)
     dtype = torch.float32 if plain.weight.numel() > SMALL else torch.float64
     generator = torch.Generator().manual_seed(0)
     v = torch.randn(math.prod(plain.in_shape), generator=generator, dtype=torch.float64)

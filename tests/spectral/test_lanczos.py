@@ -9,10 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import as_fractions, exceeds, spectral_norm
+from sample_kind import seeded
 from strategies import convolutions
 from zoo import hadamard, normal, with_spectrum
 
-from lipaudit.spectral import ESTIMATES, Conv, Dense
+from lipaudit.spectral import ESTIMATES, Conv, Dense, lanczos
 from lipaudit.spectral.lanczos import quotient
 from lipaudit.spectral.schur import schur_bound
 
@@ -78,3 +79,39 @@ def test_the_schur_bound_covers_the_absolute_map_too(recipe):
     plain = recipe.conv.base()
     magnitudes = plain.with_weight(plain.weight.abs()).as_matrix()
     assert schur_bound(plain) >= spectral_norm(magnitudes) * (1 - 1e-13)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": 1},
+        {"padding": [(2, 0), (0, 3)], "stride": 2},
+        {"stride": (3, 2), "dilation": (1, 2)},
+        {"padding": [(-2, -3), (1, -1)], "stride": 2},
+        {"groups": 2, "padding": 5},
+    ],
+)
+def test_the_first_cells_have_no_larger_norm(options, monkeypatch):
+    """Also where padding is negative, uneven, or wider than the kernel."""
+    monkeypatch.setattr(lanczos, "MANY_CELLS", 300)
+    monkeypatch.setattr(lanczos, "ENOUGH", 1)
+    weight = seeded(3, 4, 4 // options.get("groups", 1), 3, 2)
+    whole = Conv(weight, (23, 19), **options)
+    part = lanczos._first_cells(whole)
+    assert math.prod(part.image) < math.prod(whole.image) / 3
+    norms = [float(torch.linalg.matrix_norm(m.as_matrix(), ord=2)) for m in (whole, part)]
+    assert norms[1] <= norms[0] * (1 + 1e-12)
+    # The small map's matrix is a block of the large one's.
+    rows = torch.zeros(whole.out_shape, dtype=torch.bool)
+    rows[(slice(None), *(slice(n) for n in part.out_shape[1:]))] = True
+    columns = torch.zeros(whole.in_shape, dtype=torch.bool)
+    columns[(slice(None), *(slice(n) for n in part.image))] = True
+    assert torch.equal(whole.as_matrix()[rows.flatten()][:, columns.flatten()], part.as_matrix())
+    assert lanczos.ESTIMATOR.estimate(whole).value <= norms[0]
+
+
+def test_what_wraps_is_searched_as_a_whole(monkeypatch):
+    monkeypatch.setattr(lanczos, "MANY_CELLS", 10)
+    for mode in ("circular", "reflect", "replicate"):
+        whole = Conv(seeded(1, 2, 2, 3, 3), (9, 9), padding=1, padding_mode=mode)
+        assert lanczos._first_cells(whole) is whole
