@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from lipaudit.certify.dataset import Certification, certify
 from lipaudit.certify.falsify import Outcome, falsify
 from lipaudit.certify.pairwise import pair_constants
 from lipaudit.compose import NetworkBound, compose
-from lipaudit.data import Dataset, load_dataset
+from lipaudit.data import Dataset, load_dataset, make_sizing
 from lipaudit.data.plausible import is_near_chance
 from lipaudit.errors import InputUnavailable, UsageError
 from lipaudit.load import LoadedModel, check_file, load_model
@@ -67,12 +68,15 @@ def audit(  # noqa: PLR0913 - the options of the command line
     *,
     dataset: str = "none",
     data_dir: str | Path | None = None,
+    offline: bool = False,
     arch: str | None = None,
     input_shape: tuple[int, ...] | None = None,
     mean: Sequence[Fraction | float] | None = None,
     std: Sequence[Fraction | float] | None = None,
     scale: Fraction | float | None = None,
     layout: str | None = None,
+    resize: int | Sequence[int] | None = None,
+    crop: int | Sequence[int] | None = None,
     limit: int | None = None,
     seed: int | None = None,
     eps: str | float | Sequence[str | float] = policy.DEFAULT_EPS,
@@ -87,8 +91,10 @@ def audit(  # noqa: PLR0913 - the options of the command line
 
     Args:
         model: path of an ONNX file, or of weights together with `arch`.
-        dataset: `mnist`, `npz:PATH` or `none`.
+        dataset: `cifar10`, `cifar100`, `mnist`, `fashion-mnist` (with `:train` for that split),
+            `imagefolder:PATH`, `npz:PATH` or `none`.
         data_dir: where the data set lies.
+        offline: never download what is found nowhere.
         arch: `file.py:factory` for files that hold weights only.
         input_shape: of one sample without batch, where neither model nor data tell.
         mean: the network receives (scale·x − mean)/std; numbers or exact fractions, one or one per
@@ -96,6 +102,8 @@ def audit(  # noqa: PLR0913 - the options of the command line
         std: see `mean`.
         scale: see `mean`; one number.
         layout: how the network takes images: `chw`, `hwc` or `flat`.
+        resize: images of a folder, as torchvision's `Resize` does: the shorter side, or height and width.
+        crop: their centre, after `resize`: one side of a square, or height and width.
         limit: take the first `limit` samples, or with `seed` a draw of so many.
         seed: of the draw.
         eps: radii at which certified accuracy is counted, as exact text.
@@ -118,7 +126,19 @@ def audit(  # noqa: PLR0913 - the options of the command line
     _check_method(method)
 
     clock.stage("loading data", 0)
-    data = _data(model, dataset, data_dir, limit, seed)
+    data = _data(
+        model,
+        partial(
+            load_dataset,
+            dataset,
+            data_dir=None if data_dir is None else Path(data_dir),
+            limit=limit,
+            seed=seed,
+            offline=offline,
+            sizing=make_sizing(resize, crop),
+            progress=clock,
+        ),
+    )
     clock.stage("loading model", 0)
     loaded = load_model(
         model, arch=arch, input_shape=input_shape, default_shape=None if data is None else data.sample_shape
@@ -158,18 +178,10 @@ def audit(  # noqa: PLR0913 - the options of the command line
     return AuditReport(verdict=verdict, exit_code=code, evidence=evidence, run=clock.run(target, command))
 
 
-def _data(
-    model: str | Path,
-    dataset: str,
-    data_dir: str | Path | None,
-    limit: int | None = None,
-    seed: int | None = None,
-) -> Dataset | None:
+def _data(model: str | Path, load: Callable[[], Dataset | None]) -> Dataset | None:
     """The data set; where it is missing, a model that would be refused is the more serious problem."""
     try:
-        return load_dataset(
-            dataset, data_dir=None if data_dir is None else Path(data_dir), limit=limit, seed=seed
-        )
+        return load()
     except InputUnavailable:
         check_file(model)
         raise
@@ -292,7 +304,7 @@ class _Clock:
     def run(self, device: torch.device, command: dict[str, Any]) -> Run:
         """The report's half that is no evidence."""
         self.stage("", 0)
-        libraries = ("lipaudit", "torch", "onnx", "onnxruntime", "numpy")
+        libraries = ("lipaudit", "torch", "onnx", "onnxruntime", "numpy", "pillow")
         return Run(
             started=self.started.isoformat(timespec="seconds"),
             seconds=round(sum(self.seconds.values()), 3),

@@ -64,6 +64,9 @@ def _arguments(request: AuditRequest) -> dict[str, Any]:
     return {
         "dataset": request.dataset,
         "data_dir": None if request.data_dir is None else Path(request.data_dir),
+        "offline": request.offline,
+        "resize": values.sides("--resize", request.resize),
+        "crop": values.sides("--crop", request.crop),
         "arch": request.arch,
         "input_shape": values.shape("--input-shape", request.input_shape),
         "mean": values.fractions("--mean", request.mean),

@@ -37,6 +37,9 @@ def _audit(  # noqa: PLR0913, PLR0917 -- one parameter per option
     quiet: o.Quiet = False,  # noqa: FBT002 -- a flag
     verbose: o.Verbose = False,  # noqa: FBT002 -- a flag
     data_dir: o.DataDir = None,
+    offline: o.Offline = False,  # noqa: FBT002 -- a flag
+    resize: o.Resize = None,
+    crop: o.Crop = None,
     seed: o.Seed = None,
     input_shape: o.InputShape = None,
     mean: o.Mean = None,

@@ -12,6 +12,7 @@ import typer
 
 __all__ = [
     "Arch",
+    "Crop",
     "DataDir",
     "DatasetName",
     "Device",
@@ -25,8 +26,10 @@ __all__ = [
     "MinCertified",
     "Model",
     "NoAttack",
+    "Offline",
     "Output",
     "Quiet",
+    "Resize",
     "Scale",
     "Seed",
     "Std",
@@ -42,12 +45,30 @@ Model = Annotated[str, typer.Argument(metavar="MODEL")]
 DatasetName = Annotated[
     str,
     typer.Option(
-        "--dataset", "-d", metavar="D", help="Samples to certify: mnist, mnist:train, npz:FILE or none."
+        "--dataset",
+        "-d",
+        metavar="D",
+        help="Samples to certify: cifar10, cifar100, mnist, fashion-mnist (:train for that split), "
+        "imagefolder:DIR, npz:FILE or none.",
     ),
 ]
 DataDir = Annotated[
     str | None,
     typer.Option("--data-dir", metavar="DIR", hidden=True, help="Where to look for data sets first."),
+]
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", hidden=True, help="Open no socket: data sets found nowhere stay missing."),
+]
+Resize = Annotated[
+    str | None,
+    typer.Option(
+        "--resize", metavar="N|H,W", hidden=True, help="Resize images of a folder: shorter side, or both."
+    ),
+]
+Crop = Annotated[
+    str | None,
+    typer.Option("--crop", metavar="N|H,W", hidden=True, help="Keep the centre of them, after --resize."),
 ]
 Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help=_LIMIT_HELP)]
 Seed = Annotated[

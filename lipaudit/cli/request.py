@@ -24,6 +24,9 @@ class AuditRequest:
     quiet: bool = False
     verbose: bool = False
     data_dir: str | None = None
+    offline: bool = False
+    resize: str | None = None
+    crop: str | None = None
     seed: int | None = None
     input_shape: str | None = None
     mean: str | None = None

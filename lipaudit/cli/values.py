@@ -9,9 +9,11 @@ from fractions import Fraction
 from lipaudit.errors import UsageError
 from lipaudit.report.exact import read_exact
 
-__all__ = ["at_least", "device", "fractions", "pieces", "shape"]
+__all__ = ["at_least", "device", "fractions", "pieces", "shape", "sides"]
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
+LARGEST_SIDE = 2**14
+"""Of images; `data.sizing`, which needs torch, says the same."""
 _EXTENT = re.compile(r"[0-9]{1,9}")
 
 
@@ -32,6 +34,23 @@ def shape(flag: str, text: str | None) -> tuple[int, ...] | None:
     parts = [part.strip() for part in re.split("[,x×]", text)]
     if not all(_EXTENT.fullmatch(part) and int(part) for part in parts):
         raise UsageError(f"{flag} {text!r} is no shape", hint="write one sample's shape, e.g. 1,28,28")
+    return tuple(map(int, parts))
+
+
+def sides(flag: str, text: str | None) -> tuple[int, ...] | None:
+    """`224`, or `224,320` or `224x320`: height and width.
+
+    Raises:
+        UsageError: if there are not one or two whole numbers from 1 to `LARGEST_SIDE`.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in re.split("[,x×]", text)]
+    if len(parts) > 2 or not all(_EXTENT.fullmatch(p) and 1 <= int(p) <= LARGEST_SIDE for p in parts):
+        raise UsageError(
+            f"{flag} {text!r} is no size",
+            hint=f"write {flag} 224 or {flag} 224,320 (height, width), at most {LARGEST_SIDE}",
+        )
     return tuple(map(int, parts))
 
 

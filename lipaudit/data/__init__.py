@@ -1,7 +1,7 @@
 """`--dataset`: from its text to decoded samples.
 
 A name opens the text and picks a row of `DATASETS`; what follows the first colon belongs to that row
-(``mnist:train``, ``npz:digits.npz``).  ``none`` is no data set.
+(``mnist:train``, ``npz:digits.npz``, ``imagefolder:photos/val``).  ``none`` is no data set.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lipaudit.data.cifar import CIFAR10, CIFAR100
 from lipaudit.data.dataset import Dataset, check_labels, fingerprint
-from lipaudit.data.mnist import MNIST
+from lipaudit.data.imagefolder import IMAGEFOLDER
+from lipaudit.data.mnist import FASHION_MNIST, MNIST
 from lipaudit.data.npz import NPZ
-from lipaudit.data.source import FILE_SPACE, PIXEL_SPACE, Decoded, Source
+from lipaudit.data.sizing import UNSIZED, Sizing, make_sizing
+from lipaudit.data.source import FILE_SPACE, PIXEL_SPACE, SILENT, Opened, Progress, Request, Source
 from lipaudit.errors import Incomplete, InputUnavailable, UsageError
 
 __all__ = [
@@ -24,41 +27,66 @@ __all__ = [
     "FILE_SPACE",
     "PIXEL_SPACE",
     "Dataset",
+    "Sizing",
     "check_labels",
     "fingerprint",
     "load_dataset",
+    "make_sizing",
 ]
 
-DATASETS: dict[str, Source] = {"mnist": MNIST, "npz": NPZ}
+DATASETS: dict[str, Source] = {
+    "cifar10": CIFAR10,
+    "cifar100": CIFAR100,
+    "mnist": MNIST,
+    "fashion-mnist": FASHION_MNIST,
+    "imagefolder": IMAGEFOLDER,
+    "npz": NPZ,
+}
 
 
 def load_dataset(
-    spec: str, *, data_dir: Path | None = None, limit: int | None = None, seed: int | None = None
+    spec: str,
+    *,
+    data_dir: Path | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+    offline: bool = False,
+    sizing: Sizing = UNSIZED,
+    progress: Progress | None = None,
 ) -> Dataset | None:
     """The samples `spec` names, or None for ``none``.
 
     Args:
-        spec: ``mnist``, ``mnist:train``, ``npz:PATH``, ``none``.
+        spec: ``cifar10``, ``mnist:train``, ``imagefolder:PATH``, ``npz:PATH``, ``none``, ….
         data_dir: where to look first.
         limit: that many samples: the first ones, or with `seed` a draw without replacement, in file order.
         seed: of the draw; without `limit` it changes nothing.
+        offline: open no socket; otherwise what is found nowhere is downloaded, if it was ever published.
+        sizing: how the images of a folder get one size.
+        progress: told about downloads and slow decoding.
 
     Raises:
-        UsageError: an unknown name, a limit below 1, a negative seed.
+        UsageError: an unknown name, a limit below 1, a negative seed, a sizing of images that have a size.
         InputUnavailable: the data set is not there.
         InputRefused: it is there and damaged.
         Incomplete: it is there and empty.
     """
     _check_selection(limit, seed)
     name, _, rest = spec.partition(":")
-    if name == "none" and not rest:
-        return None
-    source = DATASETS.get(name)
-    if source is None:
+    is_none = name == "none" and not rest
+    source = None if is_none else DATASETS.get(name)
+    if source is None and not is_none:
         raise _unknown(spec, name)
+    if sizing != UNSIZED and (source is None or not source.sized):
+        raise UsageError(
+            f"--resize and --crop do not apply to {spec}", hint="they are for images: imagefolder:FOLDER"
+        )
+    if source is None:
+        return None
     if data_dir is not None and not data_dir.is_dir():
         raise InputUnavailable(f"--data-dir: no such folder: {data_dir}")
-    return _select(source.load(rest, data_dir), limit, seed)
+    request = Request(rest, data_dir, offline, sizing, progress or SILENT)
+    return _select(source.open(request), limit, seed, sizing)
 
 
 def _check_selection(limit: int | None, seed: int | None) -> None:
@@ -78,24 +106,26 @@ def _unknown(spec: str, name: str) -> UsageError:
         )
     close = difflib.get_close_matches(name.lower(), [*DATASETS, "none"], n=1)
     suggestion = f"did you mean {close[0]}? " if close else ""
+    if not close and Path(name).is_dir():
+        suggestion = f"for a folder of images write imagefolder:{spec}; "
     return UsageError(f"unknown data set {spec!r}", hint=f"{suggestion}known are {known}")
 
 
-def _select(decoded: Decoded, limit: int | None, seed: int | None) -> Dataset:
-    total = len(decoded.images)
-    if total == 0:
-        raise Incomplete(f"{decoded.name} holds no image", hint="name a data set that has samples")
-    indices = _draw(total, min(limit or total, total), seed)
-    images, labels = decoded.images[indices], decoded.labels[indices]
+def _select(opened: Opened, limit: int | None, seed: int | None, sizing: Sizing) -> Dataset:
+    if opened.total == 0:
+        raise Incomplete(f"{opened.name} holds no image", hint="name a data set that has samples")
+    indices = _draw(opened.total, min(limit or opened.total, opened.total), seed)
+    images, labels = opened.read(indices)
     return Dataset(
-        name=decoded.name,
+        name=opened.name,
         images=images,
         labels=labels,
         indices=indices,
-        total=total,
-        space=decoded.space,
+        total=opened.total,
+        space=opened.space,
         fingerprint_sha256=fingerprint(images, labels),
-        official=decoded.official,
+        official=opened.official,
+        sizing=sizing,
     )
 
 

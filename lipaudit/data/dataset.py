@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lipaudit.data.sizing import UNSIZED, Sizing
 from lipaudit.data.source import PIXEL_SPACE
 from lipaudit.errors import InputRefused
 
@@ -32,9 +33,12 @@ class Dataset:
         labels: (N,) int64.
         indices: (N,) int64, increasing: the samples' positions in the full set.
         total: size of the full set.
-        space: "pixel [0,1]" or "the file's own units": the unit of distances between `pixels`.
+        space: what distances between `pixels` mean: "pixel [0,1]" (perhaps "… after resizing") or "the file's
+            own units".
         fingerprint_sha256: of `images` and `labels`.
-        official: whether the full set is the published one; None if nobody published any.
+        official: True if digests show that this is the published set, False if they differ; None if nobody
+            published any.
+        sizing: how images got their size.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Dataset:
     space: str
     fingerprint_sha256: str
     official: bool | None
+    sizing: Sizing = UNSIZED
 
     def __len__(self) -> int:
         return len(self.images)
@@ -57,7 +62,7 @@ class Dataset:
     @property
     def in_pixels(self) -> bool:
         """Whether distances are in pixels of [0,1]."""
-        return self.space == PIXEL_SPACE
+        return self.space.startswith(PIXEL_SPACE)
 
     @property
     def range_text(self) -> str:

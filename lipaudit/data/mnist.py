@@ -1,59 +1,78 @@
-"""MNIST from its idx files.
+"""MNIST and Fashion-MNIST, whose idx files have the same names.
 
-An idx file is: two zero bytes, the type (8: unsigned byte), the number of axes, each axis's length as a
-big-endian 32-bit integer, then the entries, row-major.
-
-LeCun, Cortes, Burges, "The MNIST database of handwritten digits".
+LeCun, Cortes, Burges, "The MNIST database of handwritten digits"; Xiao, Rasul, Vollgraf (2017),
+"Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", arXiv:1708.07747.
 """
 
 from __future__ import annotations
 
-import gzip
-import math
-import os
-import struct
-import zlib
-from collections.abc import Iterator
+import hashlib
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
-import numpy as np
 import torch
-from torch import Tensor
 
+from lipaudit.data import published
 from lipaudit.data.dataset import fingerprint
-from lipaudit.data.source import PIXEL_SPACE, Decoded, Source, refuse_pointer
+from lipaudit.data.download import advice, obtain
+from lipaudit.data.idx import read_idx
+from lipaudit.data.places import listed, roots, user_cache
+from lipaudit.data.published import Remote
+from lipaudit.data.source import Opened, Request, Source, in_memory
 from lipaudit.errors import InputRefused, InputUnavailable, UsageError
 
-__all__ = ["MNIST", "OFFICIAL", "read_idx"]
+__all__ = ["FASHION_MNIST", "MNIST", "OFFICIAL"]
 
 _PREFIX = {"test": "t10k", "train": "train"}
+_SHAPE = {"test": (10_000, 1, 28, 28), "train": (60_000, 1, 28, 28)}
 
-# Fingerprints of the full decoded sets, shape (N, 1, 28, 28).  Computed from idx files whose decompressed MD5
-# digests are those that many projects publish for the original download: test images 2646ac64…, test labels
-# 27ae3e4e…, train images 6bbc9ace…, train labels a25bea73….
+# Fingerprints of MNIST's full decoded sets, shape (N, 1, 28, 28).  Computed from idx files whose decompressed
+# MD5 digests are those that many projects publish for the original download: test images 2646ac64…, test
+# labels 27ae3e4e…, train images 6bbc9ace…, train labels a25bea73….
 OFFICIAL = {
     "test": "15800362af3c857896ed50393ed595b26f33a8b576afba12e02bfe63332b9bba",
     "train": "4c954aab35f35b0ce7efc885923c206f00b2f26f40b6cf0411ff9ae1df52dcc4",
 }
 
-# MNIST has 47 MB: a file that goes on for gigabytes is damaged, or a decompression bomb.
-_MAX_BYTES = 2**31
-_CHUNK = 2**20
+
+@dataclass(frozen=True, slots=True)
+class _Set:
+    """One of the two.
+
+    Attributes:
+        name: on the command line.
+        folders: below a root, torchvision's first.
+        remotes: per split, the files of images and labels.
+        fingerprints: per split, of the decoded tensors, where they are known.
+    """
+
+    name: str
+    folders: tuple[str, ...]
+    remotes: dict[str, tuple[Remote, Remote]]
+    fingerprints: dict[str, str]
 
 
-def load(split: str, data_dir: Path | None) -> Decoded:
+_DIGITS = _Set("mnist", ("mnist", "MNIST/raw", ""), published.MNIST, OFFICIAL)
+_CLOTHES = _Set(
+    "fashion-mnist", ("fashion-mnist", "FashionMNIST/raw", "fashion", ""), published.FASHION_MNIST, {}
+)
+
+
+def _open(which: _Set, request: Request) -> Opened:
     """The full split: images (N, 1, H, W) uint8, labels (N,).
 
     Raises:
         UsageError: no such split.
-        InputUnavailable: no folder holds both files of the split.
+        InputUnavailable: no folder holds both files of the split, and they are not to be had.
         InputRefused: a file is damaged, or images and labels do not belong together.
     """
-    split = split or "test"
+    split = request.rest or "test"
     if split not in _PREFIX:
-        raise UsageError(f"mnist has no split {split!r}", hint="use mnist:test or mnist:train")
-    image_file, label_file = _find(_PREFIX[split], data_dir)
+        raise UsageError(
+            f"{which.name} has no split {split!r}", hint=f"use {which.name}:test or {which.name}:train"
+        )
+    image_file, label_file = _find(which, split, request)
     images = read_idx(image_file, axes=3).unsqueeze(1)
     labels = read_idx(label_file, axes=1).to(torch.int64)
     if len(images) != len(labels):
@@ -61,97 +80,75 @@ def load(split: str, data_dir: Path | None) -> Decoded:
             f"{image_file} holds {len(images)} images, but {label_file.name} beside it {len(labels)} labels",
             hint="the two files must come from the same split",
         )
-    official = fingerprint(images, labels) == OFFICIAL[split]
-    return Decoded(f"mnist:{split}", images, labels, PIXEL_SPACE, official)
+    digest = fingerprint(images, labels)
+    files = _published_files(image_file, label_file)
+    _refuse_namesake(which, image_file.parent, digest, files)
+    if files == which.remotes[split] or digest == which.fingerprints.get(split):
+        official: bool | None = True
+    elif split in which.fingerprints or image_file.suffix == ".gz" or images.shape != _SHAPE[split]:
+        official = False
+    else:
+        official = None  # Fashion-MNIST, unpacked: only the compressed files' digests are published.
+    return in_memory(f"{which.name}:{split}", (images, labels), official=official)
 
 
-MNIST = Source("mnist[:test|train]", load)
+MNIST = Source("mnist[:test|train]", partial(_open, _DIGITS))
+FASHION_MNIST = Source("fashion-mnist[:test|train]", partial(_open, _CLOTHES))
 
 
-def read_idx(path: Path, axes: int) -> Tensor:
-    """The uint8 entries of an idx file (gzipped if its name ends in .gz) with that many axes.
-
-    Raises:
-        InputRefused: wrong magic number, fewer or more entries than the header says, or a broken gzip stream.
-        InputUnavailable: the file cannot be opened.
-    """
-    try:
-        with path.open("rb") as raw:
-            refuse_pointer(raw.read(64), path)
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            return _decode(stream, path, axes)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputRefused(
-            f"{path} is not a complete gzip file ({error})", hint="fetch the file again; it may be truncated"
-        ) from error
-    except OSError as error:
-        raise InputUnavailable(f"{path} cannot be read ({error.strerror or error})") from error
+def _published_files(*paths: Path) -> tuple[Remote, ...]:
+    """The published files that these are."""
+    known = {
+        remote.sha256: remote
+        for which in (_DIGITS, _CLOTHES)
+        for pair in which.remotes.values()
+        for remote in pair
+    }
+    found = []
+    for path in paths:
+        with path.open("rb") as stream:
+            found.append(known.get(hashlib.file_digest(stream, "sha256").hexdigest()))
+    return tuple(remote for remote in found if remote is not None)
 
 
-def _decode(stream: BinaryIO | gzip.GzipFile, path: Path, axes: int) -> Tensor:
-    head = stream.read(4 + 4 * axes)
-    if head[:4] != bytes([0, 0, 8, axes])[: len(head)]:
-        raise InputRefused(
-            f"{path} opens with the bytes {head[:4].hex(' ')}, but an idx file of unsigned bytes with {axes} "
-            f"{'axis' if axes == 1 else 'axes'} opens with 00 00 08 {axes:02x}",
-            hint="the file is not what its name says; fetch it again",
+def _refuse_namesake(which: _Set, folder: Path, digest: str, files: tuple[Remote, ...]) -> None:
+    for other in (_DIGITS, _CLOTHES):
+        if other is not which and (digest in other.fingerprints.values() or files in other.remotes.values()):
+            raise InputRefused(
+                f"{folder} holds {other.name}, not {which.name}; their files have the same names",
+                hint=f"name the folder of {which.name} with --data-dir, or say --dataset {other.name}",
+            )
+
+
+def _find(which: _Set, split: str, request: Request) -> tuple[Path, Path]:
+    looked, partly = [], []
+    for root in roots(request.data_dir):
+        for folder in (root / inside for inside in which.folders):
+            looked.append(folder)
+            files = _in_folder(folder, split)
+            present = [file for file in files if file is not None]
+            if len(present) == 2:
+                return present[0], present[1]
+            partly += [f"{file} lies alone" for file in present]
+    names = f"{_PREFIX[split]}-images-idx3-ubyte and {_PREFIX[split]}-labels-idx1-ubyte (plain or .gz)"
+    missing = f"{which.name} was not found: no folder holds both {names}; looked in {listed(looked)}"
+    remotes = which.remotes[split]
+    if partly:
+        raise InputUnavailable(
+            f"{missing}; {', '.join(partly)}",
+            hint=f"complete the pair, or move it away and {advice(remotes, user_cache() / which.name)}",
         )
-    if len(head) < 4 + 4 * axes:
-        raise InputRefused(f"{path} ends inside its header, after {len(head)} bytes", hint="fetch it again")
-    shape = struct.unpack(f">{axes}I", head[4:])
-    expected = math.prod(shape)
-    if expected > _MAX_BYTES:
-        raise InputRefused(f"{path} claims {expected} entries, more than any MNIST-like set has")
-    entries = _read(stream, expected + 1)
-    if len(entries) != expected:
-        found = "more" if len(entries) > expected else f"only {len(entries)}"
-        raise InputRefused(
-            f"{path} should hold {expected} entries of shape {shape}, but holds {found}",
-            hint="the file is truncated or damaged; fetch it again",
-        )
-    return torch.from_numpy(np.frombuffer(entries, np.uint8).reshape(shape))
+    folder = obtain(which.name, remotes, request, missing)
+    return folder / remotes[0].file, folder / remotes[1].file
 
 
-def _read(stream: BinaryIO | gzip.GzipFile, size: int) -> bytearray:
-    # In chunks: a header that lies about its size then costs no memory.
-    entries = bytearray()
-    while len(entries) < size and (chunk := stream.read(min(_CHUNK, size - len(entries)))):
-        entries += chunk
-    return entries
-
-
-def _find(prefix: str, data_dir: Path | None) -> tuple[Path, Path]:
-    looked = []
-    for folder in _folders(data_dir):
-        looked.append(folder)
-        images = _first(folder, f"{prefix}-images", "idx3-ubyte")
-        labels = _first(folder, f"{prefix}-labels", "idx1-ubyte")
-        if images and labels:
-            return images, labels
-    raise InputUnavailable(
-        f"no folder holds both {prefix}-images-idx3-ubyte and {prefix}-labels-idx1-ubyte (plain or .gz); "
-        "looked in " + ", ".join(str(folder) for folder in looked),
-        hint="name the folder with --data-dir or $LIPAUDIT_DATA",
-    )
-
-
-def _folders(data_dir: Path | None) -> Iterator[Path]:
-    """Where MNIST may lie, the most explicit place first; torchvision keeps it in ROOT/MNIST/raw."""
-    roots = [Path("data"), _user_cache()]
-    if named := os.environ.get("LIPAUDIT_DATA"):
-        roots.insert(0, Path(named))
-    if data_dir is not None:
-        roots.insert(0, data_dir)
-    for root in roots:
-        yield from (root, root / "mnist", root / "MNIST" / "raw")
-
-
-def _user_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path("~/.cache").expanduser()) / "lipaudit"
+def _in_folder(folder: Path, split: str) -> tuple[Path | None, Path | None]:
+    prefix = _PREFIX[split]
+    return _first(folder, f"{prefix}-images", "idx3-ubyte"), _first(folder, f"{prefix}-labels", "idx1-ubyte")
 
 
 def _first(folder: Path, stem: str, kind: str) -> Path | None:
     # Both spellings are in circulation: the original one has a hyphen, some unpackers leave a dot.
-    names = [f"{stem}{joint}{kind}{suffix}" for joint in "-." for suffix in ("", ".gz")]
+    # Compressed first: torchvision keeps both, and the compressed one has the published digest.
+    names = [f"{stem}{joint}{kind}{suffix}" for joint in "-." for suffix in (".gz", "")]
     return next((folder / name for name in names if (folder / name).is_file()), None)

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lipaudit.data.source import FILE_SPACE, PIXEL_SPACE, Decoded, Source, refuse_pointer
+from lipaudit.data.source import FILE_SPACE, PIXEL_SPACE, Opened, Request, Source, in_memory, refuse_pointer
 from lipaudit.errors import InputRefused, InputUnavailable, UsageError
 
-__all__ = ["NPZ"]
+__all__ = ["NPZ", "images_of", "labels_of", "read_arrays"]
 
 _IMAGE_DTYPES = ("uint8", "float16", "float32", "float64")
 _COLOURS = (1, 3)
@@ -28,7 +28,10 @@ _COLOURS = (1, 3)
 _UNREADABLE = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError)
 
 
-def load(text: str, data_dir: Path | None) -> Decoded:
+_KEYS = ("images", "labels")
+
+
+def _open(request: Request) -> Opened:
     """The whole archive.
 
     Raises:
@@ -36,16 +39,16 @@ def load(text: str, data_dir: Path | None) -> Decoded:
         InputUnavailable: no such file.
         InputRefused: not an archive, an array is missing, or its shape, type or values cannot be meant.
     """
-    if not text:
+    if not request.rest:
         raise UsageError("npz needs a path", hint="write --dataset npz:FILE.npz")
-    path = _find(Path(text), data_dir)
-    arrays = _read(path)
-    images = _arrange_images(arrays["images"], path)
-    labels = _check_labels(arrays["labels"], len(images), path)
-    return Decoded(f"npz:{path.name}", images, labels, _space(images), None)
+    path = _find(Path(request.rest), request.data_dir)
+    arrays = read_arrays(path, _KEYS)
+    images = images_of(arrays["images"], path)
+    labels = labels_of(arrays["labels"], len(images), path)
+    return in_memory(f"npz:{path.name}", (images, labels), official=None, space=_space(images))
 
 
-NPZ = Source("npz:FILE.npz", load)
+NPZ = Source("npz:FILE.npz", _open)
 
 
 def _find(path: Path, data_dir: Path | None) -> Path:
@@ -59,7 +62,13 @@ def _find(path: Path, data_dir: Path | None) -> Path:
     )
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path, keys: tuple[str, str]) -> dict[str, NDArray[Any]]:
+    """The arrays of these names.
+
+    Raises:
+        InputUnavailable: the file cannot be read.
+        InputRefused: it is no archive, or lacks one of them.
+    """
     try:
         stream = path.open("rb")
     except OSError as error:
@@ -67,7 +76,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     with stream:
         refuse_pointer(stream.read(64), path)
         try:
-            return _decode(stream, path)
+            return _decode(stream, path, keys)
         except _UNREADABLE as error:
             raise InputRefused(
                 f"{path} cannot be decoded ({str(error) or type(error).__name__})",
@@ -75,25 +84,29 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
             ) from error
 
 
-def _decode(stream: BinaryIO, path: Path) -> dict[str, NDArray[Any]]:
-    hint = "write it with numpy.savez_compressed(path, images=..., labels=...)"
+def _decode(stream: BinaryIO, path: Path, keys: tuple[str, str]) -> dict[str, NDArray[Any]]:
+    hint = f"write it with numpy.savez_compressed(path, {keys[0]}=..., {keys[1]}=...)"
     if not zipfile.is_zipfile(stream):
         raise InputRefused(f"{path} is not an npz archive, or it is truncated", hint=hint)
     stream.seek(0)
     # Opened here and closed here: np.load leaves an archive open whose directory it cannot read.
     with np.load(stream, allow_pickle=False) as archive:
-        missing = [key for key in ("images", "labels") if key not in archive]
+        missing = [key for key in keys if key not in archive]
         if missing:
             raise InputRefused(
                 f"{path} lacks {' and '.join(repr(key) for key in missing)}; it holds "
                 + (", ".join(repr(key) for key in archive) or "nothing"),
                 hint=hint,
             )
-        return {key: archive[key] for key in ("images", "labels")}
+        return {key: archive[key] for key in keys}
 
 
-def _arrange_images(array: NDArray[Any], path: Path) -> Tensor:
-    """(N, C, H, W) or (N, D), finite, in the machine's byte order."""
+def images_of(array: NDArray[Any], path: Path) -> Tensor:
+    """(N, C, H, W) or (N, D), finite, in the machine's byte order.
+
+    Raises:
+        InputRefused: the array has another shape or type, or holds NaN or infinity.
+    """
     if array.dtype.name not in _IMAGE_DTYPES:
         raise InputRefused(
             f"{path}: images are {array.dtype.name}; accepted are {', '.join(_IMAGE_DTYPES)}",
@@ -131,7 +144,12 @@ def _channels_first(array: NDArray[Any], path: Path) -> NDArray[Any]:
     return array.transpose(0, 3, 1, 2) if last else array
 
 
-def _check_labels(array: NDArray[Any], count: int, path: Path) -> Tensor:
+def labels_of(array: NDArray[Any], count: int, path: Path) -> Tensor:
+    """(N,) int64.
+
+    Raises:
+        InputRefused: not `count` integers from 0.
+    """
     if array.ndim != 1 or array.dtype.kind not in "iu":
         one_hot = array.ndim == 2 and array.shape[1] > 1
         raise InputRefused(

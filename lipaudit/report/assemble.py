@@ -135,6 +135,9 @@ def dataset_record(dataset: Dataset, limit: int | None, seed: int | None) -> Dat
         total=dataset.total,
         fingerprint_sha256=dataset.fingerprint_sha256,
         official=dataset.official,
+        resize=dataset.sizing.resize,
+        crop=dataset.sizing.crop,
+        interpolation=dataset.sizing.interpolation,
         limit=limit,
         seed=seed,
     )

@@ -197,6 +197,11 @@ class DatasetRecord(Record):
     total: Count
     fingerprint_sha256: Digest
     official: bool | None = Field(description="whether the bytes are the published ones; null: unknown")
+    resize: tuple[int, ...] | None = Field(
+        default=None, description="the shorter side, or height and width, that images were resized to"
+    )
+    crop: tuple[int, ...] | None = Field(default=None, description="height and width of the centre kept")
+    interpolation: Text | None = Field(default=None, description="how resizing found its pixels")
     limit: int | None = None
     seed: int | None = None
 

@@ -23,6 +23,9 @@ def test_defaults(run, pipeline, model):
             "model": str(model),
             "dataset": "none",
             "data_dir": None,
+            "offline": False,
+            "resize": None,
+            "crop": None,
             "arch": None,
             "input_shape": None,
             "mean": None,
@@ -43,7 +46,7 @@ def test_defaults(run, pipeline, model):
 
 def test_all_options(run, pipeline, model):
     options = (
-        "-d mnist:test --data-dir here --arch net.py:make --input-shape 1,28,28 --mean 0.1307 --std 0.3081 "
+        "-d mnist:test --data-dir here --offline --resize 256 --crop 224x192 --arch net.py:make --input-shape 1,28,28 --mean 0.1307 --std 0.3081 "
         "--scale 1/255 --layout hwc --limit 100 --seed 7 --eps 36/255,0.5 --eps 1 --max-lipschitz 20 "
         "--min-certified 36/255:0.6 --min-certified 1:10% "
         "--method fft --device cuda:1 --no-attack"
@@ -54,6 +57,9 @@ def test_all_options(run, pipeline, model):
             "model": str(model),
             "dataset": "mnist:test",
             "data_dir": Path("here"),
+            "offline": True,
+            "resize": (256,),
+            "crop": (224, 192),
             "arch": "net.py:make",
             "input_shape": (1, 28, 28),
             "mean": (Fraction(1307, 10_000),),
@@ -96,6 +102,12 @@ def test_negative_means_are_values(run, pipeline, model):
         "--limit x",
         "--seed -1",
         "--layout cwh",
+        "--resize 0",
+        "--resize 1,2,3",
+        "--resize 99999",
+        "--crop x",
+        "--crop -5",
+        "--crop 224,",
         "--scale 0",
         "--scale 1,2",
         "--std 0.5,0",

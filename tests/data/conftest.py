@@ -12,6 +12,8 @@ def isolated(tmp_path, monkeypatch):
     """No MNIST of the machine's owner may be found by accident."""
     monkeypatch.delenv("LIPAUDIT_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("TORCH_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
 
 
