@@ -126,19 +126,8 @@ def audit(  # noqa: PLR0913 - the options of the command line
     _check_method(method)
 
     clock.stage("loading data", 0)
-    data = _data(
-        model,
-        partial(
-            load_dataset,
-            dataset,
-            data_dir=None if data_dir is None else Path(data_dir),
-            limit=limit,
-            seed=seed,
-            offline=offline,
-            sizing=make_sizing(resize, crop),
-            progress=clock,
-        ),
-    )
+    found = partial(load_dataset, dataset, data_dir=data_dir, limit=limit, seed=seed, offline=offline)
+    data = _data(model, partial(found, sizing=make_sizing(resize, crop), progress=clock))
     clock.stage("loading model", 0)
     loaded = load_model(
         model, arch=arch, input_shape=input_shape, default_shape=None if data is None else data.sample_shape

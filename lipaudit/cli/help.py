@@ -78,7 +78,7 @@ def _code_rows() -> Iterable[tuple[str, str]]:
 def _section(title: str, rows: Iterable[tuple[str, str]]) -> str:
     lines = [f"{title}:"]
     for left, right in rows:
-        first, *rest = wrap(right, _WIDTH - _LEFT)
+        first, *rest = wrap(right, _WIDTH - _LEFT, break_on_hyphens=False)
         if len(left) > _LEFT - 4:
             lines.append(f"  {left}")
             lines.append(" " * _LEFT + first)

@@ -47,7 +47,7 @@ DATASETS: dict[str, Source] = {
 def load_dataset(
     spec: str,
     *,
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
     limit: int | None = None,
     seed: int | None = None,
     offline: bool = False,
@@ -83,9 +83,10 @@ def load_dataset(
         )
     if source is None:
         return None
-    if data_dir is not None and not data_dir.is_dir():
-        raise InputUnavailable(f"--data-dir: no such folder: {data_dir}")
-    request = Request(rest, data_dir, offline, sizing, progress or SILENT)
+    folder = None if data_dir is None else Path(data_dir)
+    if folder is not None and not folder.is_dir():
+        raise InputUnavailable(f"--data-dir: no such folder: {folder}")
+    request = Request(rest, folder, offline, sizing, progress or SILENT)
     return _select(source.open(request), limit, seed, sizing)
 
 

@@ -11,6 +11,7 @@ Python Software Foundation, Lib/pickletools.py, documents the operations.
 from __future__ import annotations
 
 import pickletools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,14 +64,20 @@ def read_pickle(content: bytes, path: Path) -> dict[str, object]:
     """
     machine = _Machine(path)
     try:
+        return _run(machine, content)
+    except _BROKEN as error:
+        raise machine.refusal(f"is no complete pickle ({str(error)[:80] or type(error).__name__})") from error
+
+
+def _run(machine: _Machine, content: bytes) -> dict[str, object]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pickletools undoes escapes in damaged names, and warns of them
         for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
             step = _STEPS.get(operation.name)
             if step is None or count > _MOST_OPERATIONS:
                 raise machine.refusal(f"uses {operation.name}, which no CIFAR file needs")
             step(machine, argument)
-        return machine.result()
-    except _BROKEN as error:
-        raise machine.refusal(f"is no complete pickle ({str(error)[:80] or type(error).__name__})") from error
+    return machine.result()
 
 
 class _Machine:

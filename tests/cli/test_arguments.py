@@ -46,7 +46,8 @@ def test_defaults(run, pipeline, model):
 
 def test_all_options(run, pipeline, model):
     options = (
-        "-d mnist:test --data-dir here --offline --resize 256 --crop 224x192 --arch net.py:make --input-shape 1,28,28 --mean 0.1307 --std 0.3081 "
+        "-d mnist:test --data-dir here --offline --resize 256 --crop 224x192 --arch net.py:make "
+        "--input-shape 1,28,28 --mean 0.1307 --std 0.3081 "
         "--scale 1/255 --layout hwc --limit 100 --seed 7 --eps 36/255,0.5 --eps 1 --max-lipschitz 20 "
         "--min-certified 36/255:0.6 --min-certified 1:10% "
         "--method fft --device cuda:1 --no-attack"
