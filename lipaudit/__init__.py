@@ -5,10 +5,14 @@
     print(report.verdict, report.evidence.global_.upper.value)
 
 Names are looked up on first use (PEP 562): importing the package loads neither torch nor pydantic.
+
+onnxruntime's official builds report their use to Microsoft unless this variable is set before the runtime
+starts; nothing here reports to anybody, so it is set, for child processes as well.
 """
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from lipaudit.pipeline import audit
     from lipaudit.report.model import AuditReport
     from lipaudit.spectral import Conv, Dense, bracket
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
 

@@ -126,14 +126,15 @@ def audit(  # noqa: PLR0913 - the options of the command line
     _check_method(method)
 
     clock.stage("loading data", 0)
-    found = partial(load_dataset, dataset, data_dir=data_dir, limit=limit, seed=seed, offline=offline)
-    data = _data(model, partial(found, sizing=make_sizing(resize, crop), progress=clock))
+    sizing = make_sizing(resize, crop)
+    found = partial(load_dataset, dataset, data_dir=data_dir, offline=offline, sizing=sizing)
+    data = _data(model, partial(found, limit=limit, seed=seed, progress=clock))
     clock.stage("loading model", 0)
     loaded = load_model(
         model, arch=arch, input_shape=input_shape, default_shape=None if data is None else data.sample_shape
     )
     stated = Stated.by(loaded, mean, std, scale, layout)
-    trying = Trying(_samples(dataset, data_dir), clock.advance)
+    trying = Trying(_samples(found), clock.advance)
     clock.stage("finding the preprocessing", 0)
     subject = make_subject(loaded, stated, data, trying, target)
 
@@ -176,12 +177,11 @@ def _data(model: str | Path, load: Callable[[], Dataset | None]) -> Dataset | No
         raise
 
 
-def _samples(dataset: str, data_dir: str | Path | None) -> Callable[[int], Dataset]:
+def _samples(found: Callable[..., Dataset | None]) -> Callable[[int], Dataset]:
     """Draws from the whole data set, whatever the audit is limited to."""
 
     def draw(count: int) -> Dataset:
-        folder = None if data_dir is None else Path(data_dir)
-        drawn = load_dataset(dataset, data_dir=folder, limit=count, seed=SEED)
+        drawn = found(limit=count, seed=SEED)
         if drawn is None:
             raise UsageError("conventions of preprocessing can only be tried on a data set")
         return drawn

@@ -2,6 +2,8 @@
 
 import pytest
 
+import lipaudit  # noqa: F401 - before onnxruntime, whose telemetry it switches off
+
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):

@@ -58,7 +58,9 @@ DataDir = Annotated[
 ]
 Offline = Annotated[
     bool,
-    typer.Option("--offline", hidden=True, help="Open no socket: data sets found nowhere stay missing."),
+    typer.Option(
+        "--offline", hidden=True, help="Never use the network: data sets found nowhere stay missing."
+    ),
 ]
 Resize = Annotated[
     str | None,

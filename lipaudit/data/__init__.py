@@ -18,6 +18,7 @@ from lipaudit.data.dataset import Dataset, check_labels, fingerprint
 from lipaudit.data.imagefolder import IMAGEFOLDER
 from lipaudit.data.mnist import FASHION_MNIST, MNIST
 from lipaudit.data.npz import NPZ
+from lipaudit.data.places import is_folder
 from lipaudit.data.sizing import UNSIZED, Sizing, make_sizing
 from lipaudit.data.source import FILE_SPACE, PIXEL_SPACE, SILENT, Opened, Progress, Request, Source
 from lipaudit.errors import Incomplete, InputUnavailable, UsageError
@@ -84,7 +85,7 @@ def load_dataset(
     if source is None:
         return None
     folder = None if data_dir is None else Path(data_dir)
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not is_folder(folder):
         raise InputUnavailable(f"--data-dir: no such folder: {folder}")
     request = Request(rest, folder, offline, sizing, progress or SILENT)
     return _select(source.open(request), limit, seed, sizing)
@@ -107,7 +108,7 @@ def _unknown(spec: str, name: str) -> UsageError:
         )
     close = difflib.get_close_matches(name.lower(), [*DATASETS, "none"], n=1)
     suggestion = f"did you mean {close[0]}? " if close else ""
-    if not close and Path(name).is_dir():
+    if not close and is_folder(Path(name)):
         suggestion = f"for a folder of images write imagefolder:{spec}; "
     return UsageError(f"unknown data set {spec!r}", hint=f"{suggestion}known are {known}")
 

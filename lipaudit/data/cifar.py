@@ -19,7 +19,7 @@ from lipaudit.data import npz, published
 from lipaudit.data.archive import read_members
 from lipaudit.data.cifar_batches import decode_binary, decode_pickle, is_same_as
 from lipaudit.data.download import advice, obtain
-from lipaudit.data.places import listed, named_roots, roots, user_cache
+from lipaudit.data.places import is_file, listed, named_roots, roots, user_cache
 from lipaudit.data.published import Remote
 from lipaudit.data.source import Opened, Request, Source, in_memory, read_file
 from lipaudit.errors import InputRefused, InputUnavailable, UsageError
@@ -146,7 +146,7 @@ def _places(which: _Set, split: str, request: Request, search: _Search) -> Itera
             search.folders.append(base)
             for form in which.forms:
                 yield from _folder(which, form, split, base / form.folder, search)
-                if (base / form.archive).is_file():
+                if is_file(base / form.archive):
                     yield _Found(partial(_from_archive, which, form, split, base / form.archive))
             yield from _arrays(which, split, base)
             # Files right there: only where somebody said so, as a "test" of anybody's may lie about.
@@ -158,7 +158,7 @@ def _places(which: _Set, split: str, request: Request, search: _Search) -> Itera
 def _fetched(which: _Set, split: str, request: Request, search: _Search) -> _Found:
     if search.partly:
         raise InputUnavailable(
-            f"{which.name}:{split} is there only in part: {'; '.join(search.partly)}",
+            f"{which.name}:{split} is there only in part: {'; '.join(dict.fromkeys(search.partly))}",
             hint=f"complete it, or move it away and {advice([which.remote], user_cache() / which.name)}",
         )
     names = " or ".join(f"{form.folder} or {form.archive}" for form in which.forms)
@@ -170,7 +170,7 @@ def _fetched(which: _Set, split: str, request: Request, search: _Search) -> _Fou
 
 def _folder(which: _Set, form: _Form, split: str, folder: Path, search: _Search) -> Iterator[_Found]:
     names = form.files[split]
-    missing = [name for name in names if not (folder / name).is_file()]
+    missing = [name for name in names if not is_file(folder / name)]
     if not missing:
         yield _Found(partial(_from_folder, which, form, split, folder))
     elif len(missing) < len(names):
@@ -204,7 +204,7 @@ def _arrays(which: _Set, split: str, base: Path) -> Iterator[_Found]:
         (f"{which.name}_{split}.npz", ("images", "labels")),
         (f"{which.name}.npz", (f"x_{split}", f"y_{split}")),
     ):
-        if (base / file).is_file():
+        if is_file(base / file):
             yield _Found(partial(_from_arrays, which, base / file, keys))
 
 

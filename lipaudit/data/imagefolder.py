@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from lipaudit.data.picture import EXTENSIONS, is_grey, read_picture
+from lipaudit.data.places import is_folder
 from lipaudit.data.sizing import Sizing
-from lipaudit.data.source import PIXEL_SPACE, Opened, Progress, Request, Source
+from lipaudit.data.source import PIXEL_SPACE, Opened, Progress, Request, Source, memory
 from lipaudit.errors import InputRefused, InputUnavailable, UsageError
 
 __all__ = ["IMAGEFOLDER"]
@@ -71,7 +72,7 @@ IMAGEFOLDER = Source("imagefolder:FOLDER", _open, sized=True)
 def _find(path: Path, data_dir: Path | None) -> Path:
     places = [path] if data_dir is None or path.is_absolute() else [path, data_dir / path]
     for place in places:
-        if place.is_dir():
+        if is_folder(place):
             return Path(os.path.abspath(place))  # noqa: PTH100 -- resolve() would rename a linked folder
     raise InputUnavailable(
         "no such folder: " + ", ".join(str(place) for place in places),
@@ -150,17 +151,9 @@ def _read(folder: _Folder, which: Tensor) -> tuple[Tensor, Tensor]:
 
 def _room(count: int, shape: tuple[int, ...]) -> Tensor:
     size = count * math.prod(shape)
-    if size > _memory():
+    if size > memory():
         raise InputRefused(
             f"{count} images of shape {tuple(shape)} need {size / 2**30:.0f} GiB, more than this machine has",
             hint="evaluate fewer with --limit N, or smaller ones with --resize and --crop",
         )
     return torch.empty((count, *shape), dtype=torch.uint8)
-
-
-def _memory() -> float:
-    """Bytes of physical memory; without limit where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return float("inf")

@@ -17,7 +17,7 @@ from lipaudit.data import published
 from lipaudit.data.dataset import fingerprint
 from lipaudit.data.download import advice, obtain
 from lipaudit.data.idx import read_idx
-from lipaudit.data.places import listed, roots, user_cache
+from lipaudit.data.places import is_file, listed, roots, user_cache
 from lipaudit.data.published import Remote
 from lipaudit.data.source import Opened, Request, Source, in_memory
 from lipaudit.errors import InputRefused, InputUnavailable, UsageError
@@ -151,4 +151,4 @@ def _first(folder: Path, stem: str, kind: str) -> Path | None:
     # Both spellings are in circulation: the original one has a hyphen, some unpackers leave a dot.
     # Compressed first: torchvision keeps both, and the compressed one has the published digest.
     names = [f"{stem}{joint}{kind}{suffix}" for joint in "-." for suffix in (".gz", "")]
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+    return next((folder / name for name in names if is_file(folder / name)), None)

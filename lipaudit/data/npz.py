@@ -16,7 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lipaudit.data.source import FILE_SPACE, PIXEL_SPACE, Opened, Request, Source, in_memory, refuse_pointer
+from lipaudit.data.places import is_file
+from lipaudit.data.source import (
+    FILE_SPACE,
+    PIXEL_SPACE,
+    Opened,
+    Request,
+    Source,
+    in_memory,
+    memory,
+    refuse_pointer,
+)
 from lipaudit.errors import InputRefused, InputUnavailable, UsageError
 
 __all__ = ["NPZ", "images_of", "labels_of", "read_arrays"]
@@ -54,7 +64,7 @@ NPZ = Source("npz:FILE.npz", _open)
 def _find(path: Path, data_dir: Path | None) -> Path:
     places = [path] if data_dir is None or path.is_absolute() else [path, data_dir / path]
     for place in places:
-        if place.is_file():
+        if is_file(place):
             return place
     raise InputUnavailable(
         "no such file: " + ", ".join(str(place) for place in places),
@@ -88,6 +98,13 @@ def _decode(stream: BinaryIO, path: Path, keys: tuple[str, str]) -> dict[str, ND
     hint = f"write it with numpy.savez_compressed(path, {keys[0]}=..., {keys[1]}=...)"
     if not zipfile.is_zipfile(stream):
         raise InputRefused(f"{path} is not an npz archive, or it is truncated", hint=hint)
+    with zipfile.ZipFile(stream) as members:
+        size = sum(member.file_size for member in members.infolist())
+    if size > memory():
+        raise InputRefused(
+            f"{path} expands to {size} bytes, more than this machine's memory",
+            hint="store fewer samples, or the pixels as uint8",
+        )
     stream.seek(0)
     # Opened here and closed here: np.load leaves an archive open whose directory it cannot read.
     with np.load(stream, allow_pickle=False) as archive:

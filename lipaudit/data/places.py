@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["OFFLINE", "is_offline", "listed", "named_roots", "roots", "user_cache"]
+__all__ = ["OFFLINE", "is_file", "is_folder", "is_offline", "listed", "named_roots", "roots", "user_cache"]
 
 OFFLINE = "LIPAUDIT_OFFLINE"
 _NO = ("", "0", "false", "no", "off")
@@ -44,6 +44,22 @@ def user_cache() -> Path:
 def is_offline(*, asked: bool) -> bool:
     """Whether no socket may be opened: by option, or by `$LIPAUDIT_OFFLINE` (0, false, no, off: may)."""
     return asked or os.environ.get(OFFLINE, "").strip().lower() not in _NO
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there that we may see; pathlib raises where a folder above it is locked."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Likewise."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def listed(folders: Iterable[Path]) -> str:

@@ -6,6 +6,8 @@ folder of photographs costs minutes.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ __all__ = [
     "Request",
     "Source",
     "in_memory",
+    "memory",
     "read_file",
     "refuse_pointer",
 ]
@@ -119,6 +122,14 @@ def in_memory(
     """A data set that is decoded as a whole, images and labels."""
     images, labels = samples
     return Opened(name, len(images), space, official, lambda which: (images[which], labels[which]))
+
+
+def memory() -> float:
+    """Bytes of physical memory; without limit where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return math.inf
 
 
 def read_file(path: Path, most: int) -> bytes:

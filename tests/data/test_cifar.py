@@ -410,3 +410,17 @@ def test_the_real_one(folder):
     assert torch.allclose(means, torch.tensor([0.4914, 0.4822, 0.4465], dtype=torch.float64), atol=0.02)
     with pytest.raises(InputUnavailable, match=r"lacks data_batch_3.bin, data_batch_4.bin, data_batch_5.bin"):
         load_dataset("cifar10:train", data_dir=SHARED / folder)
+
+
+def test_a_folder_that_is_locked_is_passed_over(write, pictures, monkeypatch, tmp_path):
+    """As another user's ~/data may be; root, who may be running this, can open it all the same."""
+    write(tmp_path / "home" / "data", "cifar-10-batches-bin", {"test_batch": pictures})
+    is_file = Path.is_file
+
+    def locked(path):
+        if path.is_relative_to("data"):
+            raise PermissionError(13, "Permission denied")
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", locked)
+    same(load_dataset("cifar10"), pictures)

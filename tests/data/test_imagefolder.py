@@ -367,7 +367,7 @@ def test_more_than_8_bits_are_refused(tmp_path, mode):
 
 
 def test_more_than_the_memory(folder, monkeypatch):
-    monkeypatch.setattr(imagefolder, "_memory", lambda: 5 * 3 * 20 * 30 - 1)
+    monkeypatch.setattr(imagefolder, "memory", lambda: 5 * 3 * 20 * 30 - 1)
     refused(folder, "5 images of shape (3, 20, 30) need")
     assert len(load(folder, limit=4)) == 4
 

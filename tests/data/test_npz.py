@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lipaudit.data import load_dataset
+from lipaudit.data import load_dataset, npz
 from lipaudit.errors import Incomplete, InputRefused, InputUnavailable, UsageError
 
 
@@ -186,3 +186,18 @@ def test_where_a_path_is_looked_up(tmp_path, write_npz):
         load_dataset("npz:a:b.npz")
     with pytest.raises(UsageError, match="needs a path"):
         load_dataset("npz")
+
+
+def test_more_than_the_memory(write_npz, monkeypatch):
+    spec = write_npz(images=np.zeros((10, 100), np.uint8), labels=np.zeros(10, int))
+    monkeypatch.setattr(npz, "memory", lambda: 1000)
+    with pytest.raises(InputRefused, match="more than this machine's memory"):
+        load_dataset(spec)
+
+
+def test_a_name_that_no_system_takes():
+    for text in ("x" * 5000, "a/" * 3000):
+        with pytest.raises(InputUnavailable):
+            load_dataset(f"npz:{text}")
+        with pytest.raises(InputUnavailable):
+            load_dataset(f"imagefolder:{text}")

@@ -1,6 +1,7 @@
-"""`--offline` opens no socket: the real command in a process where a socket is the end."""
+"""`--offline` opens no socket, and nothing reports to anybody: the real command, watched."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 
-# An audit hook cannot be taken back, and sees what C code does with sockets as well.
+# An audit hook cannot be taken back; it sees what Python does with sockets.
 BLOCKED = """
 import os, sys
 
@@ -77,3 +78,35 @@ def test_a_whole_audit(blocked, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "imagefolder:digits 40 of 40" in done.stdout
+
+
+MODEL, DIGITS = SAMPLES / "mnist_plain" / "model.onnx", f"npz:{SAMPLES / 'mnist_test.npz'}"
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """As a user has it, who switched nothing off."""
+    variables = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
+    del variables["ORT_DISABLE_TELEMETRY"]
+    return variables
+
+
+def test_no_library_keeps_a_diary(tmp_path, environment):
+    """onnxruntime leaves an identifier and a data base of events to send, unless it is told not to."""
+    command = [sys.executable, "-m", "lipaudit", str(MODEL), "-d", DIGITS, "--limit", "20", "--no-attack"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_no_library_opens_an_internet_socket(tmp_path, environment):
+    log = tmp_path / "calls"
+    watch = ["strace", "-f", "-e", "trace=socket,connect", "-o", str(log)]
+    command = [sys.executable, "-m", "lipaudit", str(MODEL), "-d", DIGITS, "--limit", "20", "--no-attack"]
+    done = subprocess.run([*watch, *command], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    if not log.exists() or "exited with" not in log.read_text():
+        pytest.skip("strace may not watch here")
+    assert done.returncode == 0, done.stderr
+    assert "AF_INET" not in log.read_text()

@@ -122,7 +122,7 @@ BYTES = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R"
         b"}(" + b")" + b"q\x00h\x00\x86" * 60 + b"K\x01u.",  # … or 2⁶⁰ steps
         RECONSTRUCT + b"(K\x01K\x00\x85" + BYTES + b"\x89U\x01atb.",  # a shape the bytes do not have
         RECONSTRUCT + b"(K\x01J\xff\xff\xff\xff\x85" + BYTES + b"\x89U\x01atb.",  # … negative
-        RECONSTRUCT + b"(K\x01(" + b"J\xff\xff\xff\x7f" * 20 + b"t" + BYTES + b"\x89U\x01atb.",  # … astronomic
+        RECONSTRUCT + b"(K\x01(" + b"J\xff\xff\xff\x7f" * 20 + b"t" + BYTES + b"\x89U\x01atb.",  # … vast
         RECONSTRUCT + b"(K\x01K\x01\x85cnumpy\ndtype\nU\x02O8K\x00K\x01\x87R\x89U\x01atb.",  # objects
         RECONSTRUCT + b"(K\x01K\x01\x85K\x07\x89U\x01atb.",  # a type that is none
         RECONSTRUCT + b"(K\x01K\x01\x85" + BYTES + b"\x89]tb.",  # content that is none
