@@ -1,5 +1,6 @@
 """`--offline` opens no socket, and nothing reports to anybody: the real command, watched."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -67,17 +68,27 @@ def test_a_data_set_that_is_missing(blocked, name):
 
 
 def test_a_whole_audit(blocked, tmp_path):
+    """Of a folder of images, whose sizing the report states."""
     with np.load(SAMPLES / "mnist_test.npz") as stored:
         for i in range(40):
             folder = tmp_path / "digits" / str(int(stored["labels"][i]))
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(stored["images"][i].squeeze()).save(folder / f"{i}.png")
-    done = blocked(
-        SAMPLES / "mnist_plain" / "model.onnx", "-d", "imagefolder:digits", "--offline", "--no-attack", "-o",
-        "r.json", LIPAUDIT_OFFLINE="",
-    )  # fmt: skip
+    options = "-d imagefolder:digits --resize 30 --crop 28 --offline --no-attack -o r.json"
+    done = blocked(SAMPLES / "mnist_plain" / "model.onnx", *options.split(), LIPAUDIT_OFFLINE="")
     assert done.returncode == 0, done.stderr
     assert "imagefolder:digits 40 of 40" in done.stdout
+    assert "l2 in pixel [0,1] after resizing and cropping" in done.stdout
+    evidence = json.loads((tmp_path / "r.json").read_text())["evidence"]
+    told = {key: evidence["dataset"][key] for key in ("resize", "crop", "interpolation", "official", "total")}
+    assert told == {
+        "resize": [30],
+        "crop": [28, 28],
+        "interpolation": "bilinear, antialiased",
+        "official": None,
+        "total": 40,
+    }
+    assert str(tmp_path) not in json.dumps(evidence)
 
 
 MODEL, DIGITS = SAMPLES / "mnist_plain" / "model.onnx", f"npz:{SAMPLES / 'mnist_test.npz'}"
