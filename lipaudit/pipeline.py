@@ -39,7 +39,7 @@ from lipaudit.report.model import (
     Run,
 )
 from lipaudit.spectral import METHODS
-from lipaudit.subject import Stated, Subject, Trying, check_scores, make_subject
+from lipaudit.subject import THREAT_SPACES, Stated, Subject, Trying, check_scores, make_subject
 
 __all__ = ["Progress", "audit"]
 
@@ -75,6 +75,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
     std: Sequence[Fraction | float] | None = None,
     scale: Fraction | float | None = None,
     layout: str | None = None,
+    threat_space: str = "pixel",
     resize: int | Sequence[int] | None = None,
     crop: int | Sequence[int] | None = None,
     limit: int | None = None,
@@ -102,6 +103,8 @@ def audit(  # noqa: PLR0913 - the options of the command line
         std: see `mean`.
         scale: see `mean`; one number.
         layout: how the network takes images: `chw`, `hwc` or `flat`.
+        threat_space: `pixel`: perturbations of pixels in [0, 1]; `input`: of what the network receives after
+            scale, mean and std.
         resize: images of a folder, as torchvision's `Resize` does: the shorter side, or height and width.
         crop: their centre, after `resize`: one side of a square, or height and width.
         limit: take the first `limit` samples, or with `seed` a draw of so many.
@@ -124,6 +127,8 @@ def audit(  # noqa: PLR0913 - the options of the command line
     asked = _asked_radii([*_listed(eps), *(b.asked_eps for b in budgets if b.asked_eps is not None)])
     target = _device(device)
     _check_method(method)
+    if threat_space not in THREAT_SPACES:
+        raise UsageError(f"threat space {threat_space!r} is unknown", hint=", ".join(THREAT_SPACES))
 
     clock.stage("loading data", 0)
     sizing = make_sizing(resize, crop)
@@ -136,17 +141,18 @@ def audit(  # noqa: PLR0913 - the options of the command line
     stated = Stated.by(loaded, mean, std, scale, layout)
     trying = Trying(_samples(found), clock.advance)
     clock.stage("finding the preprocessing", 0)
-    subject = make_subject(loaded, stated, data, trying, target)
+    subject = make_subject(loaded, stated, data, trying, target, threat_space)
 
     clock.stage("bounding layers", len(subject.graph.nodes))
     layers = analyze(subject.graph, method, clock.advance)
     bound = compose(subject.graph, layers)
-    run = None if data is None else _certified(loaded, subject, layers, bound, data, clock)
+    points = subject.samples
+    run = None if points is None else _certified(loaded, subject, layers, bound, points, clock)
     robustness = None if run is None else _robustness(run, asked)
     attacked = NOT_ATTACKED
     if attack:
         clock.stage("attacking the claims", 0)
-        attacked = falsify(subject.graph, layers, bound, data, run)
+        attacked = falsify(subject.graph, layers, bound, points, run)
 
     outcomes = policy.judge(budgets, bound.total, attacked.below, robustness)
     findings = _findings(layers, outcomes, data, run, subject)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
@@ -30,6 +30,7 @@ from lipaudit.passes import simplify
 from lipaudit.passes.peel_softmax import peel_softmax
 
 __all__ = [
+    "THREAT_SPACES",
     "Stated",
     "Subject",
     "Trying",
@@ -38,6 +39,8 @@ __all__ = [
     "own_normalization",
 ]
 
+THREAT_SPACES = ("pixel", "input")
+INPUT_SPACE = "the model's own input"
 SIGNED_ENDS = (Linear, Contraction, Convolution, Sum)
 """A constant factor behind one of them has been folded; behind anything else the sign may be fixed."""
 MIDDLES = {"sigmoid": 0.5, "logsigmoid": -math.log(2.0)}
@@ -56,6 +59,7 @@ class Subject:
         entrance: from a sample to the model's own input.
         preprocessing: what lies between the two.
         assumption: how it was found, where nobody stated it.
+        samples: the data set as points of the threat space.
     """
 
     graph: LayerGraph
@@ -65,6 +69,7 @@ class Subject:
     entrance: LayerGraph
     preprocessing: Preprocessing
     assumption: Assumption | None
+    samples: Dataset | None
 
     @property
     def middle(self) -> float:
@@ -176,7 +181,12 @@ def _refuse_twice(own: bool, p: Preprocessing, name: str) -> None:  # noqa: FBT0
 
 
 def make_subject(
-    loaded: LoadedModel, stated: Stated, data: Dataset | None, trying: Trying, target: torch.device
+    loaded: LoadedModel,
+    stated: Stated,
+    data: Dataset | None,
+    trying: Trying,
+    target: torch.device,
+    threat_space: str = "pixel",
 ) -> Subject:
     """Translate the model, settle its preprocessing, put that before it, and simplify both.
 
@@ -186,6 +196,8 @@ def make_subject(
         data: the samples; None to stay in the model's own input.
         trying: how to try.
         target: where to compute.
+        threat_space: one of `THREAT_SPACES`: perturbations of pixels, or of the model's input behind its
+            preprocessing.
 
     Raises:
         ConversionMismatch: the translation computes something else.
@@ -200,15 +212,23 @@ def make_subject(
     sample = None if data is None else data.sample_shape
     layout = used.layout if sample is None else arrange(sample, raw.input_shape[1:], used.layout)
     outside = entrance(raw.input_shape, used, sample, layout or "chw")
+    classes = math.prod(raw.shape_of(raw.output))
+    if threat_space == "input":
+        inside = LayerGraph(raw.input_shape, (), INPUT)
+        graph, space, samples = simplify(raw.to(target)), INPUT_SPACE, _behind(outside, data)
+        return Subject(graph, classes, space, layout, inside, used, assumption, samples)
     graph = simplify(prepend(raw, used, sample, layout or "chw").to(target))
-    if data is not None:
-        space = data.space
-    elif used.source == "default":
-        space = "the model's own input"
-    else:
-        space = PIXEL_SPACE
-    classes = math.prod(graph.shape_of(graph.output))
-    return Subject(graph, classes, space, layout, outside, used, assumption)
+    unstated = INPUT_SPACE if used.source == "default" else PIXEL_SPACE
+    space = unstated if data is None else data.space
+    return Subject(graph, classes, space, layout, outside, used, assumption, data)
+
+
+def _behind(outside: LayerGraph, data: Dataset | None) -> Dataset | None:
+    """The data set as the model receives it."""
+    if data is None:
+        return None
+    shape = outside.shape_of(outside.output)[1:]
+    return replace(data, view=lambda x: outside.run(x).reshape(-1, *shape), space=INPUT_SPACE)
 
 
 def _check_units(preprocessing: Preprocessing, data: Dataset | None) -> None:

@@ -25,6 +25,7 @@ from lipaudit.report.text import WIDTH, verdict_line
 __all__ = ["run"]
 
 _LAYOUTS = ("chw", "hwc", "flat")
+_SPACES = ("pixel", "input")
 _NARROWEST = 72  # below it the table of layers cannot be read
 
 
@@ -52,6 +53,8 @@ def _arguments(request: AuditRequest) -> dict[str, Any]:
     values.at_least("--seed", request.seed, 0)
     if request.layout not in (None, *_LAYOUTS):
         raise UsageError(f"--layout {request.layout!r} is unknown", hint=", ".join(_LAYOUTS))
+    if request.threat_space not in _SPACES:
+        raise UsageError(f"--threat-space {request.threat_space!r} is unknown", hint=", ".join(_SPACES))
     scale = values.fractions("--scale", request.scale, nonzero=True)
     if scale is not None and len(scale) > 1:
         raise UsageError(f"--scale {request.scale}: one number for all channels")
@@ -73,6 +76,7 @@ def _arguments(request: AuditRequest) -> dict[str, Any]:
         "std": values.fractions("--std", request.std, nonzero=True),
         "scale": scale[0] if scale else None,
         "layout": request.layout,
+        "threat_space": request.threat_space,
         "limit": request.limit,
         "seed": request.seed,
         "eps": eps,

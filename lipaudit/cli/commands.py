@@ -46,6 +46,7 @@ def _audit(  # noqa: PLR0913, PLR0917 -- one parameter per option
     std: o.Std = None,
     scale: o.Scale = None,
     layout: o.Layout = None,
+    threat_space: o.ThreatSpace = "pixel",
     method: o.MethodName = "auto",
     no_attack: o.NoAttack = False,  # noqa: FBT002 -- a flag
 ) -> Work:

@@ -33,6 +33,7 @@ __all__ = [
     "Scale",
     "Seed",
     "Std",
+    "ThreatSpace",
     "Verbose",
 ]
 
@@ -115,6 +116,15 @@ Scale = Annotated[
 Layout = Annotated[
     str | None,
     typer.Option("--layout", metavar="L", hidden=True, help="Axes of the model's input: chw, hwc or flat."),
+]
+ThreatSpace = Annotated[
+    str,
+    typer.Option(
+        "--threat-space",
+        metavar="S",
+        hidden=True,
+        help="What perturbations are measured in: pixel, or input (after scale, mean and std).",
+    ),
 ]
 MethodName = Annotated[
     str,

@@ -33,5 +33,6 @@ class AuditRequest:
     std: str | None = None
     scale: str | None = None
     layout: str | None = None
+    threat_space: str = "pixel"
     method: str = "auto"
     no_attack: bool = False

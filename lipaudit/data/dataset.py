@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,7 @@ class Dataset:
         official: True if digests show that this is the published set, False if they differ; None if nobody
             published any.
         sizing: how images got their size.
+        view: what `pixels` does to a batch at last; None for nothing.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Dataset:
     fingerprint_sha256: str
     official: bool | None
     sizing: Sizing = UNSIZED
+    view: Callable[[Tensor], Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -72,9 +75,8 @@ class Dataset:
     def pixels(self, start: int, stop: int) -> Tensor:
         """Samples `start` (included) to `stop` (not) in float64: uint8 divided by 255, floats as they are."""
         batch = self.images[start:stop]
-        if batch.dtype == torch.uint8:
-            return batch.to(torch.float64) / 255
-        return batch.to(torch.float64)
+        values = batch.to(torch.float64) / 255 if batch.dtype == torch.uint8 else batch.to(torch.float64)
+        return values if self.view is None else self.view(values)
 
 
 def fingerprint(images: Tensor, labels: Tensor) -> str:

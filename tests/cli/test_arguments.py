@@ -32,6 +32,7 @@ def test_defaults(run, pipeline, model):
             "std": None,
             "scale": None,
             "layout": None,
+            "threat_space": "pixel",
             "limit": None,
             "seed": None,
             "eps": ("36/255", "72/255", "108/255", "1"),
@@ -48,7 +49,8 @@ def test_all_options(run, pipeline, model):
     options = (
         "-d mnist:test --data-dir here --offline --resize 256 --crop 224x192 --arch net.py:make "
         "--input-shape 1,28,28 --mean 0.1307 --std 0.3081 "
-        "--scale 1/255 --layout hwc --limit 100 --seed 7 --eps 36/255,0.5 --eps 1 --max-lipschitz 20 "
+        "--scale 1/255 --layout hwc --threat-space input --limit 100 --seed 7 "
+        "--eps 36/255,0.5 --eps 1 --max-lipschitz 20 "
         "--min-certified 36/255:0.6 --min-certified 1:10% "
         "--method fft --device cuda:1 --no-attack"
     )
@@ -67,6 +69,7 @@ def test_all_options(run, pipeline, model):
             "std": (Fraction(3081, 10_000),),
             "scale": Fraction(1, 255),
             "layout": "hwc",
+            "threat_space": "input",
             "limit": 100,
             "seed": 7,
             "eps": ("36/255", "0.5", "1"),
@@ -103,6 +106,7 @@ def test_negative_means_are_values(run, pipeline, model):
         "--limit x",
         "--seed -1",
         "--layout cwh",
+        "--threat-space colour",
         "--resize 0",
         "--resize 1,2,3",
         "--resize 99999",

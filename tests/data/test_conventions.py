@@ -331,3 +331,24 @@ def test_the_standard_errors_are_those_of_the_difference():
     wanted = float(difference.sum()) / math.sqrt(float((difference**2).sum()))
     trials = [_Trial("", Preprocessing(), hits) for hits in (one, other)]
     assert _z(*trials) == pytest.approx(wanted)
+
+
+def test_perturbations_of_the_models_own_input(tmp_path):
+    """In its own input a network of pixels 0…255 is 255 times less sensitive; its radii grow by as much."""
+    path, data = small_network(tmp_path / "m.onnx"), write_data(tmp_path / "d.npz", 40)
+    model = onnx.load(path)
+    weight = onnx.numpy_helper.to_array(model.graph.initializer[0]) / 255
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.float32(weight), "w"))
+    onnx.save(model, path)
+    options = {"dataset": data, "scale": 255, "attack": True, "eps": "0.01"}
+    pixel, own = (lipaudit.audit(path, **options, threat_space=space) for space in ("pixel", "input"))
+    assert own.evidence.preprocessing.threat_space == "the model's own input"
+    assert pixel.evidence.preprocessing.threat_space == "pixel [0,1]"
+    ratio = pixel.evidence.global_.upper.value / own.evidence.global_.upper.value
+    assert ratio == pytest.approx(255, rel=1e-6)
+    pairs = list(zip(pixel.evidence.robustness.samples, own.evidence.robustness.samples, strict=True))
+    assert any(a.radius > 0 for a, _ in pairs)
+    assert all(b.radius == pytest.approx(255 * a.radius, rel=1e-5) for a, b in pairs)
+    assert not own.evidence.findings
+    with pytest.raises(UsageError, match="threat space"):
+        lipaudit.audit(path, threat_space="colour")
