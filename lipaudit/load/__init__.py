@@ -3,6 +3,7 @@
 file ── sniff ──▶ onnx:        fold, convert, export, compare with onnxruntime
                   safetensors,
                   checkpoint:  judge the pickle, build --arch, load strictly, export
+                  .pt2:        read the program as JSON, run its calls, export
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class LoadedModel:
         program: one user input of batch 1; decomposed, functional ATen only.
         input_shape: shape of that input, leading 1 included.
         files: every file that was read.
-        format: "onnx", "safetensors" or "checkpoint".
+        format: "onnx", "safetensors", "checkpoint" or "torch.export".
         loader: what read it, with versions.
         trust: "data only", or "runs the --arch file".
         preprocessing: as the model's metadata states it, if they do.
@@ -102,7 +103,7 @@ def load_model(
     """Read a model file.
 
     Args:
-        path: ONNX, safetensors, or a torch.save'd state dict; told apart by content.
+        path: ONNX, torch.export, safetensors, or a torch.save'd state dict; told apart by content.
         arch: `file.py:factory` or `package.module:factory`, for files that hold weights only.
         input_shape: shape of one sample without the batch axis, where the file does not tell.
         default_shape: taken if neither `input_shape` nor metadata nor graph tell.
@@ -121,6 +122,12 @@ def load_model(
                 from lipaudit.load.onnx import load_onnx  # noqa: PLC0415 - imports torch
 
                 return load_onnx(path, data, input_shape=input_shape, arch=arch, default_shape=default_shape)
+            if kind is Kind.EXPORTED:
+                from lipaudit.load.exported import load_exported  # noqa: PLC0415 - imports torch
+
+                return load_exported(
+                    path, data, input_shape=input_shape, arch=arch, default_shape=default_shape
+                )
             from lipaudit.load.pytorch import load_weights  # noqa: PLC0415 - imports torch
 
             return load_weights(

@@ -28,6 +28,7 @@ class Kind(Enum):
     SAFETENSORS = "safetensors"
     ZIP_CHECKPOINT = "zip checkpoint"
     LEGACY_CHECKPOINT = "legacy checkpoint"
+    EXPORTED = "torch.export"
 
 
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -119,10 +120,7 @@ def _zip(data: bytes, name: str) -> Kind:
     if {"serialized_exported_program.json", "archive_format"} & leaves or any(
         leaf.startswith("models/") and leaf.endswith(".json") for leaf in leaves
     ):
-        raise InputRefused(
-            f"{name} is a torch.export program (.pt2), which is not supported yet",
-            hint="export the model to ONNX (torch.onnx.export), or give its state dict with --arch",
-        )
+        return Kind.EXPORTED
     if "data.pkl" in leaves:
         return Kind.ZIP_CHECKPOINT
     if any(entry.endswith(".npy") for entry in names):
