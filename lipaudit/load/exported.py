@@ -12,6 +12,7 @@ the batch of N gives; where the output does not have that axis, the whole tensor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from lipaudit.load import LoadedModel, ModelFile
 from lipaudit.load.archive import DTYPES, Archive, damaged, read_archive
 from lipaudit.load.export import export_module, hash_weights, single_output
 from lipaudit.load.preprocessing import METADATA_KEY, Preprocessing, parse_metadata
-from lipaudit.load.program import Program, check_sizes
+from lipaudit.load.program import LARGEST, Program, check_sizes
 from lipaudit.load.steps import Step, read_steps
 from lipaudit.load.verify import check_export, compare, probes, run_module
 
@@ -34,6 +35,7 @@ __all__ = ["load_exported"]
 
 _ONE = "the network must map one tensor to one tensor of scores"
 _CALLS = "the saved program, call by call"
+_EXTENT = 1 << 31
 _SAVED = "the batch of the exported program"
 _Array = np.ndarray[Any, Any]
 _Open = tuple[int | None, ...]
@@ -192,7 +194,10 @@ def _output(specs: list[Mapping[str, Any]], name: str) -> str:
 
 
 def _axes(sizes: list[Mapping[str, Any]]) -> _Open:
-    return tuple(size.get("as_int") for size in sizes)
+    found = tuple(size.get("as_int") for size in sizes)
+    if not all(n is None or (type(n) is int and 0 <= n < _EXTENT) for n in found):
+        raise ValueError(found)
+    return found
 
 
 def _float_type(dtype: torch.dtype | None, name: str) -> torch.dtype:
@@ -258,7 +263,13 @@ _Parts = tuple[Program, Tensor, Callable[[_Array], _Array]]
 def _network(saved: _Saved, shape: _Open, name: str, notes: list[str]) -> _Parts:
     """The program for one sample (leading 1), an example input, and the program as saved."""
     batch, sample = shape[0], tuple(n for n in shape[1:] if n is not None)
-    own = torch.zeros(1 if batch is None else batch, *sample, dtype=saved.dtype)
+    axes = (1 if batch is None else batch, *sample)
+    if math.prod(axes) > LARGEST or 0 in axes:
+        raise InputRefused(
+            f"{name} takes an input of shape {_shown(axes)}, of no or too many numbers",
+            hint="is the file damaged, or --input-shape wrong?",
+        )
+    own = torch.zeros(axes, dtype=saved.dtype)
     out = check_sizes(saved.steps, saved.tensors, saved.ends, own, saved.stated, name)
 
     def made(example: Tensor, inner: tuple[int, ...] | None = None) -> Program:

@@ -16,9 +16,9 @@ from lipaudit.load.archive import damaged
 from lipaudit.load.fold import first_line
 from lipaudit.load.steps import Ref, Step
 
-__all__ = ["Program", "check_sizes"]
+__all__ = ["LARGEST", "Program", "check_sizes"]
 
-_LARGEST = 1 << 28
+LARGEST = 1 << 28
 """Entries of one value; the largest of a ResNet-152 at 224×224 has 8e5."""
 _TOGETHER = 1 << 33
 """Entries of all values."""
@@ -180,7 +180,7 @@ def _check_value(shape: tuple[int, ...], total: int, stated: Sequence[int | None
     size = 1
     for n in shape:
         size *= n
-    if size > _LARGEST or total > _TOGETHER:
+    if size > LARGEST or total > _TOGETHER:
         raise InputRefused(
             f"{what} would have {size:.3g} entries, all values together {total:.3g}: too many",
             hint="no network of usual size needs this: is the file damaged?",
@@ -188,8 +188,8 @@ def _check_value(shape: tuple[int, ...], total: int, stated: Sequence[int | None
     if stated is not None and (
         len(stated) != len(shape) or any(a not in (None, b) for a, b in zip(stated, shape, strict=True))
     ):
-        shown = ["?" if n is None else n for n in stated]
-        raise damaged(what, f"its shape is {list(shape)}, the file says {shown}")
+        shown = ", ".join("?" if n is None else str(n) for n in stated)
+        raise damaged(what, f"its shape is {list(shape)}, the file says [{shown}]")
 
 
 def _pieces(step: Step, args: Any, kwargs: Any) -> int:  # noqa: ANN401
