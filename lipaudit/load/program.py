@@ -100,10 +100,19 @@ def _run(steps: Sequence[Step], values: _Values, call: _Call, output: str) -> No
     for index, step in enumerate(steps):
         args, kwargs = tree_map_only(Ref, lambda ref: values[ref.name], (list(step.args), dict(step.kwargs)))
         result = call(step, args, kwargs)
-        values.update(zip(step.outputs, [result] if step.single else result or (), strict=False))
+        values.update(_results(step, result))
         for name in reads[index] - {output}:
             if last[name] == index:
                 del values[name]
+
+
+def _results(step: Step, result: Any) -> list[tuple[str, Any]]:  # noqa: ANN401
+    """Names and values of what a call returns."""
+    if step.single:
+        return [(step.outputs[0], result)]
+    if not isinstance(result, tuple | list):
+        raise TypeError("a call returns one value where the file says several")
+    return list(zip(step.outputs, result, strict=False))
 
 
 def _refs(step: Step) -> set[str]:
@@ -150,7 +159,7 @@ def check_sizes(
                 f"{first_line(error)}",
                 hint="check --input-shape; what depends on values (masks, item()) cannot be analysed",
             ) from None
-        for output, value in zip(step.outputs, [result] if step.single else result or (), strict=False):
+        for output, value in _results(step, result):
             if isinstance(value, Tensor):
                 total += value.numel()
                 _check_value(tuple(value.shape), total, stated.get(output), f"{name}: {output}")
