@@ -29,6 +29,7 @@ ORDER = [
     "compose",
     "certify",
     "report",
+    "difference",
     "policy",
     "attest",
     "pipeline",

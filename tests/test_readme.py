@@ -86,7 +86,8 @@ def test_help_is_what_the_program_prints():
 
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)
 def test_shown_commands_exist(call):
-    known = {name for p in command_named("audit").params for name in p.opts if name.startswith("-")}
+    command = call[0] if call[0] in COMMANDS else "audit"
+    known = {name for p in command_named(command).params for name in p.opts if name.startswith("-")}
     assert {word for word in call if word.startswith("-")} <= known
     assert call[0] in COMMANDS or "." in call[0]
 
@@ -97,7 +98,7 @@ def test_commands_are_shown():
 
 @pytest.mark.parametrize("flag", sorted(set(re.findall(r"`(--[a-z-]+)", README))))
 def test_mentioned_flags_exist(flag):
-    known = {name for p in command_named("audit").params for name in p.opts}
+    known = {name for command in COMMANDS for p in command_named(command).params for name in p.opts}
     assert flag in known
 
 

@@ -5,19 +5,16 @@ Usage is checked before torch is imported (seconds) and before the first layer i
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from lipaudit.cli import outputs, streams, values
 from lipaudit.cli.progress import meter
 from lipaudit.cli.request import AuditRequest
-from lipaudit.errors import ExitCode, InputRefused, InputUnavailable, UsageError
+from lipaudit.errors import ExitCode, InputRefused, UsageError
 from lipaudit.policy import DEFAULT_EPS, parse_budgets, parse_eps
 from lipaudit.report import AuditReport, to_text
 from lipaudit.report.text import WIDTH, verdict_line
@@ -41,7 +38,7 @@ def run(request: AuditRequest) -> ExitCode:
     targets = outputs.parse_targets(request.output)
     arguments = _arguments(request)
     outputs.check_targets(targets, Path(request.model))
-    _check_model(request.model)
+    values.existing_file(request.model)
     report = _audit(request, arguments)
     _tell(request, targets, report)
     return ExitCode(report.exit_code)
@@ -86,22 +83,6 @@ def _arguments(request: AuditRequest) -> dict[str, Any]:
         "device": values.device(request.device),
         "attack": not request.no_attack,
     }
-
-
-def _check_model(model: str) -> None:
-    path = Path(model)
-    if os.path.lexists(path):
-        return
-    siblings: list[str] = []
-    with contextlib.suppress(OSError):
-        siblings = [sibling.name for sibling in path.parent.iterdir()]
-    close = get_close_matches(path.name, siblings, n=1)
-    hint = (
-        f"did you mean {path.with_name(close[0])}?"
-        if close
-        else "give the path of an ONNX file or a checkpoint"
-    )
-    raise InputUnavailable(f"no such file: {model}", hint=hint)
 
 
 def _audit(request: AuditRequest, arguments: dict[str, Any]) -> AuditReport:

@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from lipaudit.cli import diff_options as d
 from lipaudit.cli import options as o
 from lipaudit.cli.request import AuditRequest
 from lipaudit.errors import ExitCode
@@ -56,6 +57,24 @@ def _audit(  # noqa: PLR0913, PLR0917 -- one parameter per option
     return partial(_run_audit, AuditRequest(**given))
 
 
+@app.command("diff-model", add_help_option=False)
+def _diff_model(  # noqa: PLR0913, PLR0917 -- one parameter per option
+    a: d.First,
+    b: d.Second,
+    arch: d.ArchA = None,
+    arch_b: d.ArchB = None,
+    dataset: d.Samples = "none",
+    limit: d.Most = None,
+    data_dir: o.DataDir = None,
+    input_shape: o.InputShape = None,
+    tolerance: d.Tolerance = 1e-4,
+    as_json: d.AsJson = False,  # noqa: FBT002 -- a flag
+) -> Work:
+    """Tell whether two files hold the same model, and where they part. Exit 1 if not."""
+    given = dict(locals())
+    return partial(_run_diff, given)
+
+
 @app.command("schema", add_help_option=False)
 def _schema() -> Work:
     """Print the JSON Schema of the JSON report."""
@@ -68,6 +87,12 @@ def _run_audit(request: AuditRequest) -> ExitCode:
     return run(request)
 
 
+def _run_diff(given: dict[str, Any]) -> ExitCode:
+    from lipaudit.cli.diffing import DiffRequest, run  # noqa: PLC0415
+
+    return run(DiffRequest(**given))
+
+
 def _print_schema() -> ExitCode:
     from lipaudit.cli.streams import write_data  # noqa: PLC0415
     from lipaudit.report.canonical import shipped_schema  # noqa: PLC0415
@@ -76,7 +101,7 @@ def _print_schema() -> ExitCode:
     return ExitCode.PASS
 
 
-COMMANDS: tuple[str, ...] = ("audit", "schema")
+COMMANDS: tuple[str, ...] = ("audit", "diff-model", "schema")
 """Every first word that is no model."""
 
 

@@ -50,15 +50,28 @@ def help_text(command: str = "", *, everything: bool = False) -> str:
         everything: whether hidden options and exit codes are shown as well.
     """
     if command not in ("", "audit"):
-        return f"Usage:\n  lipaudit {command}\n\n{command_named(command).help}\n"
-    rows = [*_option_rows(everything=everything), *_FIXED, *(_ALSO_FIXED if everything else ())]
+        return _command_help(command)
+    rows = [*_option_rows("audit", everything=everything), *_FIXED, *(_ALSO_FIXED if everything else ())]
     parts = [_HEAD, _section("Options", rows), _section("Commands", _command_rows())]
     parts.append(_section("Exit codes", _code_rows()) if everything else _EXAMPLES)
     return "\n".join(parts)
 
 
-def _option_rows(*, everything: bool) -> Iterable[tuple[str, str]]:
-    for option in command_named("audit").params:
+def _command_help(command: str) -> str:
+    """A command of its own: how it is called, what it does, its options."""
+    usage = " ".join([f"lipaudit {command}", *_arguments(command)])
+    rows = list(_option_rows(command, everything=True))
+    text = "\n".join(wrap(command_named(command).help, _WIDTH))
+    options = f"\n{_section('Options', rows)}" if rows else ""
+    return f"Usage:\n  {usage}{' [options]' if rows else ''}\n\n{text}\n{options}"
+
+
+def _arguments(command: str) -> list[str]:
+    return [p.metavar or p.name for p in command_named(command).params if p.param_type_name == "argument"]
+
+
+def _option_rows(command: str, *, everything: bool) -> Iterable[tuple[str, str]]:
+    for option in command_named(command).params:
         if option.param_type_name == "option" and (everything or not option.hidden):
             names = ", ".join(sorted(option.opts, key=len))
             yield f"{names} {option.metavar}" if option.metavar else names, option.help
@@ -66,7 +79,7 @@ def _option_rows(*, everything: bool) -> Iterable[tuple[str, str]]:
 
 def _command_rows() -> Iterable[tuple[str, str]]:
     for name in COMMANDS:
-        words = f"{name} MODEL" if name == "audit" else name
+        words = " ".join([name, *_arguments(name)])
         extra = " The default." if name == "audit" else ""
         yield words, f"{command_named(name).help}{extra}"
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 from fractions import Fraction
+from pathlib import Path
 
-from lipaudit.errors import UsageError
+from lipaudit.errors import InputUnavailable, UsageError
 from lipaudit.report.exact import read_exact
 
-__all__ = ["at_least", "device", "fractions", "pieces", "shape", "sides"]
+__all__ = ["at_least", "device", "existing_file", "fractions", "pieces", "shape", "sides"]
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 LARGEST_SIDE = 2**14
@@ -90,3 +94,24 @@ def device(text: str) -> str:
     if not _DEVICE.fullmatch(text):
         raise UsageError(f"--device {text!r} is unknown", hint="auto, cpu, cuda or cuda:N")
     return text
+
+
+def existing_file(model: str) -> None:
+    """A model's path must lead somewhere; its content is judged later.
+
+    Raises:
+        InputUnavailable: with the name that was probably meant.
+    """
+    path = Path(model)
+    if os.path.lexists(path):
+        return
+    siblings: list[str] = []
+    with contextlib.suppress(OSError):
+        siblings = [sibling.name for sibling in path.parent.iterdir()]
+    close = get_close_matches(path.name, siblings, n=1)
+    hint = (
+        f"did you mean {path.with_name(close[0])}?"
+        if close
+        else "give the path of an ONNX file or a checkpoint"
+    )
+    raise InputUnavailable(f"no such file: {model}", hint=hint)

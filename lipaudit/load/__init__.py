@@ -93,6 +93,17 @@ def check_file(path: str | Path) -> None:
     sniff(read_bytes(Path(path)), Path(path).name)
 
 
+def needs_architecture(path: str | Path) -> bool:
+    """Whether the file holds weights only.
+
+    Raises:
+        InputUnavailable: no such file.
+        InputRefused: the file is not a model this program loads.
+    """
+    kind = sniff(read_bytes(Path(path)), Path(path).name)
+    return kind in {Kind.SAFETENSORS, Kind.ZIP_CHECKPOINT, Kind.LEGACY_CHECKPOINT}
+
+
 def load_model(
     path: str | Path,
     *,

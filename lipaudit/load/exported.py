@@ -48,7 +48,7 @@ class _Saved:
     Args:
         steps: its calls.
         tensors: constants by the names that the calls use.
-        stored: the same by the names of the model's parameters and buffers.
+        titles: names of the model's parameters and buffers, by the names that the calls use.
         ends: names of input and output.
         dtype: of the input.
         shape: of the input; None where an axis is open.
@@ -57,7 +57,7 @@ class _Saved:
 
     steps: tuple[Step, ...]
     tensors: Mapping[str, Tensor]
-    stored: Mapping[str, Tensor]
+    titles: Mapping[str, str]
     ends: tuple[str, str]
     dtype: torch.dtype
     shape: _Open
@@ -110,7 +110,7 @@ def load_exported(
         trust="data only",
         preprocessing=metadata,
         conversion=replace(comparison, reference=_CALLS).as_dict(),
-        weights_sha256=hash_weights(saved.stored),
+        weights_sha256=hash_weights({saved.titles[key]: value for key, value in saved.tensors.items()}),
         notes=tuple(notes),
         reference=reference,
     )
@@ -120,7 +120,7 @@ def _saved(archive: Archive, name: str) -> _Saved:
     module = archive.program["graph_module"]
     graph, signature = module["graph"], module["signature"]
     tensors: dict[str, Tensor] = {}
-    stored: dict[str, Tensor] = {}
+    titles: dict[str, str] = {}
     inputs: list[str] = []
     for spec in signature["input_specs"]:
         ((kind, inner),) = spec.items()
@@ -129,7 +129,8 @@ def _saved(archive: Archive, name: str) -> _Saved:
         elif kind in _HELD:
             target = inner[_HELD[kind]]
             held = archive.weights if target in archive.weights else archive.constants
-            tensors[inner["arg"]["name"]] = stored[target] = _finite(held[target], target, name)
+            titles[inner["arg"]["name"]] = target
+            tensors[inner["arg"]["name"]] = _finite(held[target], target, name)
         elif kind != "constant_input" or "as_none" not in inner["value"]:
             raise InputRefused(f"{name} takes a {kind[:40]!a}, which is not supported", hint=_ONE)
     if len(inputs) != 1:
@@ -142,7 +143,7 @@ def _saved(archive: Archive, name: str) -> _Saved:
     return _Saved(
         steps=read_steps(graph, name),
         tensors=tensors,
-        stored=stored,
+        titles=titles,
         ends=(inputs[0], _output(signature["output_specs"], name)),
         dtype=_float_type(DTYPES.get(meta["dtype"]), name),
         shape=stated[inputs[0]],
@@ -272,37 +273,35 @@ def _network(saved: _Saved, shape: _Open, name: str, notes: list[str]) -> _Parts
     own = torch.zeros(axes, dtype=saved.dtype)
     out = check_sizes(saved.steps, saved.tensors, saved.ends, own, saved.stated, name)
 
-    def made(example: Tensor, inner: tuple[int, ...] | None = None) -> Program:
-        return Program(saved.steps, saved.tensors, saved.ends, example, inner)
+    def made(inner: tuple[int, ...] | None = None) -> Program:
+        return Program(saved.steps, saved.tensors, saved.ends, saved.titles, saved.dtype, inner)
 
     kind = own.numpy().dtype
     if len(shape) == 1 or (batch not in (None, 1) and out[:1] != (batch,)):
         whole = own.unsqueeze(0)
         notes.append(f"the program has no batch axis: its input of shape {list(own.shape)} is one sample")
-        network = made(whole, tuple(own.shape))
+        network = made(tuple(own.shape))
         return network, whole, lambda x: run_module(network, x.astype(kind))
     if batch in (None, 1):
-        network = made(own)
+        network = made()
         return network, own, lambda x: run_module(network, x.astype(kind))
-    full, one = made(own), own[:1].clone()
+    full, one = made(), own[:1].clone()
 
     def reference(x: _Array) -> _Array:
         return run_module(full, np.repeat(x.astype(kind), batch or 1, axis=0))[:1]
 
-    network = made(one)
-    _check_batch(saved, network, full, name)
+    _check_batch(saved, full, own, name)
     notes.append(f"the program's fixed batch of {batch} was set to 1, checked sample by sample")
-    return network, one, reference
+    return full, one, reference
 
 
-def _check_batch(saved: _Saved, network: Program, full: Program, name: str) -> None:
+def _check_batch(saved: _Saved, network: Program, batch: Tensor, name: str) -> None:
     """Refuse a fixed batch that cannot be set to 1."""
     try:
-        batch = full.get_buffer("_sample")
         check_sizes(saved.steps, saved.tensors, saved.ends, batch[:1], {}, name)
         compare(
             lambda x: np.concatenate([run_module(network, row[None]) for row in x]),
-            lambda x: run_module(full, x),
+            lambda x: run_module(network, x),
             probes(tuple(batch.shape), batch.numpy().dtype),
             name,
             _SAVED,

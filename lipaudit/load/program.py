@@ -44,8 +44,8 @@ class Program(nn.Module):
         steps: in order.
         tensors: constants, by the names that the steps use.
         ends: names of input and output.
-        sample: an input of the shape and type that `forward` takes; a buffer, so that the module has its
-            type.
+        titles: names under which constants are stored, where they differ.
+        dtype: of the input.
         inner: shape that the steps take, where it is another: the program has no batch axis.
     """
 
@@ -54,14 +54,17 @@ class Program(nn.Module):
         steps: Sequence[Step],
         tensors: Mapping[str, Tensor],
         ends: tuple[str, str],
-        sample: Tensor,
+        titles: Mapping[str, str],
+        dtype: torch.dtype,
         inner: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         self._steps, self._ends, self._inner = tuple(steps), ends, inner
-        self.register_buffer("_sample", sample)
-        self._names = {name: f"_stored{i}" for i, name in enumerate(tensors)}
+        self.register_buffer("_kind", torch.zeros(0, dtype=dtype))  # the first buffer tells the module's type
+        self._names = {name: titles.get(name, name).replace(".", "/") for name in tensors}
         for name, place in self._names.items():
+            if hasattr(self, place):
+                place = self._names[name] = f"stored {name}"  # noqa: PLW2901 - the name is taken
             self.register_buffer(place, tensors[name])
         self._writes = any(step.in_place for step in steps)
         self._sites = {path: self._site(path) for path in {step.path for step in steps}}

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -66,11 +66,12 @@ def adaptive_windows(n: int, n_out: int) -> Windows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaxPool(Exact):
-    """Maximum over windows."""
+    """Maximum over windows; `attributes` are for a reader."""
 
     function: Callable[[Tensor], Tensor]
     windows: tuple[Windows, ...]
     name: str = "max_pool"
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
     def forward(self, *xs: Tensor) -> Tensor:
         """The function itself."""
@@ -88,13 +89,14 @@ class MaxPool(Exact):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AveragePool:
-    """Mean over windows; `factor` is the constant c of the statement above."""
+    """Mean over windows; `factor` is the constant c of the statement above, `attributes` are for a reader."""
 
     function: Callable[[Tensor], Tensor]
     windows: tuple[Windows, ...]
     extents: tuple[int, ...]
     factor: float = 1.0
     name: str = "avg_pool"
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
     def forward(self, *xs: Tensor) -> Tensor:
         """The function itself."""
@@ -154,7 +156,7 @@ def _max_pool(axes: int, *, indices: bool) -> Callable[[Args], MaxPool | tuple[M
         settings, geometry = _geometry(args, axes, args.ref("self"))
         settings["ceil_mode"] = bool(args.attr("ceil_mode"))
         windows = tuple(axis.windows(count_include_pad=False) for axis in geometry)
-        op = MaxPool(lambda x: pool(x, **settings), windows, f"max_pool{axes}d")
+        op = MaxPool(lambda x: pool(x, **settings), windows, f"max_pool{axes}d", settings)
         return (op, None) if indices else op
 
     return translate
@@ -181,7 +183,7 @@ def _avg_pool(axes: int) -> Callable[[Args], AveragePool]:
             result: Tensor = pool(x, **settings)
             return result
 
-        return AveragePool(function, windows, shape[2:], factor, f"avg_pool{axes}d")
+        return AveragePool(function, windows, shape[2:], factor, f"avg_pool{axes}d", settings)
 
     return translate
 

@@ -1,0 +1,69 @@
+"""`lipaudit diff-model A B`: load both, compare, tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lipaudit.cli import streams, values
+from lipaudit.errors import ExitCode, InputRefused, UsageError
+
+__all__ = ["DiffRequest", "run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffRequest:
+    """One `lipaudit diff-model` as it was typed."""
+
+    a: str
+    b: str
+    arch: str | None = None
+    arch_b: str | None = None
+    input_shape: str | None = None
+    dataset: str = "none"
+    limit: int | None = None
+    data_dir: str | None = None
+    tolerance: float = 1e-4
+    as_json: bool = False
+
+
+def run(request: DiffRequest) -> ExitCode:
+    """Compare and print.
+
+    Returns:
+        0 if the models are the same, 1 if they are not.
+
+    Raises:
+        LipauditError: whatever keeps them from being compared.
+    """
+    values.at_least("--limit", request.limit, 1)
+    shape = values.shape("--input-shape", request.input_shape)
+    if not 0 < request.tolerance < 1:
+        raise UsageError(
+            f"--tolerance {request.tolerance:g} must lie between 0 and 1", hint="1e-4 is the default"
+        )
+    for model in (request.a, request.b):
+        values.existing_file(model)
+    with streams.libraries_on_stderr(verbose=False):
+        from lipaudit.data import load_dataset  # noqa: PLC0415 -- imports torch
+        from lipaudit.difference import compare_models  # noqa: PLC0415
+        from lipaudit.difference.text import to_json, to_text  # noqa: PLC0415
+
+        folder = None if request.data_dir is None else Path(request.data_dir)
+        try:
+            found = compare_models(
+                request.a,
+                request.b,
+                arch=request.arch,
+                arch_b=request.arch_b,
+                input_shape=shape,
+                data=load_dataset(request.dataset, data_dir=folder, limit=request.limit),
+                tolerance=request.tolerance,
+            )
+        except SystemExit as error:
+            raise InputRefused(
+                f"the --arch file ended the program (exit code {error.code!r})",
+                hint="it should only define the network; put scripts under `if __name__ == '__main__':`",
+            ) from error
+    streams.write_data(to_json(found) if request.as_json else to_text(found))
+    return ExitCode.PASS if found.same else ExitCode.BUDGET

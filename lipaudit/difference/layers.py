@@ -1,0 +1,282 @@
+"""Where do two layer graphs part?
+
+Both graphs have been simplified, so a batch norm is folded whether the exporter did it or we.  Their nodes
+are aligned by operation and size in order (views are skipped: exporters spell them in many ways).  Each pair
+is then held against one another *as functions of their own inputs*, on random tensors at two scales, and
+entry by entry in what they store.  So a layer is found although nothing that the network was fed reaches it,
+and the first layer that differs is named, not the many behind it whose values differ, too.
+
+Where one graph arranges its numbers in another order (channels last, permuted features), the weights of a
+layer are a rearrangement of the other's; that counts as the same if what comes out of both is the same, on
+inputs that reach the layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from difflib import SequenceMatcher
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lipaudit.difference.record import LayerGap
+from lipaudit.errors import Incomplete
+from lipaudit.graph.graph import INPUT, LayerGraph
+from lipaudit.graph.node import Node, Op, Shape
+from lipaudit.ops.arithmetic import Extremum, Sum
+from lipaudit.ops.shape import Relayout
+
+__all__ = ["Place", "align", "layer_gaps", "unmatched"]
+
+Values = Mapping[str, Tensor]
+
+_SCALES = (1.0, 100.0)
+_SYMMETRIC = (Sum, Extremum)
+_BOOKKEEPING = frozenset(
+    {
+        "name",
+        "factor",
+        "extents",
+        "ulps",
+        "bias_size",
+        "shift_size",
+        "absolute",
+        "slope",
+        "jump",
+        "exact",
+        "windows",
+    }
+)
+_SEED = 20240229
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """One node of each graph that correspond, or nodes of either without a counterpart."""
+
+    ours: tuple[Node, ...]
+    theirs: tuple[Node, ...]
+    paired: bool
+
+
+def align(a: LayerGraph, b: LayerGraph) -> list[Place]:
+    """Both graphs side by side, in order."""
+    ours, theirs = _steps(a), _steps(b)
+    matcher = SequenceMatcher(None, [_key(n) for n in ours], [_key(n) for n in theirs], autojunk=False)
+    places = []
+    for kind, i, i_end, j, j_end in matcher.get_opcodes():
+        if kind == "equal":
+            twins = zip(ours[i:i_end], theirs[j:j_end], strict=True)
+            places += [Place((x,), (y,), paired=True) for x, y in twins]
+        else:
+            places.append(Place(tuple(ours[i:i_end]), tuple(theirs[j:j_end]), paired=False))
+    return places
+
+
+def unmatched(places: list[Place]) -> tuple[list[Node], list[Node]]:
+    """The nodes that stand alone."""
+    alone = [place for place in places if not place.paired]
+    return [n for place in alone for n in place.ours], [n for place in alone for n in place.theirs]
+
+
+def _steps(graph: LayerGraph) -> list[Node]:
+    return [node for node in graph if not _is_view(node)]
+
+
+def _is_view(node: Node) -> bool:
+    return isinstance(node.op, Relayout) and node.op.name in ("reshape", "clone", "identity", "contiguous")
+
+
+def _key(node: Node) -> tuple[str, int]:
+    size = 1
+    for n in node.shape:
+        size *= n
+    return _family(node.op), size
+
+
+def _family(op: Op) -> str:
+    return op.name.removeprefix("aten.").split(".")[0]
+
+
+def layer_gaps(
+    graphs: tuple[LayerGraph, LayerGraph],
+    places: list[Place],
+    values: tuple[list[Values], list[Values]],
+    tolerance: float,
+    *,
+    structure: bool,
+) -> list[LayerGap]:
+    """Places that differ, in order.
+
+    Args:
+        graphs: both, simplified.
+        places: from `align`.
+        values: every intermediate value of both, on the same few inputs; empty if they cannot be run.
+        tolerance: relative.
+        structure: whether a layer without a counterpart counts: exporters spell one function in many ways.
+    """
+    a, b = graphs
+    counterpart = {p.ours[0].name: p.theirs[0].name for p in places if p.paired} | {INPUT: INPUT}
+    found = []
+    for place in places:
+        if not place.paired:
+            found += [_alone(place)] if structure else []
+            continue
+        x, y = place.ours[0], place.theirs[0]
+        what = _difference(x, y, graphs, tolerance)
+        if what and _is_rearranged(x, y, values, tolerance):
+            continue
+        what = what or _miswired(x, y, graphs, counterpart)
+        if what:
+            found.append(LayerGap(x.name, y.name, x.op.name, what))
+    if a.head != b.head:
+        names = tuple(head or "nothing" for head in (a.head, b.head))
+        what = f"the first model ends in {names[0]}, the second in {names[1]}"
+        found.append(LayerGap(a.head and a.output, b.head and b.output, a.head or b.head, what))
+    return found
+
+
+def _alone(place: Place) -> LayerGap:
+    sides = [", ".join(n.op.name for n in side[:6]) or "nothing" for side in (place.ours, place.theirs)]
+    first = [side[0].name if side else "" for side in (place.ours, place.theirs)]
+    op = (place.ours or place.theirs)[0].op.name
+    return LayerGap(first[0], first[1], op, f"here the first model has {sides[0]}, the second {sides[1]}")
+
+
+def _difference(x: Node, y: Node, graphs: tuple[LayerGraph, LayerGraph], tolerance: float) -> str:
+    """How two ops differ; empty if they do not."""
+    settings, stored = _facts_differ(x.op, y.op, tolerance)
+    shapes = [tuple(g.shape_of(i) for i in node.inputs) for g, node in zip(graphs, (x, y), strict=True)]
+    if [_size(s) for s in shapes[0]] != [_size(s) for s in shapes[1]]:
+        shown = [", ".join(str(list(s)) for s in inputs) for inputs in shapes]
+        return "; ".join(
+            [*settings, *stored, f"it takes {shown[0]} in the first and {shown[1]} in the second"]
+        )
+    told = _functions_differ(x.op, y.op, shapes[0], shapes[1], tolerance)
+    return "; ".join([*settings, *stored, told] if told else stored)
+
+
+def _size(shape: Shape) -> int:
+    size = 1
+    for n in shape:
+        size *= n
+    return size
+
+
+def _functions_differ(
+    one: Op, other: Op, shapes: tuple[Shape, ...], theirs: tuple[Shape, ...], tolerance: float
+) -> str:
+    """Run both on the same random tensors."""
+    draw = torch.Generator().manual_seed(_SEED)
+    for scale in _SCALES:
+        xs = [scale * torch.randn(shape, generator=draw, dtype=torch.float64) for shape in shapes]
+        try:
+            with torch.no_grad():
+                left = one.forward(*xs).flatten()
+                right = other.forward(*(x.reshape(s) for x, s in zip(xs, theirs, strict=True))).flatten()
+        except (Incomplete, RuntimeError):
+            return ""
+        if left.shape != right.shape:
+            return f"{left.numel()} outputs against {right.numel()}"
+        size = max(float(left.norm()), float(right.norm()))
+        distance = float((left - right).norm())
+        if distance > tolerance * size:
+            return (
+                _ratio(left, right) or f"on the same inputs they differ by {distance / size:.2g} (relative)"
+            )
+    return ""
+
+
+def _ratio(left: Tensor, right: Tensor) -> str:
+    """`4 times as large`, if that is all."""
+    energy = float(right @ right)
+    factor = float(left @ right) / energy if energy else 0.0
+    if factor and float((left - factor * right).norm()) <= 1e-6 * float(left.norm()):
+        return f"the first gives {factor:.6g} times what the second gives"
+    return ""
+
+
+def _facts(op: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - an op or a map
+    """What an op stores: tensors, numbers, settings; functions are judged by running them."""
+    for f in fields(op) if is_dataclass(op) else ():
+        value = getattr(op, f.name)
+        if f.name in _BOOKKEEPING or callable(value):
+            continue
+        if isinstance(value, dict):
+            yield from ((str(key), inner) for key, inner in value.items())
+        elif is_dataclass(value):
+            yield from _facts(value)
+        elif isinstance(value, tuple) and any(isinstance(part, Tensor) for part in value):
+            yield from ((f"{f.name}[{i}]", part) for i, part in enumerate(value))
+        else:
+            yield f.name, value
+
+
+def _facts_differ(one: Op, other: Op, tolerance: float) -> tuple[list[str], list[str]]:
+    """Differences of settings (only a run tells whether they matter) and of stored tensors."""
+    ours, theirs = dict(_facts(one)), dict(_facts(other))
+    settings, stored = [], []
+    for key in sorted(ours.keys() | theirs.keys()):
+        a, b = ours.get(key), theirs.get(key)
+        if isinstance(a, Tensor) and isinstance(b, Tensor):
+            text = _tensors_differ(a, b, tolerance)
+            stored += [f"{key}: {text}"] if text else []
+        elif not isinstance(a, Tensor) and not isinstance(b, Tensor) and a != b:
+            settings.append(f"{key} is {_plain(a)} in the first and {_plain(b)} in the second")
+    return settings, stored
+
+
+def _plain(value: Any) -> str:  # noqa: ANN401
+    return "not set" if value is None else str(value)[:60]
+
+
+def _tensors_differ(a: Tensor, b: Tensor, tolerance: float) -> str:
+    if a.numel() != b.numel() and 1 not in (a.numel(), b.numel()):
+        return f"{a.numel()} entries against {b.numel()}"
+    a, b = torch.broadcast_tensors(a.flatten().double(), b.flatten().double())
+    size = max(float(a.abs().max()), float(b.abs().max())) if a.numel() else 0.0
+    apart = (a - b).abs()
+    count = int((apart > tolerance * size).sum())
+    if not count:
+        return ""
+    return f"{count} of {a.numel()} entries differ, by up to {float(apart.max()):.3g}"
+
+
+def _is_rearranged(x: Node, y: Node, values: tuple[list[Values], list[Values]], tolerance: float) -> bool:
+    """The same numbers in another order, and the same results on inputs that reach the layer."""
+    pairs = [(v, dict(_facts(y.op)).get(key)) for key, v in _facts(x.op) if isinstance(v, Tensor)]
+    for a, b in pairs:
+        if not isinstance(b, Tensor) or a.numel() != b.numel():
+            return False
+        if _tensors_differ(a.flatten().sort()[0], b.flatten().sort()[0], tolerance):
+            return False
+    ours, theirs = ([v[node.name] for v in side] for node, side in zip((x, y), values, strict=True))
+    awake = len(ours) > 1 and float((ours[0] - ours[1]).norm()) > 0
+    return awake and all(
+        not _tensors_differ(a.flatten().sort()[0], b.flatten().sort()[0], tolerance)
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def _miswired(x: Node, y: Node, graphs: tuple[LayerGraph, LayerGraph], counterpart: Mapping[str, str]) -> str:
+    """Do they read from each other's counterparts?"""
+    left = [counterpart.get(_source(graphs[0], name)) for name in x.inputs]
+    right = [_source(graphs[1], name) for name in y.inputs]
+    aligned = set(counterpart.values())
+    if isinstance(x.op, _SYMMETRIC):
+        left, right = sorted(left, key=str), sorted(right)
+    for one, other in zip(left, right, strict=False):
+        if one is not None and other in aligned and one != other:
+            return f"the second reads {other} where the first reads what corresponds to {one}"
+    return ""
+
+
+def _source(graph: LayerGraph, name: str) -> str:
+    """The value behind views."""
+    node = graph.node(name)
+    while node is not None and _is_view(node):
+        name = node.inputs[0]
+        node = graph.node(name)
+    return name
