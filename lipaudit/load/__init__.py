@@ -67,6 +67,7 @@ class LoadedModel:
         conversion: how the conversion was checked (ONNX), else None.
         weights_sha256: over sorted names, types, shapes and bytes of the stored weights.
         notes: what a reader of the report must know.
+        architecture: the factory of `--arch` with its arguments; None where the file holds the program.
         reference: the original program as numpy arrays: n samples (leading n) to n rows of scores.
     """
 
@@ -80,6 +81,7 @@ class LoadedModel:
     conversion: dict[str, Any] | None
     weights_sha256: str
     notes: tuple[str, ...] = ()
+    architecture: str | None = None
     reference: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]] | None = None
 
 

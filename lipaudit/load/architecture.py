@@ -1,19 +1,26 @@
-"""`--arch file.py:factory` or `--arch package.module:factory` → a torch module.
+"""`--arch file.py:factory` or `--arch package.module:factory{"width": 64}` → a torch module.
 
-This is the one place where code that comes with a model runs, and only because the user named it.
+What stands in braces is JSON: the factory's keyword arguments.  This is the one place where code that comes
+with a model runs, and only because the user named it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import importlib
 import importlib.util
+import inspect
+import json
 import random
+import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,25 +29,38 @@ from torch import nn
 from lipaudit.errors import InputRefused, InputUnavailable, UsageError
 from lipaudit.load.fold import first_line
 
-__all__ = ["build_module", "differing"]
+__all__ = ["Built", "build_module", "differing"]
 
-_FORM = "write --arch file.py:factory or --arch package.module:factory"
+_FORM = "write --arch file.py:factory, package.module:factory or 'file.py:factory{\"width\": 64}'"
+_ARCH = re.compile(r"(?P<place>.+?):(?P<factory>[^\W\d]\w*)(?P<arguments>\{.*)?", re.DOTALL)
 
 
-def build_module(arch: str, seed: int = 0) -> tuple[nn.Module, tuple[str, bytes] | None]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Built:
+    """What a factory made.
+
+    Args:
+        module: its module.
+        source: name and bytes of its file, if a file was named.
+        label: the factory and its arguments as a report states them.
+        hint: what to say where the module's sizes are not those of the weights.
+    """
+
+    module: nn.Module
+    source: tuple[str, bytes] | None
+    label: str
+    hint: str
+
+
+def build_module(arch: str, seed: int = 0) -> Built:
     """Import the factory, seed the generators of random numbers, and call it.
 
-    Returns:
-        The module, and name and bytes of the file if a file was named.
-
     Raises:
-        UsageError: `arch` is malformed, or names nothing callable.
+        UsageError: `arch` is malformed, or names nothing that can be called with these arguments.
         InputUnavailable: no such file or module.
         InputRefused: the user's code raises, or returns no module.
     """
-    place, _, factory = arch.rpartition(":")
-    if not place or not factory.isidentifier():
-        raise UsageError(f"--arch {arch!r} names no factory", hint=_FORM)
+    place, factory, arguments = _parts(arch)
     by_file = place.endswith(".py") or "/" in place or "\\" in place
     source: tuple[str, bytes] | None = None
     # stdout is data: whatever the user's code prints goes to stderr.
@@ -58,8 +78,80 @@ def build_module(arch: str, seed: int = 0) -> tuple[nn.Module, tuple[str, bytes]
             raise UsageError(
                 f"{place} has no function {factory!r}", hint=f"it has: {', '.join(known[:8]) or 'none'}"
             )
-        network = _built(f"{place}:{factory}()", build, seed)
-    return network, source
+        _check_call(place, factory, build, arguments)
+        what = f"{place}:{factory}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
+        network = _built(what, lambda: build(**copy.deepcopy(arguments)), seed)
+    label = f"{Path(place).name if by_file else place}:{factory}"
+    if arguments:
+        label += json.dumps(arguments, sort_keys=True, ensure_ascii=False)
+    return Built(network, source, label, _sizes_hint(place, factory, build))
+
+
+def _parts(arch: str) -> tuple[str, str, dict[str, Any]]:
+    """File or module, function, keyword arguments."""
+    found = _ARCH.fullmatch(arch)
+    if found is None:
+        raise UsageError(f"--arch {arch!r} names no factory", hint=_FORM)
+    place, factory, text = found["place"], found["factory"], found["arguments"]
+    return place, factory, {} if text is None else _arguments(text, factory, len(arch) - len(text))
+
+
+def _arguments(text: str, factory: str, start: int) -> dict[str, Any]:
+    """The JSON object behind the factory's name; `start` is where it begins in what was typed."""
+    hint = f"""write JSON, e.g. --arch 'file.py:{factory}{{"width": 64, "bias": true}}'"""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise UsageError(f"--arch: argument {twice!r} of {factory} is given twice", hint=hint)
+        return dict(pairs)
+
+    def refuse(constant: str) -> Any:  # noqa: ANN401
+        raise UsageError(f"--arch: {constant} among the arguments of {factory} is no JSON", hint=hint)
+
+    try:
+        found: dict[str, Any] = json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"--arch: the arguments of {factory} are no JSON: {error.msg} at character "
+            f"{start + error.pos + 1} of what was given, before {text[error.pos : error.pos + 12]!r}",
+            hint=hint,
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--arch: the arguments of {factory}: {first_line(error)}", hint=hint) from None
+    return found
+
+
+def _check_call(place: str, factory: str, build: Callable[..., object], arguments: dict[str, Any]) -> None:
+    """Do the arguments fit?  Told before anything is built."""
+    try:
+        signature = inspect.signature(build)
+    except (TypeError, ValueError):
+        return  # a builtin without a signature: the call itself will tell
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise UsageError(
+            f"--arch: {place}:{factory}{signature} cannot be called so: {error}",
+            hint=f"""arguments are given as JSON: --arch '{place}:{factory}{{"name": value}}'""",
+        ) from None
+
+
+def _sizes_hint(place: str, factory: str, build: Callable[..., object]) -> str:
+    """What to do where the layers are right and their sizes are not."""
+    try:
+        taken = list(inspect.signature(build).parameters)
+    except (TypeError, ValueError):
+        return ""
+    if not taken:
+        return (
+            f"the layers fit, their sizes do not: let {factory} take the width as an argument, or change it"
+        )
+    return (
+        f"the layers fit, their sizes do not: {factory} takes {', '.join(taken[:6])}; give it as JSON: "
+        f"""--arch '{place}:{factory}{{"{taken[0]}": …}}'"""
+    )
 
 
 def _built(what: str, build: Callable[[], object], seed: int) -> nn.Module:
@@ -70,7 +162,7 @@ def _built(what: str, build: Callable[[], object], seed: int) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise InputRefused(
             f"{what} returned a {type(network).__name__}, not a torch.nn.Module",
-            hint="the factory takes no arguments and returns the network",
+            hint="the factory returns the network",
         )
     return network
 

@@ -281,18 +281,24 @@ def _network(saved: _Saved, shape: _Open, name: str, notes: list[str]) -> _Parts
         whole = own.unsqueeze(0)
         notes.append(f"the program has no batch axis: its input of shape {list(own.shape)} is one sample")
         network = made(tuple(own.shape))
-        return network, whole, lambda x: run_module(network, x.astype(kind))
+        return network, whole, _answers(network, kind)
     if batch in (None, 1):
         network = made()
-        return network, own, lambda x: run_module(network, x.astype(kind))
-    full, one = made(), own[:1].clone()
-
-    def reference(x: _Array) -> _Array:
-        return run_module(full, np.repeat(x.astype(kind), batch or 1, axis=0))[:1]
-
-    _check_batch(saved, full, own, name)
+        return network, own, _answers(network, kind)
+    network = made()
+    _check_batch(saved, network, own, name)
     notes.append(f"the program's fixed batch of {batch} was set to 1, checked sample by sample")
-    return full, one, reference
+    return network, own[:1].clone(), _answers(network, kind, batch or 1)
+
+
+def _answers(network: Program, kind: Any, batch: int = 1) -> Callable[[_Array], _Array]:  # noqa: ANN401
+    """The program as saved on n samples (leading n), one by one: rows of scores; a fixed batch is filled."""
+
+    def run(x: _Array) -> _Array:
+        fed = (np.repeat(row[None].astype(kind), batch, axis=0) for row in x)
+        return np.concatenate([run_module(network, sample)[:1].reshape(1, -1) for sample in fed])
+
+    return run
 
 
 def _check_batch(saved: _Saved, network: Program, batch: Tensor, name: str) -> None:

@@ -15,6 +15,8 @@ from torch.nn.utils import parametrize, remove_spectral_norm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from lipaudit.errors import InputRefused
+
 __all__ = ["freeze", "is_computed"]
 
 
@@ -22,6 +24,16 @@ def _hooks(module: nn.Module) -> Iterator[tuple[int, SpectralNorm | WeightNorm]]
     for key, hook in module._forward_pre_hooks.items():  # noqa: SLF001 - torch offers no other list
         if isinstance(hook, (SpectralNorm, WeightNorm)):
             yield key, hook
+
+
+def _refuse_unsteady(part: nn.Module, name: str) -> None:
+    """A parametrisation must give the same each time it is asked, or no weight stands for it."""
+    values = [getattr(part, name).detach().clone() for _ in range(3)]
+    if not all(torch.equal(values[0], value) for value in values[1:]):
+        raise InputRefused(
+            f"the parametrisation of {name!r} in a {type(part).__name__} gives another weight on every call",
+            hint="in eval mode a weight must be a fixed function of what is stored: no noise, no counters",
+        )
 
 
 def is_computed(module: nn.Module) -> bool:
@@ -35,12 +47,16 @@ def freeze(module: nn.Module, notes: list[str]) -> None:
     Args:
         module: in eval mode.
         notes: gets one line if there were any.
+
+    Raises:
+        InputRefused: a computed weight is not the same on every call.
     """
     count = 0
     with torch.no_grad():
         for part in list(module.modules()):
             if parametrize.is_parametrized(part):
                 for name in list(part.parametrizations):  # type: ignore[arg-type]
+                    _refuse_unsteady(part, name)
                     parametrize.remove_parametrizations(part, name, leave_parametrized=True)
                     count += 1
             for key, hook in list(_hooks(part)):

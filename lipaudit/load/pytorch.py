@@ -20,12 +20,13 @@ from torch import Tensor, nn
 
 from lipaudit.errors import InputRefused, UsageError
 from lipaudit.load import LoadedModel, ModelFile
-from lipaudit.load.architecture import build_module, differing
+from lipaudit.load.architecture import Built, build_module, differing
 from lipaudit.load.export import export_module, hash_weights, single_output
+from lipaudit.load.filling import fill
 from lipaudit.load.fold import first_line
-from lipaudit.load.freeze import freeze, is_computed
 from lipaudit.load.preprocessing import METADATA_KEY, Preprocessing, parse_metadata
 from lipaudit.load.safety import check_legacy_checkpoint, check_zip_checkpoint
+from lipaudit.load.settle import refuse_training, settle
 from lipaudit.load.sniff import Kind
 from lipaudit.load.verify import check_export, run_module
 
@@ -33,11 +34,6 @@ __all__ = ["load_weights", "state_dict_of"]
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
 """Keys under which training scripts store the state dict, most telling first."""
-_PREFIXES = ("module.", "_orig_mod.")
-"""Left behind by DataParallel and torch.compile."""
-_OWN_PREFIXES = ("model.", "net.", "network.", "backbone.")
-"""Left behind by a trainer object; removed only if the architecture does not use them itself."""
-
 _State = dict[str, Tensor]
 
 
@@ -65,18 +61,19 @@ def load_weights(
         )
     stated = None if preprocessing is None else preprocessing.input_shape
     shape = _sample_shape(input_shape or stated or default_shape, path.name)
-    module, source = build_module(arch)
-    network = _fill(module, state, path.name, notes)
-    _refuse_drawn(network, _fill(build_module(arch, seed=1)[0], state, path.name, []), path.name)
+    built = build_module(arch)
+    network = _network(built, shape, state, path.name, notes)
+    _refuse_drawn(network, _network(build_module(arch, seed=1), shape, state, path.name, []), path.name)
     dtype = _widen(network, notes)
     example = torch.zeros(1, *shape, dtype=dtype)
     single_output(network, example, path.name)
+    refuse_training(network, path.name)
     program, comparison = check_export(
         network, lambda: export_module(network, example, path.name), (1, *shape), path.name
     )
     files = [ModelFile.of(path.name, data)]
-    if source is not None:
-        files.append(ModelFile.of(*source))
+    if built.source is not None:
+        files.append(ModelFile.of(*built.source))
     return LoadedModel(
         program=program,
         input_shape=(1, *shape),
@@ -88,10 +85,17 @@ def load_weights(
         conversion=comparison.as_dict(),
         weights_sha256=hash_weights(state),
         notes=tuple(notes),
+        architecture=built.label,
         reference=lambda x: np.concatenate(
             [run_module(network, row[None].astype(example.numpy().dtype)).reshape(1, -1) for row in x]
         ),
     )
+
+
+def _network(built: Built, shape: tuple[int, ...], state: _State, name: str, notes: list[str]) -> nn.Module:
+    """The factory's module with the file's weights, ready to run."""
+    module = settle(built.module, torch.zeros(1, *shape), name, notes)
+    return fill(module, state, name, notes, built.hint)
 
 
 def _refuse_drawn(network: nn.Module, again: nn.Module, name: str) -> None:
@@ -208,65 +212,6 @@ def _refuse_broken(state: _State, name: str) -> None:
 def _listing(state: _State) -> str:
     shown = [f"{key} {list(value.shape)}" for key, value in list(state.items())[:4]]
     return f"{len(state)} tensors: {', '.join(shown)}{', …' if len(state) > len(shown) else ''}"
-
-
-def _fill(module: nn.Module, state: _State, name: str, notes: list[str]) -> nn.Module:
-    """Load strictly, then freeze what the module recomputes from its parameters."""
-    module.eval()
-    state = _strip(state, set(module.state_dict()), notes)
-    if _problems(module, state) and is_computed(module):
-        # The normal file of a parametrised model holds the frozen weights.
-        freeze(module, notes=[])
-    problems = _problems(module, state)
-    if problems:
-        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
-        raise InputRefused(
-            f"{name} does not fit the architecture: {shown}",
-            hint="give the --arch that these weights were trained with",
-        )
-    own = module.state_dict()
-    half = [k for k, v in state.items() if v.dtype in {torch.float16, torch.bfloat16} and k in own]
-    if half:
-        kind = str(state[half[0]].dtype).removeprefix("torch.")
-        notes.append(f"{len(half)} tensors are stored as {kind}; they were widened, which is exact")
-    if any(v.dtype == torch.float64 for k, v in state.items() if k in own):
-        module.double()  # copying float64 weights into float32 parameters would round them
-    elif any(v.dtype in {torch.float16, torch.bfloat16} for v in own.values()):
-        module.float()
-    module.load_state_dict({**module.state_dict(), **state}, strict=True)
-    freeze(module, notes)
-    return module.requires_grad_(requires_grad=False)
-
-
-def _strip(state: _State, own: set[str], notes: list[str]) -> _State:
-    """Remove a prefix that all keys share and the architecture does not know."""
-    for prefix in (*_PREFIXES, *_OWN_PREFIXES):
-        if not all(key.startswith(prefix) for key in state):
-            continue
-        if any(key.startswith(prefix) for key in own):
-            continue
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
-        notes.append(f"prefix {prefix!r} was removed from all tensor names")
-    return state
-
-
-def _problems(module: nn.Module, state: _State) -> list[str]:
-    """Why `state` is not exactly this module's; empty if it is."""
-    own = module.state_dict()
-    # A counter that only training reads; files of the first torch versions lack it.
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in state if key not in own]
-    shapes = [
-        f"{key} is {list(state[key].shape)} in the file and {list(own[key].shape)} in the architecture"
-        for key in own
-        if key in state and isinstance(own[key], Tensor) and own[key].shape != state[key].shape
-    ]
-    problems = []
-    if missing:
-        problems.append(f"missing {', '.join(missing[:6])}{', …' if len(missing) > 6 else ''}")
-    if unexpected:
-        problems.append(f"unexpected {', '.join(unexpected[:6])}{', …' if len(unexpected) > 6 else ''}")
-    return problems + shapes
 
 
 def _widen(module: nn.Module, notes: list[str]) -> torch.dtype:

@@ -58,6 +58,7 @@ def model_record(name: str, model: LoadedModel, classes: int) -> ModelRecord:
         format=model.format,
         loader=model.loader,
         trust=model.trust,
+        architecture=model.architecture,
         weights_sha256=model.weights_sha256,
         conversion=None if check is None else Conversion(**check),
         input_shape=model.input_shape,

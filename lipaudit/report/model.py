@@ -97,6 +97,9 @@ class ModelRecord(Record):
     format: Text
     loader: Text
     trust: Text
+    architecture: Text | None = Field(
+        default=None, description="the factory of --arch with its arguments; null where the file says it all"
+    )
     weights_sha256: Digest
     conversion: Conversion | None
     input_shape: tuple[int, ...]
