@@ -96,7 +96,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
             `imagefolder:PATH`, `npz:PATH` or `none`.
         data_dir: where the data set lies.
         offline: never download what is found nowhere.
-        arch: `file.py:factory` for files that hold weights only.
+        arch: `file.py:factory` or `file.py:factory{"width": 64}` for files that hold weights only.
         input_shape: of one sample without batch, where neither model nor data tell.
         mean: the network receives (scale·x − mean)/std; numbers or exact fractions, one or one per
             channel.  Like `std` and `scale` it overrides the model's own metadata.

@@ -24,7 +24,8 @@ data set cannot change.
 Usage:
   lipaudit MODEL [--dataset D] [options]
 
-MODEL is an ONNX file, or a safetensors file or PyTorch checkpoint with --arch.
+MODEL is an ONNX file, a torch.export program (.pt2), or a safetensors file or
+PyTorch checkpoint with --arch.
 """
 
 _EXAMPLES = """\

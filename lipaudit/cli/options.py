@@ -93,7 +93,8 @@ Arch = Annotated[
     typer.Option(
         "--arch",
         metavar="SOURCE:NAME",
-        help="Who builds a checkpoint's network: file.py:make or pkg.mod:make.",
+        help="Who builds a checkpoint's network: file.py:make, pkg.mod:make, or with JSON arguments "
+        "'file.py:make{\"width\": 64}'.",
     ),
 ]
 InputShape = Annotated[
