@@ -53,9 +53,9 @@ def to_text(difference: Difference) -> str:
         "",
     ]
     if difference.same:
-        verdict = "SAME: no input tried and no layer compared tells them apart"
+        verdict = "SAME (exit 0): no input tried and no layer compared tells them apart"
     else:
-        verdict = f"DIFFERENT: {printable(difference.reasons[0])}"
+        verdict = f"DIFFERENT (exit 1): {printable(difference.reasons[0])}"
         lines += [f"also: {printable(reason)}" for reason in difference.reasons[1:]]
     return "\n".join([*lines, verdict]) + "\n"
 

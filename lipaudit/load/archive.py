@@ -194,7 +194,18 @@ def _pickled(content: bytes, name: str) -> dict[str, Tensor]:
         raise damaged(name, first_line(error)) from None
     if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
         raise InputRefused(f"{name} stores something else than tensors among its weights", hint=_HINT)
-    return {str(key): value.detach() for key, value in found.items()}
+    for key, value in found.items():
+        if value.is_quantized or value.layout is not torch.strided or value.is_complex():
+            raise _unusual(f"{name}: {str(key)[:80]!a}")
+        if value.numel() > max(value.untyped_storage().nbytes() // value.itemsize, _SPREAD):
+            raise damaged(f"{name}: {str(key)[:80]!a}", "its shape does not fit the stored numbers")
+    return {str(key): value.detach().clone() for key, value in found.items()}
+
+
+def _unusual(where: str) -> InputRefused:
+    return InputRefused(
+        f"{where} is quantized, complex or sparse, which is not supported", hint="audit the float model"
+    )
 
 
 def _payload(entries: Mapping[str, bytes], kind: str, model: str, name: str) -> dict[str, Tensor]:
@@ -217,9 +228,7 @@ def _tensor(content: bytes, meta: Mapping[str, Any], where: str) -> Tensor:
     """The view that `meta` describes, if it lies inside of `content`."""
     dtype = DTYPES.get(meta["dtype"])
     if dtype is None or meta["layout"] != STRIDED:
-        raise InputRefused(
-            f"{where} is quantized, complex or sparse, which is not supported", hint="audit the float model"
-        )
+        raise _unusual(where)
     sizes, strides = ([_whole(n) for n in meta[key]] for key in ("sizes", "strides"))
     offset = _whole(meta["storage_offset"])
     stored = len(content) // dtype.itemsize

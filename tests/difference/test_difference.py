@@ -318,7 +318,7 @@ def test_the_text_names_layer_and_verdict(tmp_path):
     )
     text = shown.to_text(found)
     assert "layers that differ:\n  pool (avg_pool2d): divisor_override is 1" in text
-    assert text.splitlines()[-1].startswith("DIFFERENT: the outputs differ")
+    assert text.splitlines()[-1].startswith("DIFFERENT (exit 1): the outputs differ")
     assert "also: layer pool" in text
 
 
@@ -328,7 +328,7 @@ def test_exit_codes_and_json(tmp_path, capsys):
     c = as_program(seeded(Net, divisor=1), tmp_path / "c.pt2")
     narrow = as_program(nn.Linear(6, 3), tmp_path / "d.pt2", (6,))
     assert main(["diff-model", str(a), str(b)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("SAME: ")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("SAME (exit 0): ")
     assert main(["diff-model", str(a), str(c), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert (found["same"], found["layers"][0]["op"]) == (False, "avg_pool2d")

@@ -1,8 +1,8 @@
-"""Two published checkpoints through --arch: the published accuracies on all test images, and what is certified.
+"""Two published checkpoints through --arch: their accuracies on all test images, and what is certified.
 
-Wong & Kolter trained them for certificates by linear programs in l∞ (MNIST) and l2 (CIFAR-10).  The product of
-layer norms is a far coarser certificate: at the radius they were trained for (36/255) it proves nothing; at
-0.01, 88 % of the MNIST images, at 0.001, 53 % of CIFAR-10's are certified.
+Wong & Kolter trained them for certificates by linear programs, in l∞ and in l2.  The product of layer norms is
+a far coarser one: at the radius of their training (36/255) it proves nothing; at 0.01, 88 % of the MNIST
+images, at 0.001, 53 % of CIFAR-10's are certified.
 """
 
 from fractions import Fraction

@@ -49,6 +49,7 @@ def exported():
 
 KNOWN = {
     Kind.ONNX: onnx_bytes,
+    Kind.EXPORTED: exported,
     Kind.SAFETENSORS: lambda: save_safetensors({"w": torch.ones(3)}),
     Kind.ZIP_CHECKPOINT: lambda: saved({"w": torch.ones(3)}),
     Kind.LEGACY_CHECKPOINT: lambda: saved({"w": torch.ones(3)}, _use_new_zipfile_serialization=False),
@@ -67,7 +68,6 @@ REFUSED = {
     "JSON file": lambda: json.dumps({"message": "Not Found"}).encode(),
     "text file": lambda: "Größe: this is no model\n".encode() * 400,
     "TorchScript archive": lambda: archive("m/constants.pkl", "m/data.pkl", "m/code/__torch__.py"),
-    "torch.export program": exported,
     "NumPy archive": npz,
     "NumPy array": lambda: b"\x93NUMPY\x01\x00",
     "HDF5": lambda: b"\x89HDF\r\n\x1a\n" + bytes(100),
