@@ -70,6 +70,8 @@ def align(a: LayerGraph, b: LayerGraph) -> list[Place]:
         if kind == "equal":
             twins = zip(ours[i:i_end], theirs[j:j_end], strict=True)
             places += [Place((x,), (y,), paired=True) for x, y in twins]
+        elif i_end - i == j_end - j == 1 and _could_be(ours[i], theirs[j]):
+            places.append(Place((ours[i],), (theirs[j],), paired=True))
         else:
             places.append(Place(tuple(ours[i:i_end]), tuple(theirs[j:j_end]), paired=False))
     return places
@@ -94,6 +96,11 @@ def _key(node: Node) -> tuple[str, int]:
     for n in node.shape:
         size *= n
     return _family(node.op), size
+
+
+def _could_be(x: Node, y: Node) -> bool:
+    """One layer of another kind in the same place: its function tells."""
+    return _key(x)[1] == _key(y)[1] and len(x.inputs) == len(y.inputs)
 
 
 def _family(op: Op) -> str:
@@ -155,7 +162,9 @@ def _difference(x: Node, y: Node, graphs: tuple[LayerGraph, LayerGraph], toleran
             [*settings, *stored, f"it takes {shown[0]} in the first and {shown[1]} in the second"]
         )
     told = _functions_differ(x.op, y.op, shapes[0], shapes[1], tolerance)
-    return "; ".join([*settings, *stored, told] if told else stored)
+    kinds = (x.op.name, y.op.name)
+    named = [f"{kinds[0]} in the first, {kinds[1]} in the second"] if _key(x) != _key(y) else []
+    return "; ".join([*named, *settings, *stored, told] if told else stored)
 
 
 def _size(shape: Shape) -> int:

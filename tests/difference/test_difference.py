@@ -37,15 +37,16 @@ class Net(nn.Module):
 
 
 class Gate(nn.Module):
-    def __init__(self):
+    def __init__(self, kind=nn.ReLU):
         super().__init__()
+        self.kind = kind()
         self.first = nn.Linear(6, 5)
         self.hidden = nn.Linear(5, 4)
         self.open = nn.Linear(5, 4)
 
     def forward(self, x):
         h = self.first(x)
-        return self.open(torch.relu(h)) + self.hidden(torch.relu(h - 1e9)).relu()
+        return self.open(torch.relu(h)) + self.kind(self.hidden(torch.relu(h - 1e9)))
 
 
 def net():
@@ -150,6 +151,21 @@ def test_what_sleeps_behind_a_gate_is_found(part, tmp_path, arch):
     assert "though no output that was tried shows it" in found.reasons[0]
 
 
+def test_another_activation_behind_a_gate_is_found(tmp_path):
+    def made(kind):
+        network = seeded(Gate, kind)
+        nn.init.constant_(network.hidden.bias, 0.0)  # both kinds are 0 there
+        return network
+
+    found = compare_models(
+        as_program(made(nn.ReLU), tmp_path / "a.pt2", (6,)),
+        as_program(made(nn.GELU), tmp_path / "b.pt2", (6,)),
+    )
+    assert not any(gap.differs for gap in found.outputs)
+    assert [layer.a for layer in found.layers] == ["kind"]
+    assert "relu in the first, gelu in the second" in found.reasons[0]
+
+
 class Last(nn.Module):
     """The same network for images with channels last."""
 
@@ -198,7 +214,7 @@ def test_another_activation_is_named(tmp_path):
         as_program(made(nn.GELU()), tmp_path / "b.pt2", (6,)),
     )
     assert [(gap.a, gap.b) for gap in found.layers] == [("1", "1")]
-    assert "the first model has relu, the second gelu" in found.layers[0].what
+    assert "relu in the first, gelu in the second" in found.layers[0].what
 
 
 def test_another_slope_is_named(tmp_path):

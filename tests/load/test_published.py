@@ -1,7 +1,7 @@
 """Two published checkpoints through --arch: their accuracies on all test images, and what is certified.
 
-Wong & Kolter trained them for certificates by linear programs, in l∞ and in l2.  The product of layer norms is
-a far coarser one: at the radius of their training (36/255) it proves nothing; at 0.01, 88 % of the MNIST
+Wong & Kolter trained them for certificates by linear programs, in l∞ and in l2.  The product of layer norms
+is a far coarser one: at the radius of their training (36/255) it proves nothing; at 0.01, 88 % of the MNIST
 images, at 0.001, 53 % of CIFAR-10's are certified.
 """
 
