@@ -166,6 +166,27 @@ def test_another_activation_behind_a_gate_is_found(tmp_path):
     assert "relu in the first, gelu in the second" in found.reasons[0]
 
 
+class Squeeze(nn.Module):
+    """Hardsigmoid, whole or spelled out with its factor in the layer before it."""
+
+    def __init__(self, spelled, shift=0.5):
+        super().__init__()
+        self.fc, self.last, self.spelled, self.shift = nn.Linear(6, 5), nn.Linear(5, 3), spelled, shift
+
+    def forward(self, x):
+        y = self.fc(x)
+        y = (y / 6 + self.shift).clamp(0, 1) if self.spelled else nn.functional.hardsigmoid(y)
+        return self.last(y)
+
+
+def test_a_factor_may_stand_in_the_layer_before(tmp_path):
+    whole = as_program(seeded(Squeeze, False), tmp_path / "a.pt2", (6,))
+    assert compare_models(whole, as_program(seeded(Squeeze, True), tmp_path / "b.pt2", (6,))).same
+    found = compare_models(whole, as_program(seeded(Squeeze, True, 0.4), tmp_path / "c.pt2", (6,)))
+    assert not found.same
+    assert found.layers[0].a == "fc"
+
+
 class Last(nn.Module):
     """The same network for images with channels last."""
 
