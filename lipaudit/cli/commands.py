@@ -66,6 +66,7 @@ def _diff_model(  # noqa: PLR0913, PLR0917 -- one parameter per option
     dataset: d.Samples = "none",
     limit: d.Most = None,
     data_dir: o.DataDir = None,
+    offline: o.Offline = False,  # noqa: FBT002 -- a flag
     input_shape: o.InputShape = None,
     tolerance: d.Tolerance = 1e-4,
     as_json: d.AsJson = False,  # noqa: FBT002 -- a flag

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from lipaudit.cli import streams, values
 from lipaudit.errors import ExitCode, InputRefused, UsageError
@@ -23,6 +22,7 @@ class DiffRequest:
     dataset: str = "none"
     limit: int | None = None
     data_dir: str | None = None
+    offline: bool = False
     tolerance: float = 1e-4
     as_json: bool = False
 
@@ -49,7 +49,9 @@ def run(request: DiffRequest) -> ExitCode:
         from lipaudit.difference import compare_models  # noqa: PLC0415
         from lipaudit.difference.text import to_json, to_text  # noqa: PLC0415
 
-        folder = None if request.data_dir is None else Path(request.data_dir)
+        data = load_dataset(
+            request.dataset, data_dir=request.data_dir, limit=request.limit, offline=request.offline
+        )
         try:
             found = compare_models(
                 request.a,
@@ -57,7 +59,7 @@ def run(request: DiffRequest) -> ExitCode:
                 arch=request.arch,
                 arch_b=request.arch_b,
                 input_shape=shape,
-                data=load_dataset(request.dataset, data_dir=folder, limit=request.limit),
+                data=data,
                 tolerance=request.tolerance,
             )
         except SystemExit as error:

@@ -8,7 +8,6 @@ images, at 0.001, 53 % of CIFAR-10's are certified.
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import lipaudit
@@ -58,14 +57,12 @@ def test_mnist(tmp_path):
 
 
 def test_cifar(tmp_path):
-    folder = SHARED / "data" / "cifar10" / "cifar-10-batches-bin"
-    raw = np.frombuffer((folder / "test_batch.bin").read_bytes(), np.uint8).reshape(-1, 3073)
-    np.savez(tmp_path / "c.npz", images=raw[:, 1:].reshape(-1, 3, 32, 32), labels=raw[:, 0].astype(np.int64))
     evidence = audit(
         tmp_path,
         "cifar_small_36px.pth",
         '{"channels": 3, "image": 32}',
-        dataset=f"npz:{tmp_path}/c.npz",
+        dataset="cifar10",
+        data_dir=SHARED / "data",
         mean=[Fraction(x) for x in ("0.485", "0.456", "0.406")],
         std=[Fraction("0.225")],
         eps=("0.001", "0.005"),
