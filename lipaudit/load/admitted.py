@@ -25,7 +25,19 @@ _TARGET = re.compile(r"torch\.ops\.aten\.([A-Za-z0-9_]{1,80})\.([A-Za-z0-9_]{1,8
 
 _MORE = frozenset(
     {"_unsafe_view", "_unsafe_index", "_weight_norm", "_weight_norm_interface", "_safe_softmax", "addmv"}
-    | {"dot", "mv", "outer", "vdot", "baddbmm", "addbmm", "norm", "linalg_vector_norm", "linalg_norm", "mT"}
+    | {
+        "dot",
+        "mv",
+        "outer",
+        "vdot",
+        "baddbmm",
+        "addbmm",
+        "norm",
+        "linalg_vector_norm",
+        "linalg_norm",
+        "mT",
+        "numpy_T",
+    }
     | {"linalg_matrix_norm", "linalg_matrix_exp", "matrix_exp", "linalg_householder_product", "linalg_qr"}
     | {"linalg_solve", "linalg_inv", "linalg_multi_dot", "tril", "triu", "eye", "zeros", "zeros_like"}
     | {"ones", "ones_like", "new_zeros", "new_ones", "new_full", "arange", "linspace", "lift_fresh_copy"}

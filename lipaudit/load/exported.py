@@ -28,6 +28,7 @@ from lipaudit.load.archive import DTYPES, Archive, damaged, read_archive
 from lipaudit.load.export import export_module, hash_weights, single_output
 from lipaudit.load.preprocessing import METADATA_KEY, Preprocessing, parse_metadata
 from lipaudit.load.program import LARGEST, Program, check_sizes
+from lipaudit.load.separate import check_separate
 from lipaudit.load.steps import Step, read_steps
 from lipaudit.load.verify import check_export, compare, probes, run_module
 
@@ -312,6 +313,7 @@ def _check_batch(saved: _Saved, network: Program, batch: Tensor, name: str) -> N
             name,
             _SAVED,
         )
+        check_separate(saved.steps, saved.tensors, saved.ends, batch)
     except (ConversionMismatch, InputRefused) as error:
         raise InputRefused(
             f"{name} has a fixed batch that cannot be set to 1: {error.message}",

@@ -16,7 +16,7 @@ from lipaudit.load.archive import damaged
 from lipaudit.load.fold import first_line
 from lipaudit.load.steps import Ref, Step
 
-__all__ = ["LARGEST", "Program", "check_sizes"]
+__all__ = ["LARGEST", "Program", "check_sizes", "results", "run_steps"]
 
 LARGEST = 1 << 28
 """Entries of one value; the largest of a ResNet-152 at 224×224 has 8e5."""
@@ -87,7 +87,7 @@ class Program(nn.Module):
         values: _Values = {name: getattr(self, place) for name, place in self._names.items()}
         x = x if self._inner is None else x.reshape(self._inner)
         values[self._ends[0]] = x.clone() if self._writes else x
-        _run(self._steps, values, self._call, self._ends[1])
+        run_steps(self._steps, values, self._call, self._ends[1])
         result = values[self._ends[1]]
         return result if self._inner is None else result.reshape(1, *result.shape)
 
@@ -96,20 +96,20 @@ class Program(nn.Module):
         return step.target(*args, **kwargs) if site is None else site(step.target, args, kwargs)
 
 
-def _run(steps: Sequence[Step], values: _Values, call: _Call, output: str) -> None:
+def run_steps(steps: Sequence[Step], values: _Values, call: _Call, output: str) -> None:
     """Fill `values` with what the calls return; what no later call reads is dropped again."""
     reads = [_refs(step) for step in steps]
     last = {name: i for i, names in enumerate(reads) for name in names}
     for index, step in enumerate(steps):
         args, kwargs = tree_map_only(Ref, lambda ref: values[ref.name], (list(step.args), dict(step.kwargs)))
         result = call(step, args, kwargs)
-        values.update(_results(step, result))
+        values.update(results(step, result))
         for name in reads[index] - {output}:
             if last[name] == index:
                 del values[name]
 
 
-def _results(step: Step, result: Any) -> list[tuple[str, Any]]:  # noqa: ANN401
+def results(step: Step, result: Any) -> list[tuple[str, Any]]:  # noqa: ANN401
     """Names and values of what a call returns."""
     if step.single:
         return [(step.outputs[0], result)]
@@ -162,7 +162,7 @@ def check_sizes(
                 f"{first_line(error)}",
                 hint="check --input-shape; what depends on values (masks, item()) cannot be analysed",
             ) from None
-        for output, value in _results(step, result):
+        for output, value in results(step, result):
             if isinstance(value, Tensor):
                 total += value.numel()
                 _check_value(tuple(value.shape), total, stated.get(output), f"{name}: {output}")
@@ -173,7 +173,7 @@ def check_sizes(
         versions = {key: (value, value._version) for key, value in values.items()}  # noqa: SLF001
         values[ends[0]] = mode.from_tensor(x)
         try:
-            _run(steps, values, call, ends[1])
+            run_steps(steps, values, call, ends[1])
             result = values[ends[1]]
         except LipauditError:
             raise
