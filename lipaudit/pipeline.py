@@ -70,6 +70,8 @@ def audit(  # noqa: PLR0913 - the options of the command line
     data_dir: str | Path | None = None,
     offline: bool = False,
     arch: str | None = None,
+    allow_global: str | Sequence[str] = (),
+    trust_pickle: str | None = None,
     input_shape: tuple[int, ...] | None = None,
     mean: Sequence[Fraction | float] | None = None,
     std: Sequence[Fraction | float] | None = None,
@@ -97,6 +99,8 @@ def audit(  # noqa: PLR0913 - the options of the command line
         data_dir: where the data set lies.
         offline: never download what is found nowhere.
         arch: `file.py:factory` or `file.py:factory{"width": 64}` for files that hold weights only.
+        allow_global: classes that a checkpoint's pickle may make, as `package.module.Class`.
+        trust_pickle: `sha256:…` of the one pickle that may run what it likes.
         input_shape: of one sample without batch, where neither model nor data tell.
         mean: the network receives (scale·x − mean)/std; numbers or exact fractions, one or one per
             channel.  Like `std` and `scale` it overrides the model's own metadata.
@@ -136,7 +140,12 @@ def audit(  # noqa: PLR0913 - the options of the command line
     data = _data(model, partial(found, limit=limit, seed=seed, progress=clock))
     clock.stage("loading model", 0)
     loaded = load_model(
-        model, arch=arch, input_shape=input_shape, default_shape=None if data is None else data.sample_shape
+        model,
+        arch=arch,
+        input_shape=input_shape,
+        default_shape=None if data is None else data.sample_shape,
+        allow_globals=_listed(allow_global),
+        trust_pickle=trust_pickle,
     )
     stated = Stated.by(loaded, mean, std, scale, layout)
     trying = Trying(_samples(found), clock.advance)

@@ -15,6 +15,7 @@ from lipaudit.cli import outputs, streams, values
 from lipaudit.cli.progress import meter
 from lipaudit.cli.request import AuditRequest
 from lipaudit.errors import ExitCode, InputRefused, UsageError
+from lipaudit.load.admit import check_terms
 from lipaudit.policy import DEFAULT_EPS, parse_budgets, parse_eps
 from lipaudit.report import AuditReport, to_text
 from lipaudit.report.text import WIDTH, verdict_line
@@ -52,6 +53,7 @@ def _arguments(request: AuditRequest) -> dict[str, Any]:
         raise UsageError(f"--layout {request.layout!r} is unknown", hint=", ".join(_LAYOUTS))
     if request.threat_space not in _SPACES:
         raise UsageError(f"--threat-space {request.threat_space!r} is unknown", hint=", ".join(_SPACES))
+    check_terms(tuple(request.allow_global), request.trust_pickle)
     scale = values.fractions("--scale", request.scale, nonzero=True)
     if scale is not None and len(scale) > 1:
         raise UsageError(f"--scale {request.scale}: one number for all channels")
@@ -68,6 +70,8 @@ def _arguments(request: AuditRequest) -> dict[str, Any]:
         "resize": values.sides("--resize", request.resize),
         "crop": values.sides("--crop", request.crop),
         "arch": request.arch,
+        "allow_global": tuple(request.allow_global),
+        "trust_pickle": request.trust_pickle,
         "input_shape": values.shape("--input-shape", request.input_shape),
         "mean": values.fractions("--mean", request.mean),
         "std": values.fractions("--std", request.std, nonzero=True),

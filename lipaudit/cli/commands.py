@@ -42,6 +42,8 @@ def _audit(  # noqa: PLR0913, PLR0917 -- one parameter per option
     resize: o.Resize = None,
     crop: o.Crop = None,
     seed: o.Seed = None,
+    allow_global: o.AllowGlobal = None,
+    trust_pickle: o.TrustPickle = None,
     input_shape: o.InputShape = None,
     mean: o.Mean = None,
     std: o.Std = None,
@@ -54,6 +56,7 @@ def _audit(  # noqa: PLR0913, PLR0917 -- one parameter per option
     """Bound the network's l2 Lipschitz constant and certify radii on a data set."""
     given = dict(locals())
     given["eps"], given["min_certified"], given["output"] = eps or (), min_certified or (), output or ()
+    given["allow_global"] = allow_global or ()
     return partial(_run_audit, AuditRequest(**given))
 
 

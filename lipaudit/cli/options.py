@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "AllowGlobal",
     "Arch",
     "Crop",
     "DataDir",
@@ -34,6 +35,7 @@ __all__ = [
     "Seed",
     "Std",
     "ThreatSpace",
+    "TrustPickle",
     "Verbose",
 ]
 
@@ -95,6 +97,24 @@ Arch = Annotated[
         metavar="SOURCE:NAME",
         help="Who builds a checkpoint's network: file.py:make, pkg.mod:make, or with JSON arguments "
         "'file.py:make{\"width\": 64}'.",
+    ),
+]
+AllowGlobal = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-global",
+        metavar="NAME",
+        hidden=True,
+        help="Let a checkpoint's pickle make this class (package.module.Class). Repeatable; recorded.",
+    ),
+]
+TrustPickle = Annotated[
+    str | None,
+    typer.Option(
+        "--trust-pickle",
+        metavar="sha256:…",
+        hidden=True,
+        help="Run whatever code the checkpoint of exactly this digest holds. Recorded.",
     ),
 ]
 InputShape = Annotated[

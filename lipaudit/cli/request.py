@@ -28,6 +28,8 @@ class AuditRequest:
     resize: str | None = None
     crop: str | None = None
     seed: int | None = None
+    allow_global: Sequence[str] = ()
+    trust_pickle: str | None = None
     input_shape: str | None = None
     mean: str | None = None
     std: str | None = None

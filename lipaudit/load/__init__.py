@@ -1,55 +1,37 @@
 """A model file → one exported program of functional ATen operations.
 
-file ── sniff ──▶ onnx:        fold, convert, export, compare with onnxruntime
-                  safetensors,
-                  checkpoint:  judge the pickle, build --arch, load strictly, export
-                  .pt2:        read the program as JSON, run its calls, export
+file ── read apart ──▶ onnx:        fold, convert, export, compare with onnxruntime
+                       safetensors,
+                       checkpoint:  build --arch, load strictly, export
+                       .pt2:        read the program as JSON, run its calls, export
+
+The bytes are first touched by a process of its own (`isolated`, `reading`), which hands back plain data.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lipaudit.errors import InputRefused, LipauditError
+from lipaudit.errors import LipauditError
+from lipaudit.load.admit import check_terms
+from lipaudit.load.blame import as_refusal, is_foreign
+from lipaudit.load.isolated import read_apart
+from lipaudit.load.model_file import ModelFile
 from lipaudit.load.preprocessing import METADATA_KEY, Preprocessing, parse_metadata
-from lipaudit.load.sniff import Kind, read_bytes, sniff
+from lipaudit.load.reading import Request
+from lipaudit.load.sniff import Kind, read_bytes
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
 __all__ = ["METADATA_KEY", "LoadedModel", "ModelFile", "Preprocessing", "load_model", "parse_metadata"]
-
-
-_Content = bytes
-"""`ModelFile` has a field called bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFile:
-    """A file that was read.
-
-    Args:
-        name: base name only; reports carry no host paths.
-        sha256: of its bytes.
-        bytes: its size.
-    """
-
-    name: str
-    sha256: str
-    bytes: int
-
-    @classmethod
-    def of(cls, name: str, data: _Content) -> ModelFile:
-        """Describe `data`, read from a file called `name`."""
-        return cls(name, hashlib.sha256(data).hexdigest(), len(data))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +44,7 @@ class LoadedModel:
         files: every file that was read.
         format: "onnx", "safetensors", "checkpoint" or "torch.export".
         loader: what read it, with versions.
-        trust: "data only", or "runs the --arch file".
+        trust: "data only", or what was run: the --arch file, classes or a pickle that the user admitted.
         preprocessing: as the model's metadata states it, if they do.
         conversion: how the conversion was checked (ONNX), else None.
         weights_sha256: over sorted names, types, shapes and bytes of the stored weights.
@@ -92,7 +74,7 @@ def check_file(path: str | Path) -> None:
         InputUnavailable: no such file.
         InputRefused: the file is not a model this program loads.
     """
-    sniff(read_bytes(Path(path)), Path(path).name)
+    read_apart(read_bytes(Path(path)), Request(name=Path(path).name, kind_only=True))
 
 
 def needs_architecture(path: str | Path) -> bool:
@@ -102,7 +84,7 @@ def needs_architecture(path: str | Path) -> bool:
         InputUnavailable: no such file.
         InputRefused: the file is not a model this program loads.
     """
-    kind = sniff(read_bytes(Path(path)), Path(path).name)
+    kind = read_apart(read_bytes(Path(path)), Request(name=Path(path).name, kind_only=True)).kind
     return kind in {Kind.SAFETENSORS, Kind.ZIP_CHECKPOINT, Kind.LEGACY_CHECKPOINT}
 
 
@@ -112,49 +94,59 @@ def load_model(
     arch: str | None = None,
     input_shape: tuple[int, ...] | None = None,
     default_shape: tuple[int, ...] | None = None,
+    allow_globals: Sequence[str] = (),
+    trust_pickle: str | None = None,
 ) -> LoadedModel:
-    """Read a model file.
+    """Read a model file, in a process of its own, and make a program of it.
 
     Args:
         path: ONNX, torch.export, safetensors, or a torch.save'd state dict; told apart by content.
         arch: `file.py:factory` or `package.module:factory`, for files that hold weights only.
         input_shape: shape of one sample without the batch axis, where the file does not tell.
         default_shape: taken if neither `input_shape` nor metadata nor graph tell.
+        allow_globals: classes a checkpoint's pickle may make, as `package.module.Class`.
+        trust_pickle: `sha256:…` of the one pickle that may run what it likes.
 
     Raises:
-        UsageError: `arch` or `input_shape` is missing or cannot be meant.
+        UsageError: an option is missing or cannot be meant.
         InputUnavailable: no such file.
         InputRefused: the file is not acceptable; the message says what it is.
+        Exception: a defect of ours.
     """
+    check_terms(tuple(allow_globals), trust_pickle)
     path = Path(path)
     data = read_bytes(path)
-    kind = sniff(data, path.name)
+    request = Request(
+        name=path.name,
+        folder=str(path.parent),
+        input_shape=input_shape,
+        default_shape=default_shape,
+        arch=arch is not None,
+        allow_globals=tuple(allow_globals),
+        trust_pickle=trust_pickle,
+    )
     with _quiet():
         try:
-            if kind is Kind.ONNX:
+            reading = read_apart(data, request)
+            if reading.kind is Kind.ONNX:
                 from lipaudit.load.onnx import load_onnx  # noqa: PLC0415 - imports torch
 
-                return load_onnx(path, data, input_shape=input_shape, arch=arch, default_shape=default_shape)
-            if kind is Kind.EXPORTED:
+                return load_onnx(path, data, reading, input_shape=input_shape, default_shape=default_shape)
+            if reading.kind is Kind.EXPORTED:
                 from lipaudit.load.exported import load_exported  # noqa: PLC0415 - imports torch
 
-                return load_exported(
-                    path, data, input_shape=input_shape, arch=arch, default_shape=default_shape
-                )
+                return load_exported(path, data, input_shape=input_shape, default_shape=default_shape)
             from lipaudit.load.pytorch import load_weights  # noqa: PLC0415 - imports torch
 
             return load_weights(
-                path, data, kind, arch=arch, input_shape=input_shape, default_shape=default_shape
+                path, data, reading, arch=arch, input_shape=input_shape, default_shape=default_shape
             )
         except LipauditError:
             raise
         except Exception as error:
-            # What a damaged file does to the libraries that read it cannot be listed; the cause is chained.
-            lines = str(error).strip().splitlines() or [""]
-            raise InputRefused(
-                f"{path.name} cannot be loaded: {type(error).__name__}: {lines[0][:300]!a}",
-                hint="the file may be damaged: export it again; if it is sound, please report it",
-            ) from error
+            if is_foreign(error):
+                raise as_refusal(error, path.name) from error
+            raise
 
 
 @contextlib.contextmanager

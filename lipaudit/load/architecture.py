@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from lipaudit.errors import InputRefused, InputUnavailable, UsageError
-from lipaudit.load.fold import first_line
+from lipaudit.load.blame import first_line
 
 __all__ = ["Built", "build_module", "differing"]
 

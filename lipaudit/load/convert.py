@@ -15,8 +15,9 @@ from onnx import helper, numpy_helper
 from torch import fx, nn
 
 from lipaudit.errors import InputRefused
+from lipaudit.load.blame import first_line
 from lipaudit.load.converters import DOMAIN, Unconvertible, build, install
-from lipaudit.load.fold import Folded, first_line, fold
+from lipaudit.load.fold import Folded, fold
 from lipaudit.load.nodes import check_nodes
 from lipaudit.load.rules import RULES
 

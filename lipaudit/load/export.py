@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lipaudit.errors import InputRefused
-from lipaudit.load.fold import first_line
+from lipaudit.load.blame import first_line
 
 __all__ = ["export_module", "hash_weights", "single_output"]
 

@@ -32,7 +32,7 @@ from lipaudit.load.separate import check_separate
 from lipaudit.load.steps import Step, read_steps
 from lipaudit.load.verify import check_export, compare, probes, run_module
 
-__all__ = ["load_exported"]
+__all__ = ["Saved", "load_exported", "read_exported"]
 
 _ONE = "the network must map one tensor to one tensor of scores"
 _CALLS = "the saved program, call by call"
@@ -43,7 +43,7 @@ _Open = tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Saved:
+class Saved:
     """A program as it was saved, its ends found.
 
     Args:
@@ -65,12 +65,25 @@ class _Saved:
     stated: Mapping[str, _Open]
 
 
+def read_exported(data: bytes, name: str) -> tuple[Archive, Saved]:
+    """The archive and the program in it, before anything is computed.
+
+    Raises:
+        UnsafeInput: it wants to call what networks do not need.
+        InputRefused: it is damaged, or no function of one tensor.
+    """
+    archive = read_archive(data, name)
+    try:
+        return archive, _saved(archive, name)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError):
+        raise damaged(name) from None
+
+
 def load_exported(
     path: Path,
     data: bytes,
     *,
     input_shape: tuple[int, ...] | None,
-    arch: str | None,
     default_shape: tuple[int, ...] | None = None,
 ) -> LoadedModel:
     """Load the archive whose bytes are `data`.
@@ -79,22 +92,15 @@ def load_exported(
         path: for names.
         data: its bytes.
         input_shape: one sample's shape, where the program leaves axes open.
-        arch: must be None.
         default_shape: one sample's shape, taken where nobody says and the program leaves axes open.
 
     Raises:
         LipauditError: see `lipaudit.load.load_model`.
     """
     name = path.name
-    if arch is not None:
-        raise UsageError(f"{name} is a torch.export program: --arch is for files that hold weights only")
-    archive = read_archive(data, name)
+    archive, saved = read_exported(data, name)
     text = archive.extra.get(METADATA_KEY)
     metadata = None if text is None else parse_metadata(text)
-    try:
-        saved = _saved(archive, name)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError):
-        raise damaged(name) from None
     shape = _input_shape(saved.shape, input_shape, metadata, default_shape)
     notes: list[str] = []
     network, sample, reference = _network(saved, shape, name, notes)
@@ -117,7 +123,7 @@ def load_exported(
     )
 
 
-def _saved(archive: Archive, name: str) -> _Saved:
+def _saved(archive: Archive, name: str) -> Saved:
     module = archive.program["graph_module"]
     graph, signature = module["graph"], module["signature"]
     tensors: dict[str, Tensor] = {}
@@ -141,7 +147,7 @@ def _saved(archive: Archive, name: str) -> _Saved:
         )
     stated = {key: _axes(meta["sizes"]) for key, meta in graph["tensor_values"].items()}
     meta = graph["tensor_values"][inputs[0]]
-    return _Saved(
+    return Saved(
         steps=read_steps(graph, name),
         tensors=tensors,
         titles=titles,
@@ -262,7 +268,7 @@ def _shown(shape: _Open) -> str:
 _Parts = tuple[Program, Tensor, Callable[[_Array], _Array]]
 
 
-def _network(saved: _Saved, shape: _Open, name: str, notes: list[str]) -> _Parts:
+def _network(saved: Saved, shape: _Open, name: str, notes: list[str]) -> _Parts:
     """The program for one sample (leading 1), an example input, and the program as saved."""
     batch, sample = shape[0], tuple(n for n in shape[1:] if n is not None)
     axes = (1 if batch is None else batch, *sample)
@@ -302,7 +308,7 @@ def _answers(network: Program, kind: Any, batch: int = 1) -> Callable[[_Array], 
     return run
 
 
-def _check_batch(saved: _Saved, network: Program, batch: Tensor, name: str) -> None:
+def _check_batch(saved: Saved, network: Program, batch: Tensor, name: str) -> None:
     """Refuse a fixed batch that cannot be set to 1."""
     try:
         check_sizes(saved.steps, saved.tensors, saved.ends, batch[:1], {}, name)

@@ -18,8 +18,9 @@ import onnx
 from onnx import helper, numpy_helper, shape_inference
 
 from lipaudit.errors import InputRefused
+from lipaudit.load.blame import first_line
 
-__all__ = ["Folded", "first_line", "fold", "reference_session", "sort_nodes"]
+__all__ = ["Folded", "fold", "reference_session", "sort_nodes"]
 
 _RANDOM = frozenset(
     {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -63,13 +64,6 @@ class Folded:
         if not all(dim.HasField("dim_value") for dim in dims):
             return None
         return tuple(dim.dim_value for dim in dims)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's message, for one-line refusals."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    line = (lines[0] if lines else type(error).__name__)[:300]
-    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def reference_session(data: bytes) -> Any:  # noqa: ANN401 - onnxruntime has no types

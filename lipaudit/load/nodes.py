@@ -28,8 +28,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from lipaudit.errors import ConversionMismatch, InputRefused
+from lipaudit.load.blame import first_line
 from lipaudit.load.draws import EXACT, FAR, STEPS, draw, kinds_for, moved
-from lipaudit.load.fold import Folded, first_line
+from lipaudit.load.fold import Folded
 from lipaudit.load.single import Single, Unrunnable
 
 __all__ = ["calls", "check_nodes"]

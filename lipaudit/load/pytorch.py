@@ -7,12 +7,7 @@ initialisation would be certified as if it were the model.
 
 from __future__ import annotations
 
-import io
-import json
-import pickle
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,37 +18,41 @@ from lipaudit.load import LoadedModel, ModelFile
 from lipaudit.load.architecture import Built, build_module, differing
 from lipaudit.load.export import export_module, hash_weights, single_output
 from lipaudit.load.filling import fill
-from lipaudit.load.fold import first_line
-from lipaudit.load.preprocessing import METADATA_KEY, Preprocessing, parse_metadata
-from lipaudit.load.safety import check_legacy_checkpoint, check_zip_checkpoint
+from lipaudit.load.reading import DATA_ONLY, Contents
 from lipaudit.load.settle import refuse_training, settle
 from lipaudit.load.sniff import Kind
+from lipaudit.load.tensors import State, weights_of
 from lipaudit.load.verify import check_export, run_module
 
-__all__ = ["load_weights", "state_dict_of"]
+__all__ = ["load_weights"]
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
-"""Keys under which training scripts store the state dict, most telling first."""
-_State = dict[str, Tensor]
+_RUNS_ARCH = "runs the --arch file"
 
 
 def load_weights(
     path: Path,
     data: bytes,
-    kind: Kind,
+    reading: Contents,
     *,
     arch: str | None,
     input_shape: tuple[int, ...] | None,
     default_shape: tuple[int, ...] | None = None,
 ) -> LoadedModel:
-    """Load the weights whose bytes are `data` into the module that `arch` builds.
+    """Load weights into the module that `arch` builds.
+
+    Args:
+        path: of the file.
+        data: its bytes.
+        reading: what was read of them.
+        arch: who builds the module.
+        input_shape: of one sample.
+        default_shape: taken where nobody says.
 
     Raises:
         LipauditError: see `lipaudit.load.load_model`.
     """
-    notes: list[str] = []
-    state, preprocessing = _read(data, kind, path.name, notes)
-    _refuse_broken(state, path.name)
+    notes = list(reading.notes)
+    state, preprocessing = weights_of(reading, data, path.name)
     if arch is None:
         raise UsageError(
             f"{path.name} holds weights only ({_listing(state)}): the architecture is missing",
@@ -78,9 +77,9 @@ def load_weights(
         program=program,
         input_shape=(1, *shape),
         files=tuple(files),
-        format="safetensors" if kind is Kind.SAFETENSORS else "checkpoint",
+        format="safetensors" if reading.kind is Kind.SAFETENSORS else "checkpoint",
         loader=f"torch {torch.__version__}",
-        trust="runs the --arch file",
+        trust=_RUNS_ARCH if reading.trust == DATA_ONLY else f"{_RUNS_ARCH}; {reading.trust}",
         preprocessing=preprocessing,
         conversion=comparison.as_dict(),
         weights_sha256=hash_weights(state),
@@ -92,7 +91,7 @@ def load_weights(
     )
 
 
-def _network(built: Built, shape: tuple[int, ...], state: _State, name: str, notes: list[str]) -> nn.Module:
+def _network(built: Built, shape: tuple[int, ...], state: State, name: str, notes: list[str]) -> nn.Module:
     """The factory's module with the file's weights, ready to run."""
     module = settle(built.module, torch.zeros(1, *shape), name, notes)
     return fill(module, state, name, notes, built.hint)
@@ -120,96 +119,7 @@ def _sample_shape(given: tuple[int, ...] | None, name: str) -> tuple[int, ...]:
     return given
 
 
-def _read(data: bytes, kind: Kind, name: str, notes: list[str]) -> tuple[_State, Preprocessing | None]:
-    if kind is Kind.SAFETENSORS:
-        return _read_safetensors(data, name)
-    if kind is Kind.ZIP_CHECKPOINT:
-        check_zip_checkpoint(data, name)
-    else:
-        check_legacy_checkpoint(data, name)
-    try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (
-        RuntimeError,
-        pickle.UnpicklingError,
-        ValueError,
-        KeyError,
-        EOFError,
-        TypeError,
-        AttributeError,
-    ) as error:
-        raise InputRefused(
-            f"{name} cannot be read as a checkpoint: {first_line(error)}",
-            hint="re-save the weights: safetensors.torch.save_file(model.state_dict(), …)",
-        ) from None
-    return state_dict_of(content, name, notes), None
-
-
-def _read_safetensors(data: bytes, name: str) -> tuple[_State, Preprocessing | None]:
-    from safetensors import SafetensorError  # noqa: PLC0415 - only needed here
-    from safetensors.torch import load  # noqa: PLC0415
-
-    try:
-        state = load(data)
-    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise InputRefused(f"{name} is a damaged safetensors file: {first_line(error)}") from None
-    if not state:
-        raise InputRefused(f"{name} holds no tensors")
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    text = (header.get("__metadata__") or {}).get(METADATA_KEY)
-    return state, None if text is None else parse_metadata(text)
-
-
-def state_dict_of(content: Any, name: str, notes: list[str]) -> _State:  # noqa: ANN401 - a checkpoint's content
-    """Find the state dict in what a training script saved; say in `notes` what was taken.
-
-    Raises:
-        InputRefused: nothing in it looks like one.
-    """
-    where = ""
-    for _ in range(6):
-        if isinstance(content, (list, tuple)) and content and isinstance(content[0], Mapping):
-            notes.append(f"{name}{where} is a list of {len(content)} stages; the first was taken")
-            content, where = content[0], f"{where}[0]"
-            continue
-        if not isinstance(content, Mapping):
-            break
-        tensors = {str(key): value.detach() for key, value in content.items() if isinstance(value, Tensor)}
-        wrapper = next(
-            (key for key in _WRAPPERS if isinstance(content.get(key), (Mapping, list, tuple))), None
-        )
-        if wrapper is None and tensors:
-            ignored = [str(key) for key in content if str(key) not in tensors]
-            if ignored:
-                notes.append(
-                    f"{name}{where}: entries that are no tensors were ignored: {', '.join(ignored[:5])}"
-                )
-            return tensors
-        if wrapper is None:
-            break
-        content, where = content[wrapper], f"{where}[{wrapper!r}]"
-    kind = type(content).__name__
-    keys = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else ""
-    raise InputRefused(
-        f"{name}{where} is a {kind}{f' with keys {keys}' if keys else ''}, not a state dict",
-        hint="save torch.save(model.state_dict(), …) or a dict with a key 'state_dict'",
-    )
-
-
-def _refuse_broken(state: _State, name: str) -> None:
-    for key, value in state.items():
-        if value.is_quantized or value.layout is not torch.strided:
-            raise InputRefused(f"{name}: tensor {key!r} is quantized or sparse", hint="audit the float model")
-        if value.is_complex():
-            raise InputRefused(f"{name}: tensor {key!r} is complex, which is not supported")
-        if value.is_floating_point() and not bool(torch.isfinite(value.float()).all()):
-            raise InputRefused(
-                f"{name}: tensor {key!r} holds NaN or infinity",
-                hint="the training diverged, or the file is damaged",
-            )
-
-
-def _listing(state: _State) -> str:
+def _listing(state: State) -> str:
     shown = [f"{key} {list(value.shape)}" for key, value in list(state.items())[:4]]
     return f"{len(state)} tensors: {', '.join(shown)}{', …' if len(state) > len(shown) else ''}"
 

@@ -6,6 +6,8 @@ imported and called.  `torch.save`d tensors need a short list of them.  This mod
 global's name, and refuses what is not on the list or cannot be resolved.  `torch.load(weights_only=True)`
 is the second lock, not the first: its message comes too late and says too little.
 
+What the user admits by name (`--allow-global`) passes here if `admit` finds it admissible, and is recorded.
+
 Format: CPython, `Lib/pickletools.py`; PyTorch, `torch/serialization.py`.
 """
 
@@ -14,9 +16,12 @@ from __future__ import annotations
 import io
 import pickletools
 import zipfile
+import zlib
+from collections.abc import Collection
 from typing import Any
 
 from lipaudit.errors import InputRefused, UnsafeInput
+from lipaudit.load.admit import is_admissible
 
 __all__ = ["check_legacy_checkpoint", "check_zip_checkpoint"]
 
@@ -64,78 +69,125 @@ _LEGACY_PICKLES = 5
 """Magic number, protocol, system, object, storage keys; raw numbers follow."""
 _PICKLE_LIMIT = 64 << 20
 _OPCODE_LIMIT = 20_000_000
+_LOCAL_HEADER = 30
+"""Bytes before an entry's name; name and content follow."""
+_FLAGS = 6
+"""More classes than these are a whole program: no flags are offered."""
 _HINT = (
     "nothing was executed; ask for, or re-save, the weights alone: "
     'safetensors.torch.save_file(model.state_dict(), "model.safetensors")'
 )
 
 
-def check_zip_checkpoint(data: bytes, name: str) -> None:
+def check_zip_checkpoint(data: bytes, name: str, admitted: Collection[str] = ()) -> tuple[str, ...]:
     """Refuse a zip checkpoint whose pickles do more than rebuild tensors.
+
+    Args:
+        data: the file.
+        name: base name, for messages.
+        admitted: globals the user allows.
+
+    Returns:
+        Those of `admitted` that the pickles name.
 
     Raises:
         UnsafeInput: a pickle names a global that tensors do not need.
         InputRefused: damaged, or expands to far more than its size.
     """
+    met: list[str] = []
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = archive.infolist()
-        names = [entry.filename for entry in entries]
-        if len(set(names)) < len(names):
-            # Two readers may pick different ones: what was judged would not be what is loaded.
-            raise UnsafeInput(f"{name}: the archive holds two entries of one name", hint=_HINT)
-        if sum(entry.file_size for entry in entries) > 2 * len(data) + (1 << 20):
-            raise InputRefused(
-                f"{name}: the archive expands to more than twice its size",
-                hint="torch.save does not compress: re-save it",
-            )
+        _check_layout(entries, len(data), name)
         for entry in entries:
             if not entry.filename.endswith(".pkl"):
                 continue
             if entry.file_size > _PICKLE_LIMIT:
-                raise InputRefused(f"{name}: {entry.filename} is larger than 64 MiB", hint=_HINT)
+                raise InputRefused(f"{name}: {_readable(entry.filename)} is larger than 64 MiB", hint=_HINT)
             try:
                 pickled = archive.read(entry)
-            except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, ValueError):
+            except (
+                zipfile.BadZipFile,
+                RuntimeError,
+                NotImplementedError,
+                EOFError,
+                OSError,
+                ValueError,
+                zlib.error,
+            ):
                 raise _damaged(name) from None
-            _judge(io.BytesIO(pickled), name)
+            met += _judge(io.BytesIO(pickled), name, admitted).met
+    return tuple(dict.fromkeys(met))
 
 
-def check_legacy_checkpoint(data: bytes, name: str) -> None:
+def _check_layout(entries: list[zipfile.ZipInfo], size: int, name: str) -> None:
+    """One entry per name, none inside another, and no more than the file holds."""
+    names = [entry.filename for entry in entries]
+    if len(set(names)) < len(names):
+        # Two readers may pick different ones: what was judged would not be what is loaded.
+        raise UnsafeInput(f"{name}: the archive holds two entries of one name", hint=_HINT)
+    if sum(entry.file_size for entry in entries) > 2 * size + (1 << 20):
+        raise InputRefused(
+            f"{name}: the archive expands to more than twice its size",
+            hint="torch.save does not compress: re-save it",
+        )
+    end = 0
+    for entry in sorted(entries, key=lambda entry: entry.header_offset):
+        if entry.header_offset < end:
+            raise InputRefused(f"{name}: entries of the archive overlap", hint="re-save it with torch.save")
+        end = entry.header_offset + _LOCAL_HEADER + entry.compress_size
+    if end > size:
+        raise _damaged(name)
+
+
+def check_legacy_checkpoint(data: bytes, name: str, admitted: Collection[str] = ()) -> tuple[str, ...]:
     """Refuse a pickle stream that is not a data-only `torch.save` file of the old format.
+
+    Args:
+        data: the file.
+        name: base name, for messages.
+        admitted: globals the user allows.
+
+    Returns:
+        Those of `admitted` that the pickles name.
 
     Raises:
         UnsafeInput: a pickle names a global that tensors do not need.
         InputRefused: a plain pickle, or damaged.
     """
     stream = io.BytesIO(data)
-    first = _judge(stream, name)
-    if first != _LEGACY_MAGIC:
+    first = _judge(stream, name, admitted)
+    if first.pushed != _LEGACY_MAGIC:
         while stream.tell() < len(data) and data[stream.tell()] == 0x80:
-            _judge(stream, name)
+            _judge(stream, name, admitted)
         raise InputRefused(
             f"{name} is a plain pickle, not a torch.save checkpoint",
             hint="save the weights with safetensors or torch.save(model.state_dict(), …)",
         )
-    for _ in range(_LEGACY_PICKLES - 1):
-        _judge(stream, name)
+    met = [global_ for _ in range(_LEGACY_PICKLES - 1) for global_ in _judge(stream, name, admitted).met]
+    return tuple(dict.fromkeys(met))
 
 
-def _judge(stream: io.BytesIO, name: str) -> Any:  # noqa: ANN401 - an opcode's argument
-    """Walk one pickle; return the argument of its last pushing opcode (the magic number's value)."""
-    machine = _Machine(name)
-    pushed: Any = None
+def _judge(stream: io.BytesIO, name: str, admitted: Collection[str]) -> _Machine:
+    """Walk one pickle.
+
+    Returns:
+        The machine after its last opcode.
+
+    Raises:
+        UnsafeInput: it met a global that is neither known nor admitted.
+        InputRefused: damaged.
+    """
+    machine = _Machine(name, admitted)
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if count > _OPCODE_LIMIT:
                 raise InputRefused(f"{name}: a pickle of more than {_OPCODE_LIMIT} operations", hint=_HINT)
             machine.step(opcode, argument)
-            if argument is not None:
-                pushed = argument
     except (ValueError, IndexError, KeyError, EOFError, OverflowError, UnicodeDecodeError, AttributeError):
         raise _damaged(name) from None
     if machine.unsafe:
         raise machine.refusal()
-    return pushed
+    return machine
 
 
 def _damaged(name: str) -> InputRefused:
@@ -145,10 +197,16 @@ def _damaged(name: str) -> InputRefused:
 
 
 class _Machine:
-    """The pickle machine's stack and memo, holding strings and ignorance."""
+    """The pickle machine's stack and memo, holding strings and ignorance.
 
-    def __init__(self, name: str) -> None:
+    `pushed` is the last argument of an opcode, `unsafe` what must not be called, `met` what is admitted.
+    """
+
+    def __init__(self, name: str, admitted: Collection[str]) -> None:
         self.name = name
+        self.admitted = frozenset(admitted)
+        self.pushed: Any = None
+        self.met: list[str] = []
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.unsafe: list[str] = []
@@ -156,6 +214,8 @@ class _Machine:
     def step(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:  # noqa: ANN401
         """Advance by one opcode."""
         code = opcode.name
+        if argument is not None:
+            self.pushed = argument
         if code in _STRINGS:
             self.stack.append(argument)
         elif code in _PUTS:
@@ -197,14 +257,24 @@ class _Machine:
     def _meet(self, module: Any, attribute: Any) -> None:  # noqa: ANN401
         if not isinstance(module, str) or not isinstance(attribute, str):
             self.unsafe.append("a function whose name it computes while loading")
-        elif f"{module}.{attribute}" not in _ALLOWED:
-            self.unsafe.append(f"{module}.{attribute}")
+        elif (name := f"{module}.{attribute}") in _ALLOWED:
+            return
+        elif name in self.admitted and "." not in attribute and is_admissible(name):
+            self.met.append(name)
+        else:
+            self.unsafe.append(name)
 
     def refusal(self) -> UnsafeInput:
         """The error that names what the file wanted."""
         wanted = list(dict.fromkeys(self.unsafe))
         shown = ", ".join(wanted[:3]) + (f" and {len(wanted) - 3} more" if len(wanted) > 3 else "")
-        return UnsafeInput(f"{self.name} wants to call {_readable(shown)} while loading", hint=_HINT)
+        hint = _HINT
+        if all(is_admissible(name) for name in wanted) and len(wanted) <= _FLAGS:
+            flags = " ".join(f"--allow-global {name}" for name in wanted)
+            hint += f"; if you know who wrote these classes and trust them: {flags}"
+        elif refused := [name for name in wanted if name in self.admitted]:
+            hint += f"; {_readable(refused[0])} is never admitted, because calling it can run anything"
+        return UnsafeInput(f"{self.name} wants to call {_readable(shown)} while loading", hint=hint)
 
 
 def _readable(text: str) -> str:

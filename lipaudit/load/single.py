@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from lipaudit.load.fold import first_line, reference_session
+from lipaudit.load.blame import first_line
+from lipaudit.load.fold import reference_session
 
 __all__ = ["Single", "Unrunnable"]
 

@@ -35,6 +35,7 @@ _LFS = b"version https://git-lfs.github.com/spec/"
 _MODELS = "give an ONNX file, a safetensors file or a torch.save'd state dict"
 # Tags of ModelProto's fields 2, 3, 4, 5, 6, 7, 8 and 14; a file starts with field 1, ir_version.
 _MODEL_PROTO_TAGS = frozenset({0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72})
+_TAR_PLACE = 257
 _HEADER_LIMIT = 100_000_000
 """The safetensors library refuses longer headers too."""
 
@@ -95,6 +96,11 @@ def sniff(data: bytes, name: str) -> Kind:
     for magic, what, hint in _MAGIC:
         if data.startswith(magic):
             raise InputRefused(f"{name} is {what}", hint=hint)
+    if data[_TAR_PLACE : _TAR_PLACE + 5] == b"ustar":
+        raise InputRefused(
+            f"{name} is a tar archive (a checkpoint of torch before 0.1.10, or packed files)",
+            hint="unpack it, or load it with the torch that saved it and save the state dict again",
+        )
     if data[0] == 0x80 and len(data) > 1 and 1 < data[1] <= 5:
         return Kind.LEGACY_CHECKPOINT
     if _is_safetensors(data, name):

@@ -27,7 +27,7 @@ from torch.export import ExportedProgram
 from lipaudit.errors import ConversionMismatch, InputRefused
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.graph.node import Unsupported
-from lipaudit.load.fold import first_line
+from lipaudit.load.blame import first_line
 
 __all__ = [
     "TOLERANCE",

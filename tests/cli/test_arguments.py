@@ -27,6 +27,8 @@ def test_defaults(run, pipeline, model):
             "resize": None,
             "crop": None,
             "arch": None,
+            "allow_global": (),
+            "trust_pickle": None,
             "input_shape": None,
             "mean": None,
             "std": None,
@@ -52,7 +54,7 @@ def test_all_options(run, pipeline, model):
         "--scale 1/255 --layout hwc --threat-space input --limit 100 --seed 7 "
         "--eps 36/255,0.5 --eps 1 --max-lipschitz 20 "
         "--min-certified 36/255:0.6 --min-certified 1:10% "
-        "--method fft --device cuda:1 --no-attack"
+        "--allow-global a.B --allow-global a.C --method fft --device cuda:1 --no-attack"
     )
     assert run(*options.split(), model).code == 0
     assert pipeline.calls == [
@@ -64,6 +66,8 @@ def test_all_options(run, pipeline, model):
             "resize": (256,),
             "crop": (224, 192),
             "arch": "net.py:make",
+            "allow_global": ("a.B", "a.C"),
+            "trust_pickle": None,
             "input_shape": (1, 28, 28),
             "mean": (Fraction(1307, 10_000),),
             "std": (Fraction(3081, 10_000),),

@@ -200,7 +200,7 @@ def test_shape_chains_fold_and_live_shapes_do_not(tmp_path):
         helper.make_node("ReduceSum", ["c"], ["r"], keepdims=0),
         helper.make_node("Add", ["x", "r"], ["y"]),
     ]
-    with pytest.raises(InputRefused, match="NonZero"):
+    with pytest.raises(InputRefused, match=r"ConstantOfShape.*depends on the input"):
         load_model(save(model(live), tmp_path))
 
 
