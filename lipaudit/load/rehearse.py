@@ -32,6 +32,8 @@ _SMALL = 1 << 22
 _GROWTH = 512
 """A tensor may have so many times the numbers of the input, if it has more than `_SMALL`.  VGG's largest has
 21 times as many; enlarging images 4 by 4 at 64 channels makes 341."""
+_BATCH = 8192
+"""That no sample of a fixed batch sees another is checked for each; 65536 take a minute."""
 _STANDARD = frozenset({"", "ai.onnx"})
 
 _EVERY = tuple(range(16))
@@ -76,7 +78,12 @@ def rehearse(model: onnx.ModelProto, reference: bytes, shape: tuple[int, ...], s
     grown = min(_LIVE, max(_SMALL, _GROWTH * math.prod(shape)))
     check_sizes(folded, grown + extra)
     _check_operands(folded)
-    _run(reference, source, shape, name)
+    output = _run(reference, source, shape, name)
+    if len(shape) > 1 and output.ndim and output.shape[0] == shape[0] > _BATCH:
+        raise InputRefused(
+            f"{name} has a fixed batch of {shape[0]}; up to {_BATCH} can be checked sample by sample",
+            hint="export the model with batch size 1 or with a dynamic batch axis",
+        )
 
 
 def _static(model: onnx.ModelProto, shape: tuple[int, ...]) -> onnx.ModelProto:
@@ -148,8 +155,8 @@ def _is_float(folded: Folded, node: onnx.NodeProto) -> bool:
     return False
 
 
-def _run(reference: bytes, source: onnx.ValueInfoProto, shape: tuple[int, ...], name: str) -> None:
-    """Run the graph on zeros and on noise; what comes out is judged later."""
+def _run(reference: bytes, source: onnx.ValueInfoProto, shape: tuple[int, ...], name: str) -> Any:  # noqa: ANN401
+    """Run the graph on zeros and on noise; what comes out is judged later, but for its shape."""
     dtype = helper.tensor_dtype_to_np_dtype(source.type.tensor_type.elem_type)
     feeds: list[Any] = [np.zeros(shape, dtype), np.random.default_rng(0).standard_normal(shape).astype(dtype)]
     try:
@@ -161,9 +168,10 @@ def _run(reference: bytes, source: onnx.ValueInfoProto, shape: tuple[int, ...], 
         ) from None
     for feed in feeds:
         try:
-            session.run(None, {source.name: feed})
+            (output,) = session.run([session.get_outputs()[0].name], {source.name: feed})
         except Exception as error:  # noqa: BLE001 - onnxruntime raises many kinds
             raise InputRefused(
                 f"onnxruntime cannot run {name}: {first_line(error)}",
                 hint="check --input-shape; a graph that its reference runtime refuses cannot be checked",
             ) from None
+    return output

@@ -269,6 +269,10 @@ HOSTILE = {
         lambda: graph([helper.make_node("Relu", ["x"], ["y"])], shape=(1, 10**6, 10**6)),
         "more than",
     ),
+    "batch of 10^6": (
+        lambda: graph([helper.make_node("Relu", ["x"], ["y"])], shape=(1 << 20, 2)),
+        "fixed batch of 1048576",
+    ),
     "live Expand": (lambda: live_size("Expand"), "depends on the input"),
     "live Tile": (lambda: live_size("Tile"), "depends on the input"),
     "live ConstantOfShape": (lambda: live_size("ConstantOfShape"), "depends on the input"),
@@ -310,7 +314,15 @@ def test_graphs_that_ask_for_too_much(kind):
 
 def test_graphs_that_ask_for_enough():
     """What stands beside the line."""
-    for data in (conv([3] * 4), sized("Expand", 100, 100), divides("Div", 3), divides("Mod", 3), one_hot(9)):
+    wide = graph([helper.make_node("Relu", ["x"], ["y"])], shape=(64, 2))
+    for data in (
+        wide,
+        conv([3] * 4),
+        sized("Expand", 100, 100),
+        divides("Div", 3),
+        divides("Mod", 3),
+        one_hot(9),
+    ):
         assert read_apart(data, REQUEST).graph
     inner = graph([call("F", "x", "y")], functions=[function("F", helper.make_node("Relu", ["a"], ["b"]))])
     reading = read_apart(inner, REQUEST)
