@@ -133,7 +133,7 @@ BYTES = (flip, truncate, splice, head)
 
 
 def _nodes(model, random):
-    return pick(random, model.graph.node) if model.graph.node else None
+    return pick(random, model.graph.node)
 
 
 def change_operator(model, random):

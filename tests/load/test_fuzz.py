@@ -4,6 +4,8 @@ Each file is read by a forked process that has imported everything: first what t
 what its caller does with the outcome.  The first part may crash, as it may there; the second may not.
 """
 
+import gc
+import importlib
 import os
 import resource
 import select
@@ -28,6 +30,11 @@ from lipaudit.load.wire import get_failure, get_reading
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "models" / "onnx"
 SAMPLES = sorted((ROOT / "sample_models").glob("*/model.onnx"))
+IMPORTED = (
+    *("lipaudit.load.checkpoint", "lipaudit.load.onnx", "lipaudit.load.pytorch", "lipaudit.load.safety"),
+    *("onnx2torch", "onnxruntime", "torch.export", "torchvision"),
+)
+"""What reading a file imports: once here, so that no forked process has to."""
 MEMORY = 2 << 30
 SECONDS = 20
 ARCH = """
@@ -81,6 +88,15 @@ def resident(pid):
         return 0
 
 
+def computed(pid):
+    """Seconds of processor time, which other work on the machine does not lengthen."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def work(folder, report):
     """In the forked process: load the file, tell how far that came."""
 
@@ -121,7 +137,7 @@ def try_file(folder):
     mine, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
-        signal.alarm(3 * SECONDS)
+        signal.alarm(12 * SECONDS)
         os.close(mine)
         try:
             work(folder, theirs)
@@ -136,9 +152,10 @@ def try_file(folder):
             if not chunk:
                 break
             text += chunk
-        taken = time.monotonic() - started
-        if resident(pid) > (MEMORY if b"read\n" in text else Limits().memory) or taken > SECONDS:
-            why = f"killed after {taken:.1f} s with {resident(pid) >> 20} MiB"
+        taken, waited, held = computed(pid), time.monotonic() - started, resident(pid)
+        allowed = MEMORY if b"read\n" in text else Limits().memory
+        if held > allowed or taken > SECONDS or waited > 10 * SECONDS:
+            why = f"killed after {taken:.1f} s of {waited:.1f} s with {held >> 20} MiB"
             os.kill(pid, signal.SIGKILL)
             break
     os.close(mine)
@@ -152,6 +169,10 @@ def try_file(folder):
 
 
 def try_all(files, tmp_path):
+    for module in IMPORTED:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # a collection in a forked process would copy the memory it looks at
     (tmp_path / "arch.py").write_text(ARCH)
     defects, codes = [], {}
     for index, (name, contents) in enumerate(files):
@@ -167,16 +188,16 @@ def try_all(files, tmp_path):
     return codes
 
 
-@pytest.mark.parametrize("part", range(6))
+@pytest.mark.parametrize("part", range(4))
 def test_damaged_graphs(part, tmp_path):
     codes = try_all(onnx_files(200, seed=part), tmp_path)
     assert codes[4] > 100
     assert codes[0] > 3
 
 
-@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("part", range(5))
 def test_damaged_checkpoints(part, tmp_path):
-    codes = try_all(checkpoint_files(220, seed=100 + part), tmp_path)
+    codes = try_all(checkpoint_files(210, seed=100 + part), tmp_path)
     assert codes[4] > 100
     assert codes[0] > 3
 
