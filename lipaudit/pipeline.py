@@ -139,14 +139,9 @@ def audit(  # noqa: PLR0913 - the options of the command line
     found = partial(load_dataset, dataset, data_dir=data_dir, offline=offline, sizing=sizing)
     data = _data(model, partial(found, limit=limit, seed=seed, progress=clock))
     clock.stage("loading model", 0)
-    loaded = load_model(
-        model,
-        arch=arch,
-        input_shape=input_shape,
-        default_shape=None if data is None else data.sample_shape,
-        allow_globals=_listed(allow_global),
-        trust_pickle=trust_pickle,
-    )
+    sample = None if data is None else data.sample_shape
+    terms: dict[str, Any] = {"allow_globals": _listed(allow_global), "trust_pickle": trust_pickle}
+    loaded = load_model(model, arch=arch, input_shape=input_shape, default_shape=sample, **terms)
     stated = Stated.by(loaded, mean, std, scale, layout)
     trying = Trying(_samples(found), clock.advance)
     clock.stage("finding the preprocessing", 0)
