@@ -73,6 +73,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
     allow_global: str | Sequence[str] = (),
     trust_pickle: str | None = None,
     input_shape: tuple[int, ...] | None = None,
+    logits: str | None = None,
     mean: Sequence[Fraction | float] | None = None,
     std: Sequence[Fraction | float] | None = None,
     scale: Fraction | float | None = None,
@@ -102,6 +103,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
         allow_global: classes that a checkpoint's pickle may make, as `package.module.Class`.
         trust_pickle: `sha256:…` of the one pickle that may run what it likes.
         input_shape: of one sample without batch, where neither model nor data tell.
+        logits: the output to audit, of an ONNX graph that has several.
         mean: the network receives (scale·x − mean)/std; numbers or exact fractions, one or one per
             channel.  Like `std` and `scale` it overrides the model's own metadata.
         std: see `mean`.
@@ -141,6 +143,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
     clock.stage("loading model", 0)
     sample = None if data is None else data.sample_shape
     terms: dict[str, Any] = {"allow_globals": _listed(allow_global), "trust_pickle": trust_pickle}
+    terms["logits"] = logits
     loaded = load_model(model, arch=arch, input_shape=input_shape, default_shape=sample, **terms)
     stated = Stated.by(loaded, mean, std, scale, layout)
     trying = Trying(_samples(found), clock.advance)

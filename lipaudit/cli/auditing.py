@@ -73,6 +73,7 @@ def _arguments(request: AuditRequest) -> dict[str, Any]:
         "allow_global": tuple(request.allow_global),
         "trust_pickle": request.trust_pickle,
         "input_shape": values.shape("--input-shape", request.input_shape),
+        "logits": request.logits,
         "mean": values.fractions("--mean", request.mean),
         "std": values.fractions("--std", request.std, nonzero=True),
         "scale": scale[0] if scale else None,

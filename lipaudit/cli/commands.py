@@ -45,6 +45,7 @@ def _audit(  # noqa: PLR0913, PLR0917 -- one parameter per option
     allow_global: o.AllowGlobal = None,
     trust_pickle: o.TrustPickle = None,
     input_shape: o.InputShape = None,
+    logits: o.Logits = None,
     mean: o.Mean = None,
     std: o.Std = None,
     scale: o.Scale = None,

@@ -21,6 +21,7 @@ __all__ = [
     "InputShape",
     "Layout",
     "Limit",
+    "Logits",
     "MaxLipschitz",
     "Mean",
     "MethodName",
@@ -119,6 +120,15 @@ TrustPickle = Annotated[
 ]
 InputShape = Annotated[
     str | None, typer.Option("--input-shape", metavar="C,H,W", hidden=True, help=_SHAPE_HELP)
+]
+Logits = Annotated[
+    str | None,
+    typer.Option(
+        "--logits",
+        metavar="NAME",
+        hidden=True,
+        help="The output with the class scores, of several.",
+    ),
 ]
 Mean = Annotated[
     str | None,

@@ -31,6 +31,7 @@ class AuditRequest:
     allow_global: Sequence[str] = ()
     trust_pickle: str | None = None
     input_shape: str | None = None
+    logits: str | None = None
     mean: str | None = None
     std: str | None = None
     scale: str | None = None

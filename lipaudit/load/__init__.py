@@ -96,6 +96,7 @@ def load_model(
     default_shape: tuple[int, ...] | None = None,
     allow_globals: Sequence[str] = (),
     trust_pickle: str | None = None,
+    logits: str | None = None,
 ) -> LoadedModel:
     """Read a model file, in a process of its own, and make a program of it.
 
@@ -106,6 +107,7 @@ def load_model(
         default_shape: taken if neither `input_shape` nor metadata nor graph tell.
         allow_globals: classes a checkpoint's pickle may make, as `package.module.Class`.
         trust_pickle: `sha256:…` of the one pickle that may run what it likes.
+        logits: the output to audit, of an ONNX graph that has several.
 
     Raises:
         UsageError: an option is missing or cannot be meant.
@@ -124,6 +126,7 @@ def load_model(
         arch=arch is not None,
         allow_globals=tuple(allow_globals),
         trust_pickle=trust_pickle,
+        logits=logits,
     )
     with _quiet():
         try:

@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 
 from lipaudit.errors import InputRefused, UnsafeInput
+from lipaudit.load.blame import first_line
 from lipaudit.load.expressions import check_expressions
-from lipaudit.load.fold import first_line
 from lipaudit.load.safety import check_legacy_checkpoint, check_zip_checkpoint
 
 __all__ = ["DTYPES", "Archive", "damaged", "read_archive"]

@@ -13,6 +13,12 @@ FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 """Element types of images and scores."""
 
 
+_MANY = {
+    "input": "export the part of the network that has one input (onnx.utils.extract_model)",
+    "output": "name the output that holds the class scores: --logits NAME",
+}
+
+
 def ends(model: onnx.ModelProto, name: str) -> tuple[onnx.ValueInfoProto, onnx.ValueInfoProto]:
     """The one real input and the one output."""
     stored = {tensor.name for tensor in model.graph.initializer}
@@ -23,7 +29,7 @@ def ends(model: onnx.ModelProto, name: str) -> tuple[onnx.ValueInfoProto, onnx.V
             names = ", ".join(value.name for value in values) or "none"
             raise InputRefused(
                 f"{name} has {len(values)} {kind}s ({names}); exactly one is supported",
-                hint=f"export the part of the network that has one {kind} (onnx.utils.extract_model)",
+                hint=_MANY[kind] if values else "is the graph complete?",
             )
         element = values[0].type.tensor_type.elem_type
         if not values[0].type.HasField("tensor_type") or element not in FLOATS:

@@ -18,12 +18,13 @@ import numpy as np
 import onnx
 from onnx import checker, inliner, numpy_helper
 
-from lipaudit.errors import InputRefused
+from lipaudit.errors import InputRefused, UsageError
 from lipaudit.load.blame import first_line
 from lipaudit.load.external import PROTO_LIMIT, embed
 from lipaudit.load.graph_limits import check_functions, check_tensors, check_text, nodes_of
 from lipaudit.load.interface import ends, static_shape
 from lipaudit.load.model_file import ModelFile
+from lipaudit.load.opset6 import OLDEST, to_opset_7
 from lipaudit.load.reading import Request
 from lipaudit.load.rehearse import rehearse
 
@@ -36,11 +37,12 @@ _HARMLESS = ("topologically sorted", "Field 'shape' of 'type' is required")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GraphFile:
-    """What an ONNX file holds: the graph to convert, the graph to run, and the data files that were read."""
+    """What an ONNX file holds: the graphs to convert and to run, the data files that were read, notes."""
 
     graph: bytes
     reference: bytes
     files: tuple[ModelFile, ...]
+    notes: tuple[str, ...]
 
 
 def read_onnx(data: bytes, request: Request, announce: Callable[[int], None]) -> GraphFile:
@@ -60,7 +62,9 @@ def read_onnx(data: bytes, request: Request, announce: Callable[[int], None]) ->
     if model.ByteSize() > PROTO_LIMIT:
         raise InputRefused(f"{name} with its external data is larger than 2 GiB, which is not supported yet")
     check_tensors(model)
+    notes = _keep_output(model, request.logits, name)
     _check(model, name)
+    model, upgraded = _upgraded(model, name)
     reference = bytes(model.SerializeToString())
     graph = inliner.inline_local_functions(model) if model.functions else model
     _keep_inputs_only(graph)
@@ -68,7 +72,36 @@ def read_onnx(data: bytes, request: Request, announce: Callable[[int], None]) ->
     shape = static_shape(graph, source, request.input_shape, request.default_shape)
     rehearse(graph, reference, shape, len(data) + sum(map(len, extra.values())), name)
     files = tuple(ModelFile.of(Path(location).name, content) for location, content in extra.items())
-    return GraphFile(bytes(graph.SerializeToString()), reference, files)
+    return GraphFile(bytes(graph.SerializeToString()), reference, files, (*notes, *upgraded))
+
+
+def _keep_output(model: onnx.ModelProto, logits: str | None, name: str) -> tuple[str, ...]:
+    """Drop all outputs but the one the user names.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if logits is None:
+        return ()
+    outputs = list(model.graph.output)
+    chosen = [output for output in outputs if output.name == logits]
+    if len(chosen) != 1:
+        names = ", ".join(output.name for output in outputs)
+        raise UsageError(f"--logits {logits!r}: {name} has no such output", hint=f"it has: {names}")
+    del model.graph.output[:]
+    model.graph.output.append(chosen[0])
+    return (f"of {len(outputs)} outputs, {logits!r} is audited",) if len(outputs) > 1 else ()
+
+
+def _upgraded(model: onnx.ModelProto, name: str) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """A graph of operators older than onnxruntime runs, in newer ones."""
+    opset = max((entry.version for entry in model.opset_import if entry.domain in _STANDARD), default=1)
+    if opset >= OLDEST:
+        return model, ()
+    note = (
+        f"opset {opset} was written in {OLDEST}, the oldest that onnxruntime runs: nothing compares these two"
+    )
+    return to_opset_7(model, opset, name), (note,)
 
 
 def _keep_inputs_only(model: onnx.ModelProto) -> None:

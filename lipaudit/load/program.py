@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map_only
 from lipaudit.errors import InputRefused, LipauditError
 from lipaudit.load.admitted import named_arguments
 from lipaudit.load.archive import damaged
-from lipaudit.load.fold import first_line
+from lipaudit.load.blame import first_line
 from lipaudit.load.steps import Ref, Step
 
 __all__ = ["LARGEST", "Program", "check_sizes", "results", "run_steps"]

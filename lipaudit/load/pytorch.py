@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lipaudit.errors import InputRefused, UsageError
 from lipaudit.load import LoadedModel, ModelFile

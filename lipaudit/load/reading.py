@@ -37,6 +37,7 @@ class Request:
         arch: somebody builds the network, so the file must hold weights only.
         allow_globals: names a pickle may call, beyond those of tensors.
         trust_pickle: SHA-256 of the one file that may run what it likes.
+        logits: the output to audit, of an ONNX graph that has several.
         kind_only: tell what the file is, and no more.
     """
 
@@ -47,6 +48,7 @@ class Request:
     arch: bool = False
     allow_globals: tuple[str, ...] = ()
     trust_pickle: str | None = None
+    logits: str | None = None
     kind_only: bool = False
 
 
@@ -96,6 +98,11 @@ def read(data: bytes, request: Request, announce: Announce = lambda _: None) -> 
             f"{request.name} is {_PROGRAMS[kind]}: --arch is for files that hold weights only",
             hint="leave --arch out",
         )
+    if kind is not Kind.ONNX and request.logits is not None:
+        raise UsageError(
+            f"--logits: {request.name} is no ONNX graph",
+            hint="leave the option out, and let the network return its scores alone",
+        )
     return _READERS[kind](data, kind, request, announce)
 
 
@@ -103,7 +110,7 @@ def _read_onnx(data: bytes, kind: Kind, request: Request, announce: Announce) ->
     from lipaudit.load.onnx_file import read_onnx  # noqa: PLC0415 - imports onnx
 
     read = read_onnx(data, request, announce)
-    return Contents(kind=kind, files=read.files, graph=read.graph, reference=read.reference)
+    return Contents(kind=kind, files=read.files, notes=read.notes, graph=read.graph, reference=read.reference)
 
 
 def _read_safetensors(data: bytes, kind: Kind, request: Request, announce: Announce) -> Contents:

@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_map_only
 
 from lipaudit.errors import InputRefused
-from lipaudit.load.fold import first_line
+from lipaudit.load.blame import first_line
 from lipaudit.load.program import results, run_steps
 from lipaudit.load.steps import Ref, Step
 

@@ -11,7 +11,7 @@ from torch._dynamo.eval_frame import OptimizedModule
 from torch.nn.parameter import is_lazy
 
 from lipaudit.errors import InputRefused
-from lipaudit.load.fold import first_line
+from lipaudit.load.blame import first_line
 
 __all__ = ["refuse_training", "settle"]
 

@@ -30,6 +30,7 @@ def test_defaults(run, pipeline, model):
             "allow_global": (),
             "trust_pickle": None,
             "input_shape": None,
+            "logits": None,
             "mean": None,
             "std": None,
             "scale": None,
@@ -50,7 +51,7 @@ def test_defaults(run, pipeline, model):
 def test_all_options(run, pipeline, model):
     options = (
         "-d mnist:test --data-dir here --offline --resize 256 --crop 224x192 --arch net.py:make "
-        "--input-shape 1,28,28 --mean 0.1307 --std 0.3081 "
+        "--input-shape 1,28,28 --logits y --mean 0.1307 --std 0.3081 "
         "--scale 1/255 --layout hwc --threat-space input --limit 100 --seed 7 "
         "--eps 36/255,0.5 --eps 1 --max-lipschitz 20 "
         "--min-certified 36/255:0.6 --min-certified 1:10% "
@@ -69,6 +70,7 @@ def test_all_options(run, pipeline, model):
             "allow_global": ("a.B", "a.C"),
             "trust_pickle": None,
             "input_shape": (1, 28, 28),
+            "logits": "y",
             "mean": (Fraction(1307, 10_000),),
             "std": (Fraction(3081, 10_000),),
             "scale": Fraction(1, 255),

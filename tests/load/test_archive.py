@@ -305,7 +305,7 @@ def test_damage_is_named(case):
 
 def read_only(data):
     """Load without the net that catches what nobody thought of."""
-    return load_exported(Path("model.pt2"), data, input_shape=None, arch=None)
+    return load_exported(Path("model.pt2"), data, input_shape=None)
 
 
 def test_the_archive_itself_is_sound():

@@ -136,7 +136,7 @@ def test_two_swapped_samples_of_many_are_found(tmp_path):
     order[[6, 7]] = [7, 6]
     nodes = [*FAR, N("Gather", ["r", "order"], ["m"]), N("Add", ["x", "m"], ["y"])]
     with pytest.raises(InputRefused, match="cannot be"):
-        load(tmp_path, nodes, {"order": order}, (40, 4))
+        load(tmp_path, nodes, {"order": order}, (40, 4), default_shape=(4,))
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,9 @@ def test_pools_and_transposed_convolutions_that_runtimes_read_differently(tmp_pa
     with pytest.raises(InputRefused, match="dilations together with auto_pad"):
         load(tmp_path, [pool], shape=(1, 2, 7))
     transposed = N("ConvTranspose", ["x", "w"], ["y"], output_shape=[9])
-    with pytest.raises(InputRefused, match="larger than what kernel and stride reach"):
+    with pytest.raises(
+        InputRefused, match=r"larger than what kernel and stride|output_shape is inconsistent"
+    ):
         load(tmp_path, [transposed], {"w": np.ones((2, 2, 2), dtype=np.float32)}, (1, 2, 4))
 
 

@@ -378,3 +378,28 @@ def test_a_shape_in_the_metadata_that_contradicts_the_graph_is_the_files_fault(t
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(InputRefused, match=r"metadata.*contradicts"):
         load_model(tmp_path / "m.onnx")
+
+
+def two_outputs():
+    """A hidden layer that is an output, too."""
+    nodes = [helper.make_node("Relu", ["x"], ["hidden"]), helper.make_node("Neg", ["hidden"], ["scores"])]
+    built = model(nodes, shape=(1, 3))
+    built.graph.output[0].name = "scores"
+    built.graph.output.append(helper.make_tensor_value_info("hidden", F32, (1, 3)))
+    return built
+
+
+def test_one_of_several_outputs(tmp_path):
+    path = save(two_outputs(), tmp_path)
+    with pytest.raises(InputRefused, match=r"2 outputs \(scores, hidden\)") as caught:
+        load_model(path)
+    assert "--logits" in caught.value.hint
+    loaded = load_model(path, logits="scores")
+    assert any("'scores' is audited" in note for note in loaded.notes)
+    x = torch.tensor([[1.0, -2.0, 3.0]])
+    assert loaded.program.module()(x).tolist() == [[-1.0, 0.0, -3.0]]
+    assert loaded.reference(x.numpy()).tolist() == [[-1.0, 0.0, -3.0]]
+    assert load_model(path, logits="hidden").program.module()(x).tolist() == [[1.0, 0.0, 3.0]]
+    with pytest.raises(UsageError, match="no such output") as caught:
+        load_model(path, logits="other")
+    assert "scores, hidden" in caught.value.hint

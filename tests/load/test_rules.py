@@ -356,7 +356,7 @@ def test_all_unconvertible_nodes_are_named_at_once(tmp_path):
         helper.make_node("Cast", ["x"], ["i"], to=onnx.TensorProto.INT64),
         helper.make_node("Gather", ["table", "i"], ["g"], name="look up"),
         helper.make_node(
-            "BatchNormalization", ["x", "v", "v", "v", "v"], ["b", "", ""], name="norm", training_mode=1
+            "BatchNormalization", ["x", "v", "v", "v", "v"], ["b", "m", "w"], name="norm", training_mode=1
         ),
         helper.make_node("ReduceSum", ["g"], ["r"], name="sum", keepdims=0),
         helper.make_node("Add", ["b", "r"], ["y"]),
