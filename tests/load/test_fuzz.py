@@ -173,6 +173,13 @@ def try_all(files, tmp_path):
         importlib.import_module(module)
     gc.collect()
     gc.freeze()  # a collection in a forked process would copy the memory it looks at
+    try:
+        return try_each(files, tmp_path)
+    finally:
+        gc.unfreeze()
+
+
+def try_each(files, tmp_path):
     (tmp_path / "arch.py").write_text(ARCH)
     defects, codes = [], {}
     for index, (name, contents) in enumerate(files):
@@ -190,20 +197,20 @@ def try_all(files, tmp_path):
 
 @pytest.mark.parametrize("part", range(4))
 def test_damaged_graphs(part, tmp_path):
-    codes = try_all(onnx_files(200, seed=part), tmp_path)
+    codes = try_all(onnx_files(170, seed=part), tmp_path)
     assert codes[4] > 100
     assert codes[0] > 3
 
 
 @pytest.mark.parametrize("part", range(5))
 def test_damaged_checkpoints(part, tmp_path):
-    codes = try_all(checkpoint_files(210, seed=100 + part), tmp_path)
+    codes = try_all(checkpoint_files(240, seed=100 + part), tmp_path)
     assert codes[4] > 100
     assert codes[0] > 3
 
 
 def test_damaged_external_data(tmp_path):
-    codes = try_all(external_files(150, seed=200), tmp_path)
+    codes = try_all(external_files(120, seed=200), tmp_path)
     assert codes[4] > 50
     assert codes[0] > 3
 

@@ -365,3 +365,14 @@ def test_our_own_mistakes_stay_mistakes(tmp_path, monkeypatch):
         monkeypatch.setattr("lipaudit.load.onnx.load_onnx", raiser)
         with pytest.raises(expected):
             load_model(tmp_path / "m")
+
+
+def test_a_graph_that_crashes_onnxruntime_is_named_by_the_conversion(tmp_path):
+    """Training-mode batch normalisation without its further outputs: a segmentation fault in onnxruntime 1.31."""
+    norm = helper.make_node("BatchNormalization", ["x", *"vvvv"], ["y", "", ""], name="norm", training_mode=1)
+    ones = numpy_helper.from_array(np.ones(4, np.float32), "v")
+    for batch, says in ((1, "cannot be converted: BatchNormalization 'norm'"), (3, "eval mode")):
+        (tmp_path / "m").write_bytes(graph([norm], [ones], (batch, 4)))
+        with pytest.raises(InputRefused) as caught:
+            load_model(tmp_path / "m")
+        assert says in str(caught.value)
