@@ -368,7 +368,7 @@ def test_our_own_mistakes_stay_mistakes(tmp_path, monkeypatch):
 
 
 def test_a_graph_that_crashes_onnxruntime_is_named_by_the_conversion(tmp_path):
-    """Training-mode batch normalisation without its further outputs: a crash of onnxruntime 1.31."""
+    """Training-mode batch normalisation without its further outputs, in onnxruntime 1.31."""
     norm = helper.make_node("BatchNormalization", ["x", *"vvvv"], ["y", "", ""], name="norm", training_mode=1)
     ones = numpy_helper.from_array(np.ones(4, np.float32), "v")
     for batch, says in ((1, "cannot be converted: BatchNormalization 'norm'"), (3, "eval mode")):
