@@ -16,6 +16,7 @@ from lipaudit.cli.progress import meter
 from lipaudit.cli.request import AuditRequest
 from lipaudit.errors import ExitCode, InputRefused, UsageError
 from lipaudit.load.admit import check_terms
+from lipaudit.load.factory import parse_arch
 from lipaudit.policy import DEFAULT_EPS, parse_budgets, parse_eps
 from lipaudit.report import AuditReport, to_text
 from lipaudit.report.text import WIDTH, verdict_line
@@ -54,6 +55,8 @@ def _arguments(request: AuditRequest) -> dict[str, Any]:
     if request.threat_space not in _SPACES:
         raise UsageError(f"--threat-space {request.threat_space!r} is unknown", hint=", ".join(_SPACES))
     check_terms(tuple(request.allow_global), request.trust_pickle)
+    if request.arch is not None:
+        parse_arch(request.arch)
     scale = values.fractions("--scale", request.scale, nonzero=True)
     if scale is not None and len(scale) > 1:
         raise UsageError(f"--scale {request.scale}: one number for all channels")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lipaudit.cli import streams, values
 from lipaudit.errors import ExitCode, InputRefused, UsageError
+from lipaudit.load.factory import parse_arch
 
 __all__ = ["DiffRequest", "run"]
 
@@ -42,6 +43,9 @@ def run(request: DiffRequest) -> ExitCode:
         raise UsageError(
             f"--tolerance {request.tolerance:g} must lie between 0 and 1", hint="1e-4 is the default"
         )
+    for arch in (request.arch, request.arch_b):
+        if arch is not None:
+            parse_arch(arch)
     for model in (request.a, request.b):
         values.existing_file(model)
     with streams.libraries_on_stderr(verbose=False):

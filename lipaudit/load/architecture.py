@@ -14,7 +14,6 @@ import importlib.util
 import inspect
 import json
 import random
-import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,11 +27,9 @@ from torch import nn
 
 from lipaudit.errors import InputRefused, InputUnavailable, UsageError
 from lipaudit.load.blame import first_line
+from lipaudit.load.factory import FORM, parse_arch
 
 __all__ = ["Built", "build_module", "differing"]
-
-_FORM = "write --arch file.py:factory, package.module:factory or 'file.py:factory{\"width\": 64}'"
-_ARCH = re.compile(r"(?P<place>.+?):(?P<factory>[^\W\d]\w*)(?P<arguments>\{.*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,8 +57,8 @@ def build_module(arch: str, seed: int = 0) -> Built:
         InputUnavailable: no such file or module.
         InputRefused: the user's code raises, or returns no module.
     """
-    place, factory, arguments = _parts(arch)
-    by_file = place.endswith(".py") or "/" in place or "\\" in place
+    asked = parse_arch(arch)
+    place, factory, arguments, by_file = asked.place, asked.name, asked.arguments, asked.by_file
     source: tuple[str, bytes] | None = None
     # stdout is data: whatever the user's code prints goes to stderr.
     with contextlib.redirect_stdout(sys.stderr), _search_path(Path(place).parent if by_file else Path.cwd()):
@@ -80,47 +77,12 @@ def build_module(arch: str, seed: int = 0) -> Built:
             )
         _check_call(place, factory, build, arguments)
         what = f"{place}:{factory}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
-        network = _built(what, lambda: build(**copy.deepcopy(arguments)), seed)
+        blamed = "correct the --arch file, or the arguments" if arguments else "correct the --arch file"
+        network = _built(what, lambda: build(**copy.deepcopy(arguments)), seed, blamed)
     label = f"{Path(place).name if by_file else place}:{factory}"
     if arguments:
         label += json.dumps(arguments, sort_keys=True, ensure_ascii=False)
     return Built(network, source, label, _sizes_hint(place, factory, build))
-
-
-def _parts(arch: str) -> tuple[str, str, dict[str, Any]]:
-    """File or module, function, keyword arguments."""
-    found = _ARCH.fullmatch(arch)
-    if found is None:
-        raise UsageError(f"--arch {arch!r} names no factory", hint=_FORM)
-    place, factory, text = found["place"], found["factory"], found["arguments"]
-    return place, factory, {} if text is None else _arguments(text, factory, len(arch) - len(text))
-
-
-def _arguments(text: str, factory: str, start: int) -> dict[str, Any]:
-    """The JSON object behind the factory's name; `start` is where it begins in what was typed."""
-    hint = f"""write JSON, e.g. --arch 'file.py:{factory}{{"width": 64, "bias": true}}'"""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise UsageError(f"--arch: argument {twice!r} of {factory} is given twice", hint=hint)
-        return dict(pairs)
-
-    def refuse(constant: str) -> Any:  # noqa: ANN401
-        raise UsageError(f"--arch: {constant} among the arguments of {factory} is no JSON", hint=hint)
-
-    try:
-        found: dict[str, Any] = json.loads(text, object_pairs_hook=once, parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        raise UsageError(
-            f"--arch: the arguments of {factory} are no JSON: {error.msg} at character "
-            f"{start + error.pos + 1} of what was given, before {text[error.pos : error.pos + 12]!r}",
-            hint=hint,
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"--arch: the arguments of {factory}: {first_line(error)}", hint=hint) from None
-    return found
 
 
 def _check_call(place: str, factory: str, build: Callable[..., object], arguments: dict[str, Any]) -> None:
@@ -149,16 +111,16 @@ def _sizes_hint(place: str, factory: str, build: Callable[..., object]) -> str:
             f"the layers fit, their sizes do not: let {factory} take the width as an argument, or change it"
         )
     return (
-        f"the layers fit, their sizes do not: {factory} takes {', '.join(taken[:6])}; give it as JSON: "
-        f"""--arch '{place}:{factory}{{"{taken[0]}": …}}'"""
+        f"the layers fit, their sizes do not: {factory} takes {', '.join(taken[:6])}; say which as JSON: "
+        f"""--arch '{place}:{factory}{{"name": value}}'"""
     )
 
 
-def _built(what: str, build: Callable[[], object], seed: int) -> nn.Module:
+def _built(what: str, build: Callable[[], object], seed: int, blamed: str) -> nn.Module:
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - the user's code may draw from it
-    network = _guard(what, build)
+    network = _guard(what, build, blamed)
     if not isinstance(network, nn.Module):
         raise InputRefused(
             f"{what} returned a {type(network).__name__}, not a torch.nn.Module",
@@ -205,20 +167,18 @@ def _search_path(folder: Path) -> Iterator[None]:
             sys.path.remove(entry)
 
 
-def _guard(what: str, call):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - the user's function
+def _guard(what: str, call, hint: str = "correct the --arch file"):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - the user's function
     try:
         return call()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything
-        raise InputRefused(
-            f"{what} raised {type(error).__name__}: {first_line(error)}", hint="correct the --arch file"
-        ) from None
+        raise InputRefused(f"{what} raised {type(error).__name__}: {first_line(error)}", hint=hint) from None
 
 
 def _import_file(path: Path) -> tuple[ModuleType, bytes]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputUnavailable(f"--arch: {path} cannot be read: {error.strerror}", hint=_FORM) from None
+        raise InputUnavailable(f"--arch: {path} cannot be read: {error.strerror}", hint=FORM) from None
     name = f"_lipaudit_arch_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     module = ModuleType(name)
     module.__file__ = str(path)
@@ -233,6 +193,6 @@ def _import_name(name: str) -> ModuleType:
     except (ImportError, ValueError, AttributeError):
         found = None
     if found is None:
-        raise InputUnavailable(f"--arch: no module named {name!r}", hint=_FORM)
+        raise InputUnavailable(f"--arch: no module named {name!r}", hint=FORM)
     imported: ModuleType = _guard(name, lambda: importlib.import_module(name))
     return imported

@@ -34,7 +34,7 @@ def single_output(module: nn.Module, example: Tensor, name: str) -> Tensor:
             output = module(example)
     except Exception as error:  # noqa: BLE001 - whatever the model's code raises
         raise InputRefused(
-            f"{name} does not run on an input of shape {list(example.shape)}: "
+            f"{name} does not run on a sample of shape {list(example.shape[1:])} (as a batch of one): "
             f"{type(error).__name__}: {first_line(error)}",
             hint="check --input-shape and the architecture",
         ) from None

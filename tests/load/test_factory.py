@@ -86,7 +86,7 @@ def test_a_factory_may_still_fail(arch):
 
 @pytest.mark.parametrize(
     ("factory", "hint"),
-    [("make", "make takes width, bias, name; give it as JSON"), ("fixed", "let fixed take the width")],
+    [("make", "make takes width, bias, name; say which as JSON"), ("fixed", "let fixed take the width")],
 )
 def test_other_sizes_lead_to_the_argument(factory, hint, arch, tmp_path):
     save_file(wide().state_dict(), tmp_path / "w.safetensors")

@@ -208,7 +208,7 @@ def test_arch_places(tmp_path, arch, monkeypatch):
 
 
 def test_wrong_input_shape_is_refused(tmp_path, arch):
-    with pytest.raises(InputRefused, match="does not run on an input of shape"):
+    with pytest.raises(InputRefused, match="does not run on a sample of shape"):
         load(save(plain().state_dict(), tmp_path), arch, "plain", shape=(5,))
 
 
