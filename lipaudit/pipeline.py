@@ -161,7 +161,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
         clock.stage("attacking the claims", 0)
         attacked = falsify(subject.graph, layers, bound, points, run)
 
-    outcomes = policy.judge(budgets, bound.total, attacked.below, robustness)
+    outcomes = _guessed(subject, policy.judge(budgets, bound.total, attacked.below, robustness))
     findings = _findings(layers, outcomes, data, run, subject)
     verdict, code = policy.decide(outcomes, incomplete=any(f.level == "error" for f in findings))
     evidence = Evidence(
@@ -224,6 +224,15 @@ def _robustness(run: Certification, asked: dict[Fraction, str]) -> Robustness:
     return assemble.robustness_record(run, certified_counts(run.radii.radius.tolist(), asked), asked)
 
 
+def _guessed(subject: Subject, outcomes: tuple[BudgetOutcome, ...]) -> tuple[BudgetOutcome, ...]:
+    """No budget is judged where another preprocessing may be meant."""
+    return policy.undecided(outcomes, "the preprocessing is a guess") if _is_guess(subject) else outcomes
+
+
+def _is_guess(subject: Subject) -> bool:
+    return subject.assumption is not None and not subject.assumption.clear
+
+
 def _findings(
     layers: Sequence[Layer],
     outcomes: Sequence[BudgetOutcome],
@@ -231,7 +240,7 @@ def _findings(
     run: Certification | None,
     subject: Subject,
 ) -> tuple[Finding, ...]:
-    unmet = any(o.metric == "lipschitz" and o.outcome != "pass" for o in outcomes)
+    unmet = any(o.metric == "lipschitz" and o.outcome != "pass" for o in outcomes) and not _is_guess(subject)
     found = assemble.layer_findings(layers, over_one=unmet)
     if data is None or run is None:
         return found

@@ -18,6 +18,7 @@ from lipaudit.data.layer_zero import entrance, prepend
 from lipaudit.data.threat import arrange, layouts_for
 from lipaudit.errors import Incomplete, InputRefused, UsageError
 from lipaudit.graph.graph import INPUT, LayerGraph
+from lipaudit.graph.node import Node
 from lipaudit.load import LoadedModel, Preprocessing
 from lipaudit.load.translate import translate
 from lipaudit.load.verify import check_translation
@@ -105,8 +106,9 @@ class Stated:
         """
         base = loaded.preprocessing or Preprocessing()
         silent = mean is None and std is None and scale is None
+        unsaid = base.source == "default" or base.silent
         if silent and layout is None:
-            return cls(base, base.source == "default")
+            return cls(base, unsaid)
         try:
             stated = Preprocessing(
                 layout=layout or base.layout,
@@ -118,7 +120,7 @@ class Stated:
             )
         except ValueError as error:
             raise UsageError(f"preprocessing: {error}", hint="check --mean, --std and --scale") from error
-        return cls(stated, silent and base.source == "default")
+        return cls(stated, silent and unsaid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +161,19 @@ def _find_preprocessing(
 
 
 def own_normalization(raw: LayerGraph) -> bool:
-    """Whether the graph subtracts a constant from its input before anything else."""
-    last = INPUT
-    while raw.uses(last) == 1:
-        reader = next((node for node in raw if last in node.inputs), None)
-        if reader is None or not isinstance(reader.op, Relayout | Affine):
-            return False
-        if isinstance(reader.op, Affine) and bool(reader.op.shift.any()):
-            return True
-        last = reader.name
-    return False
+    """Whether the graph subtracts a constant from its input before anything else, also slice by slice."""
+    return _is_shifted(raw, INPUT)
+
+
+def _is_shifted(raw: LayerGraph, value: str) -> bool:
+    readers = [node for node in raw if value in node.inputs]
+    return bool(readers) and raw.output != value and all(_shifts(raw, node) for node in readers)
+
+
+def _shifts(raw: LayerGraph, node: Node) -> bool:
+    if isinstance(node.op, Affine) and bool(node.op.shift.any()):
+        return True
+    return isinstance(node.op, Relayout | Affine) and _is_shifted(raw, node.name)
 
 
 def _refuse_twice(own: bool, p: Preprocessing, name: str) -> None:  # noqa: FBT001

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,9 @@ def _tell(request: AuditRequest, targets: Sequence[outputs.Target], report: Audi
                 if target.path is not None:
                     streams.say(f"wrote {target.path}")
     finally:
+        if request.quiet:
+            for reason in _reasons(report):
+                streams.say(reason)
         if request.verbose:
             for stage, seconds in report.run.stages.items():
                 streams.say(f"{seconds:8.1f} s  {stage}")
@@ -126,6 +129,16 @@ def _tell(request: AuditRequest, targets: Sequence[outputs.Target], report: Audi
             streams.write_data(_screen(request, report))
         elif not request.quiet:
             streams.say(verdict_line(report, colour=streams.colour_wanted(sys.stderr)))
+
+
+def _reasons(report: AuditReport) -> Iterator[str]:
+    """Why a verdict is not green: with --quiet nothing else says it."""
+    for finding in report.evidence.findings:
+        if finding.level == "error":
+            yield f"{finding.rule}: {finding.message}"
+    for budget in report.evidence.budgets:
+        if budget.outcome != "pass":
+            yield f"{budget.id}: {budget.outcome}: {budget.message}"
 
 
 def _screen(request: AuditRequest, report: AuditReport) -> str:

@@ -112,6 +112,6 @@ def existing_file(model: str) -> None:
     hint = (
         f"did you mean {path.with_name(close[0])}?"
         if close
-        else "give the path of an ONNX file or a checkpoint"
+        else "give the path of an ONNX file, a .pt2 program or a checkpoint"
     )
     raise InputUnavailable(f"no such file: {model}", hint=hint)

@@ -19,7 +19,7 @@ from torch import Tensor
 from lipaudit.data import Dataset
 from lipaudit.data.layer_zero import entrance
 from lipaudit.data.threat import arrange
-from lipaudit.difference.layers import align, layer_gaps, unmatched
+from lipaudit.difference.layers import align, layer_gaps, of_other_kinds, unmatched
 from lipaudit.difference.outputs import (
     AS_GIVEN,
     IN_DOUBLE,
@@ -114,6 +114,12 @@ def compare_models(
         notes.append(
             f"{len(alone[0])} layers of the first and {len(alone[1])} of the second have no counterpart "
             f"({', '.join(n.name for n in (*alone[0], *alone[1])[:6])}): they were judged by outputs alone"
+        )
+    kinds = of_other_kinds(places)
+    if kinds and not reasons:
+        notes.append(
+            f"layers of different kinds stand in one place ({', '.join(kinds[:4])}): they were compared as "
+            "functions on random numbers up to a few thousand, and may differ farther out"
         )
     return Difference(
         same=not reasons,

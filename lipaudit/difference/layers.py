@@ -27,7 +27,7 @@ from lipaudit.graph.graph import INPUT, LayerGraph
 from lipaudit.graph.node import Node, Op, Shape
 from lipaudit.ops.arithmetic import Extremum, Sum
 
-__all__ = ["align", "layer_gaps", "unmatched"]
+__all__ = ["align", "layer_gaps", "of_other_kinds", "unmatched"]
 
 Values = Mapping[str, Tensor]
 
@@ -63,6 +63,17 @@ def align(a: LayerGraph, b: LayerGraph) -> list[Place]:
         else:
             places.append(Place(tuple(ours[i:i_end]), tuple(theirs[j:j_end]), paired=False))
     return places
+
+
+def of_other_kinds(places: list[Place]) -> list[str]:
+    """Pairs of layers that bear different names."""
+    pairs = [(place.ours[0], place.theirs[0]) for place in places if place.paired]
+    named = [
+        f"{x.op.name} and {y.op.name}"
+        for x, y in pairs
+        if x.op.name != y.op.name and not (is_view(x) and is_view(y))
+    ]
+    return list(dict.fromkeys(named))
 
 
 def unmatched(places: list[Place]) -> tuple[list[Node], list[Node]]:

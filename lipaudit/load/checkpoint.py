@@ -151,12 +151,23 @@ def state_dict_of(content: Any, name: str, notes: list[str]) -> State:  # noqa: 
             return tensors
         if wrapper is None:
             break
+        rivals = [str(key) for key, value in content.items() if key != wrapper and _holds_tensors(value)]
+        if rivals:
+            notes.append(
+                f"{name}{where}: {wrapper!r} was taken; {', '.join(map(repr, rivals[:5]))} hold tensors, too"
+            )
         content, where = content[wrapper], f"{where}[{wrapper!r}]"
     kind = type(content).__name__
     keys = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else ""
     raise InputRefused(
         f"{name}{where} is a {kind}{f' with keys {keys}' if keys else ''}, not a state dict",
         hint="save torch.save(model.state_dict(), …) or a dict with a key 'state_dict'",
+    )
+
+
+def _holds_tensors(value: Any) -> bool:  # noqa: ANN401 - anything a training script saves
+    return isinstance(value, nn.Module) or (
+        isinstance(value, Mapping) and any(isinstance(inner, Tensor) for inner in value.values())
     )
 
 

@@ -76,7 +76,17 @@ def convert(model: onnx.ModelProto, shape: tuple[int, ...], batch: int, name: st
             f"{len(computed)} constants are computed by the graph from stored ones; "
             "the values onnxruntime computes were taken"
         )
+    resized = [node for node in nodes if node.op_type in {"Resize", "Upsample"} and _interpolates(node)]
+    if resized:
+        notes.append(
+            f"the weights with which {len(resized)} Resize nodes interpolate are those of float32 "
+            "arithmetic, as runtimes compute them"
+        )
     return Converted(network, renamed, notes)
+
+
+def _interpolates(node: onnx.NodeProto) -> bool:
+    return any(a.name == "mode" and a.s != b"nearest" for a in node.attribute)
 
 
 def _read(nodes: list[onnx.NodeProto]) -> list[str]:

@@ -28,6 +28,7 @@ from lipaudit.load.archive import DTYPES, Archive, damaged, read_archive
 from lipaudit.load.export import export_module, hash_weights, single_output
 from lipaudit.load.preprocessing import METADATA_KEY, Preprocessing, parse_metadata
 from lipaudit.load.program import LARGEST, Program, check_sizes
+from lipaudit.load.reference import module_on_samples
 from lipaudit.load.separate import check_separate
 from lipaudit.load.steps import Step, read_steps
 from lipaudit.load.verify import check_export, compare, probes, run_module
@@ -289,10 +290,11 @@ def _network(saved: Saved, shape: _Open, name: str, notes: list[str]) -> _Parts:
         notes.append(f"the program has no batch axis: its input of shape {list(own.shape)} is one sample")
         network = made(tuple(own.shape))
         return network, whole, _answers(network, kind)
-    if batch in (None, 1):
-        network = made()
-        return network, own, _answers(network, kind)
     network = made()
+    if batch is None:
+        return network, own, module_on_samples(lambda x: run_module(network, x), kind)
+    if batch == 1:
+        return network, own, _answers(network, kind)
     _check_batch(saved, network, own, name)
     notes.append(f"the program's fixed batch of {batch} was set to 1, checked sample by sample")
     return network, own[:1].clone(), _answers(network, kind, batch or 1)

@@ -42,7 +42,8 @@ def fill(module: nn.Module, state: _State, name: str, notes: list[str], hint: st
     Raises:
         InputRefused: a tensor is missing, left over, of another shape, or changed while it was loaded.
     """
-    state = _stripped(state, module, notes)
+    _refuse_extra_state(module, name)
+    state = _stripped(state, module, name, notes)
     if _problems(module, state) and is_computed(module):
         # The normal file of a parametrised model holds the frozen weights.
         freeze(module, notes=[])
@@ -87,7 +88,7 @@ def _check_arrived(module: nn.Module, state: _State, name: str) -> None:
         )
 
 
-def _stripped(state: _State, module: nn.Module, notes: list[str]) -> _State:
+def _stripped(state: _State, module: nn.Module, name: str, notes: list[str]) -> _State:
     """Names as the architecture has them, where only prefixes stand between."""
     own = set(module.state_dict())
     for mark in _MARKS:
@@ -99,12 +100,40 @@ def _stripped(state: _State, module: nn.Module, notes: list[str]) -> _State:
         return state
     holding = _prefixes(state, wanted)
     if holding:
+        _refuse_choice(state, holding, name)
         return _taken(state, holding, notes)
     for prefix in _PREFIXES:
         if all(key.startswith(prefix) for key in state) and not any(key.startswith(prefix) for key in own):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
             notes.append(f"prefix {prefix!r} was removed from all tensor names")
     return state
+
+
+def _refuse_extra_state(module: nn.Module, name: str) -> None:
+    """What a module stores beside tensors is a matter between it and its pickle."""
+    extra = [key for key, value in module.state_dict().items() if not isinstance(value, Tensor)]
+    if extra:
+        raise InputRefused(
+            f"{name}: the architecture keeps state that is no tensor ({', '.join(extra[:_SHOWN])})",
+            hint="leave get_extra_state out of the architecture; export the model to ONNX, or as a .pt2",
+        )
+
+
+def _refuse_choice(state: _State, holding: list[str], name: str) -> None:
+    """Two different networks of one architecture: nothing says which one is meant."""
+    names = [key.removeprefix(holding[0]) for key in state if key.startswith(holding[0])]
+    for other in holding[1:]:
+        equal = all(
+            torch.equal(state[f"{holding[0]}{key}"], state[f"{other}{key}"])
+            for key in names
+            if f"{other}{key}" in state
+        )
+        if not equal and not _is_average(other):
+            raise InputRefused(
+                f"{name} holds this architecture under {holding[0]!r} and under {other!r}, with other "
+                "weights",
+                hint="save the state dict of the network that is meant alone",
+            )
 
 
 def _prefixes(state: _State, wanted: set[str]) -> list[str]:

@@ -40,7 +40,8 @@ class Preprocessing:
         mean: subtracted, one number or one per channel; () is 0.
         std: divides, one number or one per channel, nonzero; () is 1.
         input_shape: shape of one sample as the model takes it, without batch; None if unknown.
-        source: who said so: "flags", "metadata", "flags and metadata" or "default".
+        source: who said so: "flags", "metadata", "flags and metadata", "assumed" or "default".
+        silent: the metadata say nothing about scale, mean and std.
 
     Raises:
         ValueError: if a number, a length or a name cannot be meant.
@@ -52,6 +53,7 @@ class Preprocessing:
     std: tuple[Fraction, ...] = ()
     input_shape: tuple[int, ...] | None = None
     source: str = "default"
+    silent: bool = False
 
     def __post_init__(self) -> None:
         if self.layout is not None and self.layout not in LAYOUTS:
@@ -150,6 +152,7 @@ def _parse(text: str) -> Preprocessing:
         std=_numbers("std", entries.get("std", [])),
         input_shape=_shape(entries.get("input_shape")),
         source="metadata",
+        silent=not {"scale", "mean", "std"} & set(entries),
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -19,6 +18,7 @@ from lipaudit.load.architecture import Built, build_module, differing
 from lipaudit.load.export import export_module, hash_weights, single_output
 from lipaudit.load.filling import fill
 from lipaudit.load.reading import DATA_ONLY, Contents
+from lipaudit.load.reference import module_on_samples
 from lipaudit.load.settle import refuse_training, settle
 from lipaudit.load.sniff import Kind
 from lipaudit.load.tensors import State, weights_of
@@ -85,9 +85,7 @@ def load_weights(
         weights_sha256=hash_weights(state),
         notes=tuple(notes),
         architecture=built.label,
-        reference=lambda x: np.concatenate(
-            [run_module(network, row[None].astype(example.numpy().dtype)).reshape(1, -1) for row in x]
-        ),
+        reference=module_on_samples(lambda x: run_module(network, x), example.numpy().dtype),
     )
 
 

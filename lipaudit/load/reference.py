@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from lipaudit.load.verify import run_reference
 
-__all__ = ["Reading", "on_samples"]
+__all__ = ["Reading", "module_on_samples", "on_samples"]
 
 _Array = np.ndarray[Any, Any]
 
@@ -61,5 +62,29 @@ def on_samples(session: Any, reading: Reading, name: str) -> Callable[[_Array], 
             answer = run_reference(session, filled.reshape(shape), name)
             rows.append(answer.reshape(at_once, -1)[: len(part)])
         return np.concatenate(rows)
+
+    return run
+
+
+def module_on_samples(program: Callable[[_Array], _Array], dtype: Any) -> Callable[[_Array], _Array]:  # noqa: ANN401
+    """A program that takes a batch on n samples (leading n): together where it can, else one by one.
+
+    Args:
+        program: inputs with a leading batch axis to outputs.
+        dtype: of its input.
+
+    Returns:
+        From samples to rows of scores, (n, scores).
+    """
+
+    def run(x: _Array) -> _Array:
+        x = x.astype(dtype)
+        if len(x) > 1:
+            # What couples the samples of a batch answers otherwise than the graph here, and is refused then.
+            with contextlib.suppress(Exception):
+                rows = program(x)
+                if rows.shape[:1] == (len(x),):
+                    return rows.reshape(len(x), -1)
+        return np.concatenate([program(row[None]).reshape(1, -1) for row in x])
 
     return run

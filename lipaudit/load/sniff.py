@@ -32,7 +32,7 @@ class Kind(Enum):
 
 
 _LFS = b"version https://git-lfs.github.com/spec/"
-_MODELS = "give an ONNX file, a safetensors file or a torch.save'd state dict"
+_MODELS = "give an ONNX file, a .pt2 program, a safetensors file or a torch.save'd state dict"
 # Tags of ModelProto's fields 2, 3, 4, 5, 6, 7, 8 and 14; a file starts with field 1, ir_version.
 _MODEL_PROTO_TAGS = frozenset({0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72})
 _TAR_PLACE = 257

@@ -253,9 +253,11 @@ def run_module(module: nn.Module, x: _Array) -> _Array:
 
 
 def refuse_coupling(program: Callable[[_Array], _Array], inputs: dict[str, _Array], name: str) -> None:
-    """Run two inputs as one batch: neither row may depend on the other.
+    """Run inputs as one batch: no row may depend on another.
 
-    A program that takes one input at a time, or whose output has no batch axis, is not concerned.
+    In pairs, then all together, each in both orders: a row may depend on the rows before it only, or on one
+    further away, and next to zeros nothing shows.  A program that takes one input at a time, or whose output
+    has no batch axis, is not concerned.
 
     Args:
         program: inputs with a leading batch axis to outputs.
@@ -267,20 +269,30 @@ def refuse_coupling(program: Callable[[_Array], _Array], inputs: dict[str, _Arra
     """
     program = _once(program)
     first, *others = inputs.values()
-    for other in others:
-        try:
-            alone = [program(x).astype(np.float64) for x in (first, other)]
-            together = program(np.concatenate([first, other])).astype(np.float64)
-        except Exception:  # noqa: BLE001 - whatever a fixed batch of 1 makes a program raise
+    batches = [pair for other in others for pair in ([first, other], [other, first])]
+    together = list(inputs.values())
+    usual = [inputs[kind] for kind in inputs if kind not in _WIDE]
+    for batch in (*batches, usual, usual[::-1], together, together[::-1]):
+        if not _is_separate(program, batch, name):
             return
-        if together.shape[0] != 2 or together.size != alone[0].size + alone[1].size:
-            return
-        usual = max(_TINY, *(_SATURATED * float(np.linalg.norm(single)) for single in alone))
-        for row, single in zip(together, alone, strict=True):
-            distance = float(np.linalg.norm(row.reshape(-1) - single.reshape(-1)))
-            if distance > COUPLING * max(float(np.linalg.norm(single)), usual):
-                raise InputRefused(
-                    f"{name}: the samples of a batch influence each other (two together give other outputs "
-                    "than one by one)",
-                    hint="an answer that depends on the neighbours in a batch cannot be certified per sample",
-                )
+
+
+def _is_separate(program: Callable[[_Array], _Array], batch: list[_Array], name: str) -> bool:
+    """Compare rows with what their inputs give alone; False where the program takes no such batch."""
+    try:
+        alone = [program(x).astype(np.float64) for x in batch]
+        rows = program(np.concatenate(batch)).astype(np.float64)
+    except Exception:  # noqa: BLE001 - whatever a fixed batch of 1 makes a program raise
+        return False
+    if rows.shape[0] != len(batch) or rows.size != sum(single.size for single in alone):
+        return False
+    usual = max(_TINY, *(_SATURATED * float(np.linalg.norm(single)) for single in alone[:2]))
+    for row, single in zip(rows, alone, strict=True):
+        distance = float(np.linalg.norm(row.reshape(-1) - single.reshape(-1)))
+        if distance > COUPLING * max(float(np.linalg.norm(single)), usual):
+            raise InputRefused(
+                f"{name}: the samples of a batch influence each other ({len(batch)} together give other "
+                "outputs than one by one)",
+                hint="an answer that depends on the neighbours in a batch cannot be certified per sample",
+            )
+    return True

@@ -10,7 +10,7 @@ from lipaudit.policy.parse import (
     parse_max_lipschitz,
     parse_min_certified,
 )
-from lipaudit.policy.verdict import decide, judge
+from lipaudit.policy.verdict import decide, judge, undecided
 
 __all__ = [
     "DEFAULT_EPS",
@@ -23,4 +23,5 @@ __all__ = [
     "parse_eps",
     "parse_max_lipschitz",
     "parse_min_certified",
+    "undecided",
 ]

@@ -16,7 +16,7 @@ from lipaudit.errors import ExitCode
 from lipaudit.policy.budget import Budget, Evidence
 from lipaudit.report.model import BudgetOutcome, Robustness, Verdict
 
-__all__ = ["decide", "judge", "most_serious"]
+__all__ = ["decide", "judge", "most_serious", "undecided"]
 
 _ERRORS = (
     ExitCode.INTERNAL,
@@ -46,6 +46,14 @@ def judge(
     """
     evidence = Evidence(above, below, robustness)
     return tuple(budget.judge(evidence) for budget in budgets)
+
+
+def undecided(outcomes: Iterable[BudgetOutcome], why: str) -> tuple[BudgetOutcome, ...]:
+    """The same budgets without a judgement, because what was judged may not be what is meant."""
+    return tuple(
+        outcome.model_copy(update={"outcome": "inconclusive", "message": f"{outcome.message}; {why}"})
+        for outcome in outcomes
+    )
 
 
 def decide(outcomes: Iterable[BudgetOutcome], *, incomplete: bool) -> tuple[Verdict, Literal[0, 1, 3]]:

@@ -291,6 +291,8 @@ def test_a_budget_is_not_judged_by_a_guess(tmp_path):
     assert report.exit_code == 0
     report = lipaudit.audit(path, dataset=data, attack=False, max_lipschitz=1e9)
     assert [f.rule for f in report.evidence.findings] == ["LIP306"]
+    assert [b.outcome for b in report.evidence.budgets] == ["inconclusive"]
+    assert "guess" in report.evidence.budgets[0].message
     assert report.exit_code == 3
     report = lipaudit.audit(path, dataset=data, attack=False, max_lipschitz=1e9, scale=1)
     assert report.exit_code == 0
@@ -352,3 +354,39 @@ def test_perturbations_of_the_models_own_input(tmp_path):
     assert not own.evidence.findings
     with pytest.raises(UsageError, match="threat space"):
         lipaudit.audit(path, threat_space="colour")
+
+
+@pytest.mark.parametrize("said", [{}, {"layout": "chw"}, {"input_shape": [1, 4, 4]}])
+def test_metadata_that_do_not_speak_of_values_leave_them_open(said, tmp_path):
+    path = small_network(tmp_path / "m.onnx", metadata=said)
+    report = lipaudit.audit(path, dataset=write_data(tmp_path / "d.npz"), limit=20, attack=False)
+    assert report.evidence.preprocessing.assumption.convention == "[0,1] chw"
+    path = small_network(tmp_path / "n.onnx", metadata={**said, "scale": "1"})
+    report = lipaudit.audit(path, dataset=write_data(tmp_path / "d.npz"), limit=20, attack=False)
+    assert report.evidence.preprocessing.assumption is None
+
+
+def test_normalising_slice_by_slice_is_seen():
+    """As torchvision's networks do that transform their input."""
+    from lipaudit.load.export import export_module  # noqa: PLC0415
+    from lipaudit.load.translate import translate  # noqa: PLC0415
+    from lipaudit.subject import own_normalization  # noqa: PLC0415
+
+    class Net(torch.nn.Module):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def forward(self, x):
+            return self.function(x)
+
+    def normalises(function):
+        return own_normalization(translate(export_module(Net(function), torch.zeros(1, 2, 4, 4), "m")))
+
+    assert normalises(lambda x: torch.cat([x[:, :1] * 0.5 - 0.1, x[:, 1:] * 0.6 - 0.2], 1).relu())
+    assert normalises(lambda x: ((x - 0.5) / 0.25).relu())
+    assert normalises(lambda x: (x.permute(0, 2, 3, 1) * 2 - 1).relu())
+    assert not normalises(lambda x: torch.cat([x[:, :1] - 0.1, x[:, 1:]], 1).relu())
+    assert not normalises(lambda x: (x - 0.5).relu() + x)
+    assert not normalises(lambda x: (x / 255).relu())
+    assert not normalises(torch.relu)

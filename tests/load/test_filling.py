@@ -159,3 +159,26 @@ def test_frozen_and_parametrised_files_under_a_prefix():
         module, _ = filled({f"model.{key}": value for key, value in state.items()}, parametrised())
         assert torch.equal(module[0].weight, weight)
         assert "parametrizations" not in dict(module[0].named_modules())
+
+
+def test_two_different_networks_of_one_architecture_are_refused():
+    one, other = network().state_dict(), {k: 100 * v for k, v in network().state_dict().items()}
+    both = {f"generator.{k}": v for k, v in one.items()} | {f"discriminator.{k}": v for k, v in other.items()}
+    with pytest.raises(
+        InputRefused, match=r"under 'generator\.' and under 'discriminator\.', with other weights"
+    ):
+        filled(both)
+    same = {f"a.{k}": v for k, v in one.items()} | {f"module_b.{k}": v for k, v in one.items()}
+    assert holds(filled(same)[0], one)
+
+
+def test_state_that_is_no_tensor_is_refused():
+    class Extra(nn.Linear):
+        def get_extra_state(self):
+            return {"t": 9.0}
+
+        def set_extra_state(self, state):
+            pass
+
+    with pytest.raises(InputRefused, match="state that is no tensor"):
+        filled(nn.Linear(4, 3).state_dict(), nn.Sequential(Extra(4, 3)))

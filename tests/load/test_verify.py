@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from lipaudit.errors import ConversionMismatch, InputRefused
 from lipaudit.load.verify import TOLERANCE, compare, probes, refuse_coupling
@@ -76,3 +77,33 @@ def test_samples_that_influence_each_other_are_refused():
     for coupled in (lambda x: x - x.mean(axis=0), lambda x: x + np.maximum(x.max(axis=0) - 100, 0)):
         with pytest.raises(InputRefused, match="influence each other"):
             refuse_coupling(coupled, inputs, "m")
+
+
+@pytest.mark.parametrize(
+    "coupled",
+    [
+        lambda x: x.cumsum(0),
+        lambda x: x + torch.cat([torch.zeros_like(x[:1]), x[:-1]]),
+        lambda x: x + torch.cat([x[1:], torch.zeros_like(x[:1])]),
+        lambda x: x + torch.cat([torch.zeros_like(x[:2]), x[:-2]]) if len(x) > 2 else x,
+        lambda x: x - x.mean(0, keepdim=True) if len(x) > 1 else x,
+    ],
+)
+def test_rows_that_depend_on_others_are_refused(coupled):
+    """On rows before or behind, next to them or further away."""
+    inputs = probes((1, 3), np.float32)
+
+    def program(x):
+        return coupled(torch.from_numpy(x)).numpy()
+
+    with pytest.raises(InputRefused, match="influence each other"):
+        refuse_coupling(program, inputs, "m")
+
+
+def test_a_program_of_one_sample_is_not_concerned():
+    def program(x):
+        assert len(x) == 1
+        return x
+
+    refuse_coupling(program, probes((1, 3), np.float32), "m")
+    refuse_coupling(lambda x: 2 * x, probes((1, 3), np.float32), "m")
