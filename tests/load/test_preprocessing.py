@@ -31,7 +31,8 @@ def test_numbers_are_exact():
 
 
 def test_only_the_version_is_needed():
-    assert parse_metadata('{"version": 1}') == Preprocessing(source="metadata")
+    assert parse_metadata('{"version": 1}') == Preprocessing(source="metadata", silent=True)
+    assert not parse_metadata('{"version": 1, "mean": []}').silent
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,13 @@ BY_HAND = [
     ("aten.upsample_nearest1d.default", LINE, (X, [8], 1.25)),
     ("aten.upsample_nearest2d.default", MAP, (X, [6, 15], 1.3, None)),
     ("aten.upsample_nearest3d.default", BOX, (X, [4, 4, 7])),
+    ("aten.upsample_linear1d.default", LINE, (X, [11], False)),
+    ("aten.upsample_linear1d.default", LINE, (X, [8], True)),
+    ("aten.upsample_bilinear2d.default", MAP, (X, [6, 15], False, 1.3, None)),
+    ("aten.upsample_bicubic2d.default", MAP, (X, [3, 9], True)),
+    ("aten._upsample_bilinear2d_aa.default", MAP, (X, [2, 9], False)),
+    ("aten._upsample_bicubic2d_aa.default", MAP, (X, [3, 4], False, None, 0.7)),
+    ("aten.upsample_trilinear3d.default", BOX, (X, [4, 4, 7], False)),
     ("aten.view_copy.default", MAP, (X, [4, 30])),
     ("aten.softshrink.default", MAP, (X, 0.3)),
 ]
