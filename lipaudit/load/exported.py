@@ -315,7 +315,7 @@ def _check_batch(saved: Saved, network: Program, batch: Tensor, name: str) -> No
     try:
         check_sizes(saved.steps, saved.tensors, saved.ends, batch[:1], {}, name)
         compare(
-            lambda x: np.concatenate([run_module(network, row[None]) for row in x]),
+            lambda x: np.concatenate([run_module(network, x[i : i + 1]) for i in range(len(x))]),
             lambda x: run_module(network, x),
             probes(tuple(batch.shape), batch.numpy().dtype),
             name,

@@ -85,6 +85,7 @@ def module_on_samples(program: Callable[[_Array], _Array], dtype: Any) -> Callab
                 rows = program(x)
                 if rows.shape[:1] == (len(x),):
                     return rows.reshape(len(x), -1)
-        return np.concatenate([program(row[None]).reshape(1, -1) for row in x])
+        # Slices, not x[i][None]: that axis has stride 0, from which torch concludes another memory layout.
+        return np.concatenate([program(x[i : i + 1]).reshape(1, -1) for i in range(len(x))])
 
     return run
