@@ -18,12 +18,11 @@ from lipaudit.errors import InputRefused
 from lipaudit.load.blame import first_line
 from lipaudit.load.converters import DOMAIN, Unconvertible, build, install
 from lipaudit.load.fold import Folded, fold
+from lipaudit.load.interface import STANDARD, with_input_shape
 from lipaudit.load.nodes import check_nodes
 from lipaudit.load.rules import RULES
 
 __all__ = ["Converted", "convert"]
-
-_STANDARD = frozenset({"", "ai.onnx"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +62,7 @@ def convert(model: onnx.ModelProto, shape: tuple[int, ...], batch: int, name: st
     broken = next((key for key in _read(nodes) if _has_nan(folded.constants.get(key))), None)
     if broken is not None:
         raise InputRefused(f"{name}: constant {broken!r} is NaN once computed", hint="check the export")
-    opset = max((o.version for o in static.opset_import if o.domain in _STANDARD), default=1)
+    opset = max((o.version for o in static.opset_import if o.domain in STANDARD), default=1)
     modules, renamed = _modules(nodes, folded, opset, name)
     graph = _graph(static, renamed, folded, target)
     network = _wire(graph, modules, name)
@@ -98,21 +97,9 @@ def _has_nan(value: np.ndarray[Any, Any] | None) -> bool:
 
 
 def _static(model: onnx.ModelProto, shape: tuple[int, ...], batch: int) -> onnx.ModelProto:
-    """A copy with the input's shape fixed and stale shapes removed."""
-    static = onnx.ModelProto()
-    static.CopyFrom(model)
+    """A copy with the input's shape fixed, for one sample of a batch, with one output of its last node."""
+    static = with_input_shape(model, shape)
     graph = static.graph
-    stored = {tensor.name for tensor in graph.initializer}
-    source = next(value for value in graph.input if value.name not in stored)
-    kind = source.type.tensor_type.elem_type
-    del graph.input[:], graph.value_info[:]
-    graph.input.append(helper.make_tensor_value_info(source.name, kind, shape))
-    graph.output[0].type.tensor_type.ClearField("shape")
-    versions = {("" if o.domain in _STANDARD else o.domain): o.version for o in model.opset_import}
-    del static.opset_import[:]
-    static.opset_import.extend(helper.make_opsetid(domain, number) for domain, number in versions.items())
-    for node in graph.node:
-        node.domain = "" if node.domain in _STANDARD else node.domain
     if batch > 1:
         _one_sample(graph, batch)
     target = graph.output[0].name

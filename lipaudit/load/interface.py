@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import onnx
+from onnx import helper
 
 from lipaudit.errors import InputRefused, UsageError
 from lipaudit.load.preprocessing import METADATA_KEY, Preprocessing, parse_metadata
 
-__all__ = ["FLOATS", "ends", "metadata_of", "static_shape"]
+__all__ = ["FLOATS", "STANDARD", "ends", "metadata_of", "static_shape", "with_input_shape"]
 
+STANDARD = frozenset({"", "ai.onnx"})
+"""Names of the domain of ONNX's own operators."""
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 """Element types of images and scores."""
 
@@ -119,3 +122,22 @@ def _input_shape(
             hint="state the shape of one sample, without the batch axis: --input-shape 3,32,32",
         )
     return tuple(n for n in shape if n is not None)
+
+
+def with_input_shape(model: onnx.ModelProto, shape: tuple[int, ...]) -> onnx.ModelProto:
+    """A copy whose input has this shape; stale shapes are removed, the standard domain has one name."""
+    static = onnx.ModelProto()
+    static.CopyFrom(model)
+    graph = static.graph
+    stored = {tensor.name for tensor in graph.initializer}
+    source = next(value for value in graph.input if value.name not in stored)
+    kind = source.type.tensor_type.elem_type
+    del graph.input[:], graph.value_info[:]
+    graph.input.append(helper.make_tensor_value_info(source.name, kind, shape))
+    graph.output[0].type.tensor_type.ClearField("shape")
+    versions = {("" if o.domain in STANDARD else o.domain): o.version for o in model.opset_import}
+    del static.opset_import[:]
+    static.opset_import.extend(helper.make_opsetid(domain, number) for domain, number in versions.items())
+    for node in graph.node:
+        node.domain = "" if node.domain in STANDARD else node.domain
+    return static

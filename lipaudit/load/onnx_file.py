@@ -22,7 +22,7 @@ from lipaudit.errors import InputRefused, UsageError
 from lipaudit.load.blame import first_line
 from lipaudit.load.external import PROTO_LIMIT, embed
 from lipaudit.load.graph_limits import check_functions, check_tensors, check_text, nodes_of
-from lipaudit.load.interface import ends, static_shape
+from lipaudit.load.interface import STANDARD, ends, static_shape
 from lipaudit.load.model_file import ModelFile
 from lipaudit.load.opset6 import OLDEST, to_opset_7
 from lipaudit.load.reading import Request
@@ -30,7 +30,6 @@ from lipaudit.load.rehearse import rehearse
 
 __all__ = ["GraphFile", "read_onnx", "stored_weights"]
 
-_STANDARD = frozenset({"", "ai.onnx"})
 _HARMLESS = ("topologically sorted", "Field 'shape' of 'type' is required")
 """Complaints of the checker that do not matter: nodes are sorted and shapes inferred here."""
 
@@ -95,7 +94,7 @@ def _keep_output(model: onnx.ModelProto, logits: str | None, name: str) -> tuple
 
 def _upgraded(model: onnx.ModelProto, name: str) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """A graph of operators older than onnxruntime runs, in newer ones."""
-    opset = max((entry.version for entry in model.opset_import if entry.domain in _STANDARD), default=1)
+    opset = max((entry.version for entry in model.opset_import if entry.domain in STANDARD), default=1)
     if opset >= OLDEST:
         return model, ()
     note = (
@@ -114,7 +113,7 @@ def _keep_inputs_only(model: onnx.ModelProto) -> None:
 
 def _check(model: onnx.ModelProto, name: str) -> None:
     """Refuse what no converter should see."""
-    redefined = sorted({function.name for function in model.functions if function.domain in _STANDARD})
+    redefined = sorted({function.name for function in model.functions if function.domain in STANDARD})
     if redefined:
         raise InputRefused(
             f"{name} redefines standard operators: {', '.join(redefined[:5])}",
@@ -122,7 +121,7 @@ def _check(model: onnx.ModelProto, name: str) -> None:
         )
     called = [*model.graph.node, *(node for function in model.functions for node in function.node)]
     foreign = sorted(
-        {f"{node.domain}.{node.op_type}" for node in nodes_of(called) if node.domain not in _STANDARD}
+        {f"{node.domain}.{node.op_type}" for node in nodes_of(called) if node.domain not in STANDARD}
         - {f"{function.domain}.{function.name}" for function in model.functions}
     )
     if foreign:

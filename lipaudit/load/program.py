@@ -16,7 +16,7 @@ from lipaudit.load.archive import damaged
 from lipaudit.load.blame import first_line
 from lipaudit.load.steps import Ref, Step
 
-__all__ = ["LARGEST", "Program", "check_sizes", "results", "run_steps"]
+__all__ = ["LARGEST", "Program", "check_sizes", "refs_of", "results", "run_steps"]
 
 LARGEST = 1 << 28
 """Entries of one value; the largest of a ResNet-152 at 224×224 has 8e5."""
@@ -98,7 +98,7 @@ class Program(nn.Module):
 
 def run_steps(steps: Sequence[Step], values: _Values, call: _Call, output: str) -> None:
     """Fill `values` with what the calls return; what no later call reads is dropped again."""
-    reads = [_refs(step) for step in steps]
+    reads = [refs_of(step) for step in steps]
     last = {name: i for i, names in enumerate(reads) for name in names}
     for index, step in enumerate(steps):
         args, kwargs = tree_map_only(Ref, lambda ref: values[ref.name], (list(step.args), dict(step.kwargs)))
@@ -118,7 +118,8 @@ def results(step: Step, result: Any) -> list[tuple[str, Any]]:  # noqa: ANN401
     return list(zip(step.outputs, result, strict=False))
 
 
-def _refs(step: Step) -> set[str]:
+def refs_of(step: Step) -> set[str]:
+    """Names of the values that a call reads."""
     found: set[str] = set()
     tree_map_only(Ref, lambda ref: found.add(ref.name), (list(step.args), dict(step.kwargs)))
     return found

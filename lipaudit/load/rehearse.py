@@ -20,6 +20,7 @@ from onnx import helper
 from lipaudit.errors import InputRefused
 from lipaudit.load.blame import first_line
 from lipaudit.load.fold import Folded, fold, reference_session
+from lipaudit.load.interface import with_input_shape
 
 __all__ = ["check_sizes", "rehearse"]
 
@@ -35,7 +36,6 @@ _GROWTH = 512
 21 times as many; enlarging images 4 by 4 at 64 channels makes 341."""
 _BATCH = 8192
 """That no sample of a fixed batch sees another is checked for each; 65536 take a minute."""
-_STANDARD = frozenset({"", "ai.onnx"})
 
 _EVERY = tuple(range(16))
 _SIZING: dict[str, tuple[int, ...]] = {
@@ -70,7 +70,7 @@ def rehearse(model: onnx.ModelProto, reference: bytes, shape: tuple[int, ...], s
     extra = _PER_BYTE * size
     source = model.graph.input[0]
     _check_size(source.name, "", shape, _LIVE + extra)
-    folded = fold(_static(model, shape))
+    folded = fold(with_input_shape(model, shape))
     total = sum(value.size for value in folded.constants.values())
     if total > _CONSTANT + extra:
         raise InputRefused(
@@ -93,24 +93,6 @@ def rehearse(model: onnx.ModelProto, reference: bytes, shape: tuple[int, ...], s
             f"{name} has a fixed batch of {shape[0]}; up to {_BATCH} can be checked sample by sample",
             hint="export the model with batch size 1 or with a dynamic batch axis",
         )
-
-
-def _static(model: onnx.ModelProto, shape: tuple[int, ...]) -> onnx.ModelProto:
-    """A copy with the input's shape fixed and stale shapes removed."""
-    static = onnx.ModelProto()
-    static.CopyFrom(model)
-    source = model.graph.input[0]
-    del static.graph.input[:], static.graph.value_info[:]
-    static.graph.input.append(
-        helper.make_tensor_value_info(source.name, source.type.tensor_type.elem_type, shape)
-    )
-    static.graph.output[0].type.tensor_type.ClearField("shape")
-    versions = {("" if o.domain in _STANDARD else o.domain): o.version for o in model.opset_import}
-    del static.opset_import[:]
-    static.opset_import.extend(helper.make_opsetid(domain, number) for domain, number in versions.items())
-    for node in static.graph.node:
-        node.domain = "" if node.domain in _STANDARD else node.domain
-    return static
 
 
 def check_sizes(folded: Folded, limit: int) -> None:

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_map_only
 
 from lipaudit.errors import InputRefused
 from lipaudit.load.blame import first_line
-from lipaudit.load.program import results, run_steps
+from lipaudit.load.program import refs_of, results, run_steps
 from lipaudit.load.steps import Ref, Step
 
 __all__ = ["check_separate"]
@@ -83,7 +83,7 @@ def check_separate(
     known.axis(ends[0])
     with torch.no_grad():
         for step in steps:
-            reads = _reads(step) & live
+            reads = refs_of(step) & live
             if not reads:
                 constants.update(_call(step, {}, constants))
                 continue
@@ -110,12 +110,6 @@ def _kinds(
         values: dict[str, Any] = {key: mode.from_tensor(value) for key, value in tensors.items()}
         values[ends[0]] = mode.from_tensor(x)
         run_steps(steps, values, call, ends[1])
-    return found
-
-
-def _reads(step: Step) -> set[str]:
-    found: set[str] = set()
-    tree_map_only(Ref, lambda ref: found.add(ref.name), (list(step.args), dict(step.kwargs)))
     return found
 
 
