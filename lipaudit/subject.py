@@ -139,8 +139,6 @@ def _find_preprocessing(
     trying: Trying,
 ) -> Assumption | None:
     """Try the usual conventions on samples; None where nothing is open, or nothing can be tried."""
-    own = own_normalization(raw)
-    _refuse_twice(own, stated.preprocessing, loaded.files[0].name)
     _check_units(stated.preprocessing, data)
     layouts = layouts_for(data.sample_shape, raw.input_shape[1:], stated.preprocessing.layout)
     values_open = stated.values_open and data.in_pixels
@@ -153,7 +151,7 @@ def _find_preprocessing(
         layouts=layouts,
         model_shape=raw.input_shape,
         values=values_open,
-        normalized=own,
+        normalized=own_normalization(raw),
         middle=MIDDLES.get(peel_softmax(raw).head, 0.0),
         classes=classes,
     )
@@ -176,8 +174,8 @@ def _shifts(raw: LayerGraph, node: Node) -> bool:
     return isinstance(node.op, Relayout | Affine) and _is_shifted(raw, node.name)
 
 
-def _refuse_twice(own: bool, p: Preprocessing, name: str) -> None:  # noqa: FBT001
-    if not own or not (any(p.mean) or any(s != 1 for s in p.std)):
+def _refuse_twice(raw: LayerGraph, p: Preprocessing, name: str) -> None:
+    if not (any(p.mean) or any(s != 1 for s in p.std)) or not own_normalization(raw):
         return
     message = f"{name} subtracts a mean from its input itself, and is told to be normalised once more"
     if "flags" in p.source:
@@ -212,6 +210,7 @@ def make_subject(
     """
     raw = translate(loaded.program)
     check_translation(raw, loaded.program, loaded.files[0].name)
+    _refuse_twice(raw, stated.preprocessing, loaded.files[0].name)
     assumption = None if data is None else _find_preprocessing(loaded, raw, stated, data, trying)
     used = stated.preprocessing if assumption is None else assumption.preprocessing
     sample = None if data is None else data.sample_shape

@@ -311,6 +311,8 @@ def test_normalising_twice_is_an_error(tmp_path):
     path, data = small_network(tmp_path / "m.onnx", **NORMALIZES), write_data(tmp_path / "d.npz")
     with pytest.raises(UsageError, match="subtracts a mean from its input itself"):
         lipaudit.audit(path, dataset=data, mean=[Fraction(1, 2)], std=[Fraction(1, 2)])
+    with pytest.raises(UsageError, match="subtracts a mean from its input itself"):
+        lipaudit.audit(path, mean=[Fraction(1, 2)], std=[Fraction(1, 2)])  # also without samples
     stated = {"metadata": {"mean": ["0.5"], "std": ["0.5"]}}
     path = small_network(tmp_path / "n.onnx", **NORMALIZES, **stated)
     with pytest.raises(InputRefused, match="subtracts a mean from its input itself"):
