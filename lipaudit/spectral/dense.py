@@ -17,7 +17,7 @@ import torch
 from lipaudit.errors import NotCovered
 from lipaudit.rounding import add_up, gamma, mul_up
 from lipaudit.spectral.maps import Conv
-from lipaudit.spectral.method import Method, Plain
+from lipaudit.spectral.method import Effort, Method, Plain
 from lipaudit.spectral.search import largest_norm
 
 __all__ = ["METHOD"]
@@ -37,7 +37,8 @@ def _cost(plain: Plain) -> float:
     return groups * (2.0 * small * small * large + 4.0 * small**3)
 
 
-def _compute(plain: Plain, start: float) -> float:
+def _compute(plain: Plain, start: float, effort: Effort) -> float:
+    del effort
     if not isinstance(plain, Conv):
         return largest_norm([plain.weight[None]], start)
     groups, rows, cols = _shape(plain)

@@ -27,7 +27,7 @@ import math
 
 from lipaudit.errors import NotCovered
 from lipaudit.spectral.maps import Conv
-from lipaudit.spectral.method import Method, Plain
+from lipaudit.spectral.method import Effort, Method, Plain
 from lipaudit.spectral.symbol import polyphase
 
 __all__ = ["METHOD", "embedding_grid"]
@@ -72,7 +72,8 @@ def _cost(plain: Plain) -> float:
     return polyphase(plain, plain.stride).cost(embedding_grid(plain))
 
 
-def _compute(plain: Plain, start: float) -> float:
+def _compute(plain: Plain, start: float, effort: Effort) -> float:
+    del effort
     if not isinstance(plain, Conv):
         raise NotCovered("not a convolution")
     symbol, grid = polyphase(plain, plain.stride), embedding_grid(plain)

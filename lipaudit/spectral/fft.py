@@ -20,7 +20,7 @@ import math
 
 from lipaudit.errors import NotCovered
 from lipaudit.spectral.maps import Conv
-from lipaudit.spectral.method import Method, Plain
+from lipaudit.spectral.method import Effort, Method, Plain
 from lipaudit.spectral.symbol import polyphase
 
 __all__ = ["METHOD", "is_block_circulant"]
@@ -53,7 +53,8 @@ def _cost(plain: Plain) -> float:
     return polyphase(conv, stride).cost(grid)
 
 
-def _compute(plain: Plain, start: float) -> float:
+def _compute(plain: Plain, start: float, effort: Effort) -> float:
+    del effort
     conv, stride, grid = _grid(plain)
     return polyphase(conv, stride).bound(grid, start)
 

@@ -15,10 +15,26 @@ from lipaudit.rounding import scale_up
 from lipaudit.spectral.checker import refuse_emulation, scaled
 from lipaudit.spectral.maps import Conv, Dense, LinearMap, power_of_two
 
-__all__ = ["Estimator", "Method", "Plain"]
+__all__ = ["Effort", "Estimator", "Method", "Plain"]
 
 Plain = Conv | Dense
 """A dense map, or a convolution that is not transposed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How hard a method should try.
+
+    Args:
+        tolerance: relative excess over what the method can prove at best; searching closer is not worth it.
+        memory: bytes that a method's own tensors may take at a time.
+    """
+
+    tolerance: float = 1e-7
+    memory: int = 2**31
+
+
+DEFAULT = Effort()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +45,22 @@ class Method:
         name: what reports and `--method` call it.
         summary: formula and conditions in one line.
         cost: rough float operations, to decide what to try.
-        compute: the proved bound of a normalised plain map, given a proposal to try first.
+        compute: the proved bound of a normalised plain map, given a proposal to try first and an effort.
             Raises NotCovered for maps it has no statement about, and nothing else.
     """
 
     name: str
     summary: str
     cost: Callable[[Plain], float]
-    compute: Callable[[Plain, float], float]
+    compute: Callable[[Plain, float, Effort], float]
 
-    def bound(self, linear_map: LinearMap, start: float = 0.0) -> Bound:
+    def bound(self, linear_map: LinearMap, start: float = 0.0, effort: Effort = DEFAULT) -> Bound:
         """The proved bound of any map.
 
         Args:
             linear_map: a `Dense` or `Conv`.
             start: a value worth trying first, such as an Estimate.
+            effort: how close, and within which memory.
 
         Raises:
             NotCovered: if the method has no statement about this map.
@@ -51,7 +68,7 @@ class Method:
         plain, exponent = prepare(linear_map)
         if not bool(plain.weight.any()):
             return Bound(0.0, self.name, "all weights that meet an input are zero")
-        value = self.compute(plain, math.ldexp(start, -exponent) if start else 0.0)
+        value = self.compute(plain, math.ldexp(start, -exponent) if start else 0.0, effort)
         # One more ulp pays for entries that scaling made subnormal.
         above = scale_up(math.nextafter(value, math.inf), exponent)
         if above == math.inf:

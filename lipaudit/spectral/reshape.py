@@ -21,7 +21,7 @@ from torch import Tensor
 from lipaudit.errors import NotCovered
 from lipaudit.rounding import mul_up, sqrt_up
 from lipaudit.spectral.maps import Conv
-from lipaudit.spectral.method import Method, Plain
+from lipaudit.spectral.method import Effort, Method, Plain
 from lipaudit.spectral.search import largest_norm
 
 __all__ = ["METHOD", "reads_per_tap"]
@@ -40,10 +40,10 @@ def _cost(plain: Plain) -> float:
     return plain.groups * (2.0 * p * p * q + 4.0 * p**3)
 
 
-def _compute(plain: Plain, start: float) -> float:
+def _compute(plain: Plain, start: float, effort: Effort) -> float:
     if not isinstance(plain, Conv):
         raise NotCovered("not a convolution")
-    del start  # it estimates T, not the reshaped kernel
+    del start, effort  # `start` estimates T, not the reshaped kernel
     reads = math.prod(int(reads_per_tap(plain, axis).sum(dim=0).max()) for axis in range(len(plain.image)))
     matrix = plain.weight.reshape(plain.groups, plain.weight.shape[0] // plain.groups, -1)
     return mul_up(sqrt_up(reads), largest_norm([matrix]))

@@ -16,7 +16,7 @@ import torch
 
 from lipaudit.rounding import gamma, mul_up, sqrt_up
 from lipaudit.spectral.maps import Conv
-from lipaudit.spectral.method import Method, Plain
+from lipaudit.spectral.method import Effort, Method, Plain
 from lipaudit.spectral.reshape import reads_per_tap
 
 __all__ = ["METHOD", "schur_bound"]
@@ -45,8 +45,8 @@ def _cost(plain: Plain) -> float:
     return float(plain.weight.numel())
 
 
-def _compute(plain: Plain, start: float) -> float:
-    del start
+def _compute(plain: Plain, start: float, effort: Effort) -> float:
+    del start, effort
     if isinstance(plain, Conv):
         return schur_bound(plain)
     frobenius = float(torch.linalg.vector_norm(plain.weight))

@@ -28,7 +28,7 @@ from lipaudit.errors import NotCovered
 from lipaudit.rounding import UNIT, div_up, mul_up, sqrt_up
 from lipaudit.spectral.fft import is_block_circulant
 from lipaudit.spectral.maps import Conv
-from lipaudit.spectral.method import Method, Plain
+from lipaudit.spectral.method import Effort, Method, Plain
 from lipaudit.spectral.symbol import Symbol, polyphase
 
 __all__ = ["METHOD", "copies"]
@@ -74,7 +74,8 @@ def _cost(plain: Plain) -> float:
     return symbol.cost(grid)
 
 
-def _compute(plain: Plain, start: float) -> float:
+def _compute(plain: Plain, start: float, effort: Effort) -> float:
+    del effort
     if not isinstance(plain, Conv):
         raise NotCovered("not a convolution")
     symbol, grid = _plan(plain)
