@@ -1,22 +1,31 @@
-"""The trusted kernel: a proof in float64 that ‖G‖ ≤ τ, from a Cholesky factor of any origin.
+"""The trusted kernel: a proof in float64 that H ⪯ τ²I, from a Cholesky factor of any origin.
 
-**Statement.** Let G be complex p×q, p ≤ q, u = 2⁻⁵³, γ_m = mu/(1−mu).  Let A = fl(GGᴴ), s ≥ 0,
-M = fl((τ² − s)I − A), L lower triangular and finite with real diagonal, and E = fl(M − fl(LLᴴ)).  If
+**Statement.**  Let H ⪰ 0 be Hermitian p×p, u = 2⁻⁵³, γ_m = mu/(1−mu), and A a float matrix (its lower triangle
+mirrored) with ‖A − H‖ ≤ δ.  Let s ≥ 0, M = fl((τ² − s)I − A), and suppose M ⪰ −e·I is proved.  If
 
-    s ≥ 2γ_{2q+2}‖G‖_F² + (1+2u)‖E‖_F + 2γ_{2p+4}‖L‖_F² + 6uτ² + 8p(p+q)·2⁻¹⁰²²        (*)
+    s ≥ δ + e + 6uτ² + underflow                                                              (*)
 
-then ‖G‖ ≤ τ.
+then H ⪯ τ²I, that is ‖G‖ ≤ τ for every G with GGᴴ = H.
 
-**Proof.** Write A = GGᴴ + Δ₁, M = (τ² − s)I − A + Δ₂, LLᴴ = M − E + Δ₃ exactly.  Then
+Proof.  M = (τ² − s)I − A + Δ with Δ diagonal; forming τ², τ² − s and the difference with a_ii costs at most
+3uτ² (a_ii ≤ τ², or M had a negative diagonal entry).  So τ²I − H = sI + M + (A − H) − Δ ⪰ (s − e − δ − 3uτ²)I. ∎
 
-    τ²I − GGᴴ = sI + LLᴴ + Δ₁ − Δ₂ + E − Δ₃ ⪰ (s − ‖Δ₁‖ − ‖Δ₂‖ − ‖E‖ − ‖Δ₃‖) I,
+**A = fl(GGᴴ)** for complex G, p×q: a sum of q complex products errs by at most √2·γ_{2q+2}·Σ|a||b| in any
+order, fused or not, so |A − GGᴴ| ≤ 2γ_{2q+2}|G||G|ᴴ and δ = 2γ_{2q+2}‖G‖_F² (plus underflow).
 
-since LLᴴ ⪰ 0.  An inner product of q complex terms in floating point errs by at most
-γ_{2q+2}·√2·Σ|a||b| in any order, fused or not, so |Δ₁| ≤ 2γ_{2q+2}·|G||G|ᴴ entrywise and
-‖Δ₁‖ ≤ 2γ_{2q+2}‖G‖_F²; likewise the product LLᴴ and, with the subtraction, Δ₃ ≤ 2γ_{2p+4}‖L‖_F² + 2u‖E‖_F.
-Δ₂ is diagonal: forming τ², τ² − s and the difference with a_ii costs at most 3uτ² (a_ii ≤ τ², or
-the factorisation would have met a negative pivot).  The last term covers underflow.  All matrices
-are Hermitian because one triangle is read and mirrored; ‖E‖_F counts every entry of it twice. ∎
+**M ⪰ −e·I** (`_defect`).  Factorise in block columns of width w.  With the trailing matrix M_j, a triangular
+L_j and a panel X_j (whatever routine made them) and M_{j+1} = fl(M_j,trailing − fl(X_jX_jᴴ)),
+
+    M_j = [L_j; X_j][L_j; X_j]ᴴ + 0 ⊕ M_{j+1} + Err_j,   hence   M = LLᴴ + Σ Err_j ⪰ −Σ‖Err_j‖·I.
+
+Err_j consists of the residuals E_j = M_j,diagonal − L_jL_jᴴ and F_j = M_j,panel − X_jL_jᴴ, which are computed
+(each product and difference errs by 2γ_{2w+2}‖·‖_F‖·‖_F and 2u of the result), and of the rounding of the
+update, at most 2γ_{2w+2}‖X_j‖_F² + 2u‖M_{j+1}‖_F, where ‖M_{j+1}‖_F ≤ ‖L‖_F² + √2·e.  The norm of a Hermitian
+matrix with the only blocks F, Fᴴ is ‖F‖.  Summed over m block columns:
+
+    e = Σ(√2‖E_j‖_F + ‖F_j‖_F)(1 + 4u) + (3γ_{2w+4} + 2mu)‖L‖_F² + 4mu·e + underflow.
+
+Residuals cost O(p²w), updates are covered by their norms: the proof costs little more than the factor.
 
 G is first scaled by a power of two so that its largest entry lies in [½, 1); entries that fall
 below the subnormal range move ‖G‖ by less than one ulp, which the step of τ to the next smaller
@@ -25,7 +34,7 @@ double pays for.
 Assumed of the machine: IEEE float64 matrix products without Strassen-like, 3M-complex or emulated
 arithmetic (`refuse_emulation` looks for the switches that are known).
 
-After Rump (2006), "Verification of positive definiteness", BIT 46; Higham (2002), ch. 3 and 10.
+After Rump (2006), "Verification of positive definiteness", BIT 46; Higham (2002), ch. 3, 10 and 13.
 This module imports nothing of the search that proposes τ.
 """
 
@@ -33,6 +42,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -40,9 +50,13 @@ from torch import Tensor
 from lipaudit.errors import UsageError
 from lipaudit.rounding import UNIT, gamma
 
-__all__ = ["proves", "refuse_emulation", "required_slack", "scaled"]
+__all__ = ["Gram", "gram", "proves", "refuse_emulation", "required_slack", "scaled"]
 
 _TINY = 2.0**-1022
+_WIDTHS = ((40, 40), (384, 32), (math.inf, 64))
+"""Up to a size, the width of block columns: residuals of wide ones cost more, narrow ones make slow products."""
+_WHOLE = 128
+"""Products of more rows than this fall into four block rows, others into two."""
 _EMULATION_SWITCHES = (
     "CUBLAS_EMULATE_DOUBLE_PRECISION",
     "CUBLAS_EMULATION_STRATEGY",
@@ -50,6 +64,68 @@ _EMULATION_SWITCHES = (
     "MKL_EMULATE_DOUBLE",
     "OZIMMU_COMPUTE_MODE",
 )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gram:
+    """Float matrices A close to Hermitian matrices H ⪰ 0: ‖A − H‖ ≤ error.
+
+    Args:
+        matrices: (batch, p, p) float64 or complex128; only the lower triangle is read.  Their entries lie
+            within 2^±300, or are so small that 2⁻⁶⁰⁰ does not matter to the claim.
+        error: (batch,) float64, non-negative.
+    """
+
+    matrices: Tensor
+    error: Tensor
+
+    def __len__(self) -> int:
+        return len(self.matrices)
+
+    def __getitem__(self, which: Tensor) -> Gram:
+        return Gram(self.matrices[which], self.error[which])
+
+    def proves(self, tau: Tensor | float) -> Tensor:
+        """For each H: is H ⪯ τ²I proved?
+
+        Args:
+            tau: one claim for all, or (batch,) one for each; non-negative.
+
+        Returns:
+            (batch,) bool.  False proves nothing: raise τ and ask again.
+        """
+        refuse_emulation()
+        p = self.matrices.shape[-1]
+        squared = torch.as_tensor(tau, dtype=torch.float64, device=self.error.device).square()
+        underflow = 8 * p * (2 * p + 8) * _TINY
+        # A guess at e; whether it was enough is checked below.
+        guess = 1.25 * _rounding(p) * p * squared
+        s = (self.error + guess + 8 * UNIT * squared + underflow) * (1 + 16 * UNIT)
+        M = self.matrices.neg()
+        diagonal = M.diagonal(dim1=-2, dim2=-1)
+        diagonal.copy_((squared - s)[:, None].to(M.dtype) + diagonal.real)
+        need = (self.error + _defect(M) + 6 * UNIT * squared + underflow) * (1 + 16 * UNIT)
+        # Comparisons with NaN are False.
+        return torch.isfinite(need) & (s >= need) & (s < squared)
+
+    def required_slack(self, tau: float) -> float:
+        """About how much larger than the norm τ must be, relatively: a hint for a search, not a proof."""
+        p = self.matrices.shape[-1]
+        largest = float(self.error.max()) / tau / tau if tau > 0 else 0.0
+        return 0.75 * largest + _rounding(p) * p + 8 * UNIT
+
+
+def gram(G: Tensor) -> Gram:
+    """A = fl(GGᴴ), of the smaller side, with its error.
+
+    Args:
+        G: (batch, p, q), float64 or complex128, finite, entries below 2³⁰⁰.
+    """
+    if G.shape[-2] > G.shape[-1]:
+        G = G.mH
+    p, q = G.shape[-2:]
+    error = 2 * gamma(2 * q + 2) * _frobenius_squared(G) * (1 + 4 * UNIT) + 8 * p * q * _TINY
+    return Gram(_lower_gram(G), error)
 
 
 def proves(G: Tensor, tau: float) -> Tensor:
@@ -77,20 +153,16 @@ def proves(G: Tensor, tau: float) -> Tensor:
         return torch.zeros(batch, dtype=torch.bool, device=G.device)
     if tau >= _ldexp(2.0 * G.shape[1] * G.shape[2], exponent):  # ‖G‖_F ≤ √(2pq)·2^exponent
         return torch.full((batch,), math.isfinite(tau), device=G.device)
-    scaled_tau = math.nextafter(_ldexp(tau, -exponent), 0.0)
-    return _proves_scaled(scaled(G, -exponent), scaled_tau)
+    return gram(scaled(G, -exponent)).proves(math.nextafter(_ldexp(tau, -exponent), 0.0))
 
 
 def required_slack(G: Tensor, tau: float) -> float:
-    """About how much of τ², relative to τ, (*) will ask for: where a search should start.
-
-    A hint, not a proof: the largest 2γ_{2q+2}‖G‖_F²/τ² + 3γ_{2p+4}p of the batch.
-    """
+    """About how much larger than ‖G‖, relatively, τ must be for (*): where a search should start."""
     p, q = sorted(G.shape[-2:])
     if tau == 0:
         return 0.0
     frobenius = float(torch.linalg.vector_norm(G, dim=(-2, -1)).max()) / tau
-    return 2 * gamma(2 * q + 2) * frobenius**2 + 3 * gamma(2 * p + 4) * p + 8 * UNIT
+    return 2 * gamma(2 * q + 2) * frobenius**2 + _rounding(p) * p + 8 * UNIT
 
 
 def refuse_emulation() -> None:
@@ -112,47 +184,59 @@ def refuse_emulation() -> None:
             )
 
 
-def _proves_scaled(G: Tensor, tau: float) -> Tensor:
-    """The statement above for entries below 1."""
-    if G.shape[-2] > G.shape[-1]:
-        G = G.mH
-    p, q = G.shape[-2:]
-    squared = tau * tau
-    gram_error = 2 * gamma(2 * q + 2) * _frobenius_squared(G)
-    underflow = 8 * p * (p + q) * _TINY
-    # A guess at the residual terms; whether it was enough is checked below.
-    guess = 3 * gamma(2 * p + 4) * p * squared
-    s = (gram_error + guess + 8 * UNIT * squared + underflow) * (1 + 16 * UNIT)
-    M = _lower_gram(G).neg_()
-    diagonal = M.diagonal(dim1=-2, dim2=-1)
-    diagonal.copy_((squared - s)[:, None].to(M.dtype) + diagonal.real)
-    L, info = torch.linalg.cholesky_ex(M)
-    E = M.sub_(_lower_gram(L, triangular=True)).tril_()
-    residual = (2 * _frobenius_squared(E)).sqrt()  # the other triangle, and the diagonal once too often
-    factor = 2 * gamma(2 * p + 4) * _frobenius_squared(L)
-    need = (gram_error + (1 + 4 * UNIT) * residual + factor + 6 * UNIT * squared + underflow) * (
-        1 + 16 * UNIT
-    )
-    # A NaN or infinity in M or L reaches `need` through E; comparisons with NaN are False.
-    real_diagonal = (
-        L.diagonal(dim1=-2, dim2=-1).imag == 0 if L.is_complex() else torch.ones_like(need)[:, None] > 0
-    )
-    granted: Tensor = (info == 0) & real_diagonal.all(dim=-1) & torch.isfinite(need)
-    return granted & (s >= need) & (s < squared)
+def _blocks(p: int) -> tuple[int, int]:
+    """Width and number of the block columns."""
+    width = min(p, next(width for size, width in _WIDTHS if p <= size))
+    return width, -(-p // max(width, 1))
+
+
+def _rounding(p: int) -> float:
+    """3γ_{2w+4} + 2mu: what ‖L‖_F² is multiplied by in e."""
+    width, columns = _blocks(p)
+    return 3 * gamma(2 * width + 4) + 2 * columns * UNIT
+
+
+def _defect(M: Tensor) -> Tensor:
+    """(batch,) numbers e with M ⪰ −e·I proved; infinite or NaN where nothing is.  Destroys M."""
+    p = M.shape[-1]
+    width, columns = _blocks(p)
+    residuals = torch.zeros(len(M), dtype=torch.float64, device=M.device)
+    size = torch.zeros_like(residuals)
+    for start in range(0, p, width):
+        stop = min(start + width, p)
+        D = M[:, start:stop, start:stop]
+        L, info = torch.linalg.cholesky_ex(D)
+        L = L.tril()  # as it should be; the products below rely on it
+        E = D.sub(_lower_gram(L, triangular=True)).tril_()
+        # The other triangle, and the diagonal once too often.
+        residuals = residuals + (2 * _frobenius_squared(E)).sqrt()
+        size = torch.where(info == 0, size + _frobenius_squared(L), math.inf)
+        if stop == p:
+            break
+        panel = M[:, stop:, start:stop]
+        X = torch.linalg.solve_triangular(L.mH, panel, upper=True, left=False)
+        residuals = residuals + _frobenius_squared(panel - X @ L.mH).sqrt()
+        size = size + _frobenius_squared(X)
+        for first in range(stop, p, 2 * width):  # the lower triangle only
+            last, here = min(first + 2 * width, p), first - stop
+            # Two roundings, as in the proof: a fused update would need another constant.
+            M[:, first:, first:last] -= X[:, here:] @ X[:, here : last - stop].mH
+    e = residuals * (1 + 8 * UNIT) + _rounding(p) * size
+    return e * (1 + 8 * (columns + 2) * UNIT) + 8 * p * (p + 4) * _TINY
 
 
 def _lower_gram(A: Tensor, *, triangular: bool = False) -> Tensor:
-    """The lower triangle of A Aᴴ, in two block rows; what stands above it is not used.
+    """The lower triangle of A Aᴴ, in block rows; what stands above it is not used.
 
-    `triangular` says that A is lower triangular, so that its upper right quarter need not be multiplied.
+    `triangular` says that A is lower triangular, so that its upper right need not be multiplied.
     """
-    half = A.shape[-2] // 2
-    top, bottom = A[..., :half, :], A[..., half:, :]
-    reach = half if triangular else A.shape[-1]
-    result = A.new_zeros(*A.shape[:-1], A.shape[-2])
-    result[..., :half, :half] = top[..., :reach] @ top[..., :reach].mH
-    result[..., half:, :half] = bottom[..., :reach] @ top[..., :reach].mH
-    result[..., half:, half:] = bottom @ bottom.mH
+    p = A.shape[-2]
+    step = max(1, -(-p // (2 if p <= _WHOLE else 4)))
+    result = A.new_zeros(*A.shape[:-1], p)
+    for start in range(0, p, step):
+        stop = min(start + step, p)
+        reach = stop if triangular else A.shape[-1]
+        result[..., start:stop, :stop] = A[..., start:stop, :reach] @ A[..., :stop, :reach].mH
     return result
 
 

@@ -298,12 +298,55 @@ def test_a_failed_factorisation_proves_nothing(monkeypatch):
     assert not proves(hadamard(8), 3.0)
 
 
-def test_a_diagonal_that_is_not_real_proves_nothing(monkeypatch):
+@pytest.mark.parametrize("phase", [1j, -1.0, 0.6 + 0.8j])
+def test_whose_factor_it_is_does_not_matter(monkeypatch, phase):
+    """LLᴴ is the same for L and for L times a number of length 1: any factor is a witness."""
     genuine = torch.linalg.cholesky_ex
-    monkeypatch.setattr(
-        torch.linalg, "cholesky_ex", lambda M: (genuine(M)[0] * 1j, torch.zeros(1, dtype=torch.int32))
-    )
-    assert not proves(complex_hadamard(1), 3.0)
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", lambda M: (genuine(M)[0] * phase, genuine(M)[1]))
+    assert proves(complex_hadamard(1), 2.1)
+    assert not proves(complex_hadamard(1), math.nextafter(2.0, 0.0))
+
+
+@pytest.mark.parametrize("order", [64, 128, 512])
+def test_a_panel_that_lies_proves_nothing_false(monkeypatch, order):
+    """Beyond one block column the panels come from a triangular solver, which is not trusted either."""
+    genuine, norm = torch.linalg.solve_triangular, order**0.5
+    lies = [
+        lambda X: 0 * X,
+        lambda X: 1e3 * X,
+        lambda X: X * math.nan,
+        lambda X: X + 1e-6,
+        lambda X: X.flip(1),
+    ]
+    for lie in lies:
+        monkeypatch.setattr(torch.linalg, "solve_triangular", lambda *a, lie=lie, **k: lie(genuine(*a, **k)))
+        for tau in (1.0, norm / 2, norm * (1 - 1e-9), math.nextafter(norm, 0.0)):
+            assert not proves(hadamard(order), tau)
+
+
+@pytest.mark.parametrize("p", [1, 31, 40, 41, 64, 65, 100, 129, 383, 390, 450])
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_block_columns_of_any_width_prove_the_norm_and_no_less(p, is_complex):
+    matrix = torch.complex(normal(p, p + 3), normal(p, p + 3, seed=1)) if is_complex else normal(p, p + 3)
+    norm = spectral_norm(matrix)
+    assert proves(matrix, norm * (1 + 1e-9))
+    assert not proves(matrix, norm * (1 - 1e-12))
+
+
+def test_each_matrix_of_a_batch_may_have_its_own_claim():
+    batch = torch.stack([k * hadamard(8) for k in (1.0, 2.0, 3.0)])
+    claims = torch.tensor([8**0.5 * 1.001, 8**0.5 * 1.999, 8**0.5 * 3.001], dtype=torch.float64)
+    assert checker.gram(batch).proves(claims).tolist() == [True, False, True]
+    assert checker.gram(batch)[torch.tensor([2, 0])].proves(claims[:2]).tolist() == [False, True]
+
+
+def test_a_stated_error_is_paid_for():
+    """The claim is about every H within the error, the worst one included."""
+    known = checker.gram(hadamard(8)[None])
+    for error in (1e-6, 0.5, 8.0):
+        unsure = checker.Gram(known.matrices, torch.tensor([error], dtype=torch.float64))
+        assert unsure.proves((8 + error) ** 0.5 * (1 + 1e-12))
+        assert not unsure.proves((8 + error) ** 0.5 * (1 - 1e-12))
 
 
 @pytest.mark.parametrize("name", checker._EMULATION_SWITCHES)
