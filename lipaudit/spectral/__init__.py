@@ -9,7 +9,7 @@ its contract tests come by themselves.
 from __future__ import annotations
 
 from lipaudit.bound import Bracket
-from lipaudit.spectral import dense, embedding, fft, lanczos, reshape, schur, select, supremum
+from lipaudit.spectral import dense, embedding, fft, lanczos, low_resolution, reshape, schur, select, supremum
 from lipaudit.spectral.maps import Conv, Dense, LinearMap
 from lipaudit.spectral.method import Estimator, Method
 
@@ -21,6 +21,8 @@ METHODS: tuple[Method, ...] = (
     dense.METHOD,
     fft.METHOD,
     embedding.METHOD,
+    embedding.SKEW,
+    low_resolution.METHOD,
     supremum.METHOD,
 )
 

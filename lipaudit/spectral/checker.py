@@ -1,14 +1,15 @@
 """The trusted kernel: a proof in float64 that H ⪯ τ²I, from a Cholesky factor of any origin.
 
-**Statement.**  Let H ⪰ 0 be Hermitian p×p, u = 2⁻⁵³, γ_m = mu/(1−mu), and A a float matrix (its lower triangle
-mirrored) with ‖A − H‖ ≤ δ.  Let s ≥ 0, M = fl((τ² − s)I − A), and suppose M ⪰ −e·I is proved.  If
+**Statement.**  Let H ⪰ 0 be Hermitian p×p, u = 2⁻⁵³, γ_m = mu/(1−mu), and A a float matrix (its lower
+triangle mirrored) with ‖A − H‖ ≤ δ.  Let s ≥ 0, M = fl((τ² − s)I − A), and suppose M ⪰ −e·I is proved.  If
 
     s ≥ δ + e + 6uτ² + underflow                                                              (*)
 
 then H ⪯ τ²I, that is ‖G‖ ≤ τ for every G with GGᴴ = H.
 
 Proof.  M = (τ² − s)I − A + Δ with Δ diagonal; forming τ², τ² − s and the difference with a_ii costs at most
-3uτ² (a_ii ≤ τ², or M had a negative diagonal entry).  So τ²I − H = sI + M + (A − H) − Δ ⪰ (s − e − δ − 3uτ²)I. ∎
+3uτ² (a_ii ≤ τ², or M had a negative diagonal entry).  So
+τ²I − H = sI + M + (A − H) − Δ ⪰ (s − e − δ − 3uτ²)I. ∎
 
 **A = fl(GGᴴ)** for complex G, p×q: a sum of q complex products errs by at most √2·γ_{2q+2}·Σ|a||b| in any
 order, fused or not, so |A − GGᴴ| ≤ 2γ_{2q+2}|G||G|ᴴ and δ = 2γ_{2q+2}‖G‖_F² (plus underflow).
@@ -54,7 +55,7 @@ __all__ = ["Gram", "gram", "proves", "refuse_emulation", "required_slack", "scal
 
 _TINY = 2.0**-1022
 _WIDTHS = ((40, 40), (384, 32), (math.inf, 64))
-"""Up to a size, the width of block columns: residuals of wide ones cost more, narrow ones make slow products."""
+"""Up to a size, the width of block columns: residuals of wide ones cost more, narrow products are slow."""
 _WHOLE = 128
 """Products of more rows than this fall into four block rows, others into two."""
 _EMULATION_SWITCHES = (
@@ -108,11 +109,11 @@ class Gram:
         # Comparisons with NaN are False.
         return torch.isfinite(need) & (s >= need) & (s < squared)
 
-    def required_slack(self, tau: float) -> float:
-        """About how much larger than the norm τ must be, relatively: a hint for a search, not a proof."""
+    def enough(self, norm: float) -> float:
+        """About the smallest τ that (*) grants if no √‖H‖ exceeds `norm`: a hint, not a proof."""
         p = self.matrices.shape[-1]
-        largest = float(self.error.max()) / tau / tau if tau > 0 else 0.0
-        return 0.75 * largest + _rounding(p) * p + 8 * UNIT
+        relative = 2 * _rounding(p) * p + 16 * UNIT
+        return math.sqrt(norm * norm * (1 + relative) + 1.01 * float(self.error.max()) + 2.0**-1000)
 
 
 def gram(G: Tensor) -> Gram:

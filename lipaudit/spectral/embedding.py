@@ -25,18 +25,19 @@ from __future__ import annotations
 import itertools
 import math
 
+import torch
+
 from lipaudit.errors import NotCovered
+from lipaudit.spectral.branch import largest_on_grid
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import Effort, Method, Plain
-from lipaudit.spectral.symbol import polyphase
+from lipaudit.spectral.peaks import peaks
+from lipaudit.spectral.symbol import Symbol, polyphase
 
-__all__ = ["METHOD", "embedding_grid"]
+__all__ = ["METHOD", "SKEW", "embedding_grid"]
 
-SMALL_GRID = 100
-"""Grid points up to which shifted grids are considered; finer ones differ little."""
-TRIED = 3
-GOOD = 1.02
-"""Slack from which on no other grid is tried."""
+SMALL_GRID = 400
+"""Grid points up to which shifted grids are considered; on finer ones the maxima differ little."""
 
 
 def embedding_grid(conv: Conv) -> tuple[int, ...]:
@@ -73,21 +74,43 @@ def _cost(plain: Plain) -> float:
 
 
 def _compute(plain: Plain, start: float, effort: Effort) -> float:
-    del effort
     if not isinstance(plain, Conv):
         raise NotCovered("not a convolution")
     symbol, grid = polyphase(plain, plain.stride), embedding_grid(plain)
-    if min(grid) == 1 or math.prod(grid) > SMALL_GRID:
-        return symbol.bound(grid, start)
-    # Which of the grids meets the lowest peaks is a guess, so the next best are tried where the first is not
-    # good; each of them gives a bound.
-    shifts = itertools.product((0, 1), repeat=len(grid))
-    best = math.inf
-    for promised, shift in sorted((symbol.likely(grid, s), s) for s in shifts)[:TRIED]:
-        best = min(best, symbol.bound(grid, max(start, promised * (1 + 1e-9)), shift, limit=best))
-        if best <= GOOD * start:
-            break
-    return best
+    return largest_on_grid(symbol, grid, start=start, effort=effort)
+
+
+def _skew_cost(plain: Plain) -> float:
+    if not isinstance(plain, Conv) or plain.padding_mode != "zeros":
+        return math.inf
+    grid, symbol = embedding_grid(plain), polyphase(plain, plain.stride)
+    if math.prod(grid) > SMALL_GRID or not any(symbol.degrees):
+        return math.inf
+    return 1.3 * symbol.cost(grid)
+
+
+def _skew_compute(plain: Plain, start: float, effort: Effort) -> float:
+    if not isinstance(plain, Conv):
+        raise NotCovered("not a convolution")
+    symbol, grid = polyphase(plain, plain.stride), embedding_grid(plain)
+    if math.prod(grid) > SMALL_GRID:
+        raise NotCovered(
+            f"a grid of {math.prod(grid)} points: shifting it by half a step would change little"
+        )
+    # Which of the shifted grids meets the lowest peaks is a guess; each of them gives a bound.
+    shifts = [s for s in itertools.product((0, 1), repeat=len(grid)) if any(s)]
+    kindest = min(shifts, key=lambda shift: _likely(symbol, grid, shift))
+    return largest_on_grid(symbol, grid, kindest, start, effort)
+
+
+def _likely(symbol: Symbol, grid: tuple[int, ...], shift: tuple[int, ...]) -> float:
+    """About the largest σ₁ on a shifted grid."""
+    half = (grid[-1] - shift[-1]) // 2 + 1
+    points = torch.cartesian_prod(*(torch.arange(n) for n in (*grid[:-1], half))).reshape(-1, len(grid))
+    return float(peaks(symbol, 2 * points + torch.tensor(shift), grid)[0].max())
 
 
 METHOD = Method("embedding", "zero padding: σ₁ of the symbol on the embedding grid", _cost, _compute)
+SKEW = Method(
+    "skew-embedding", "zero padding: the same on the kindest shifted grid", _skew_cost, _skew_compute
+)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 
 from lipaudit.errors import NotCovered
+from lipaudit.spectral.branch import largest_on_grid
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import Effort, Method, Plain
 from lipaudit.spectral.symbol import polyphase
@@ -54,9 +55,8 @@ def _cost(plain: Plain) -> float:
 
 
 def _compute(plain: Plain, start: float, effort: Effort) -> float:
-    del effort
     conv, stride, grid = _grid(plain)
-    return polyphase(conv, stride).bound(grid, start)
+    return largest_on_grid(polyphase(conv, stride), grid, start=start, effort=effort)
 
 
 METHOD = Method("fft", "circular padding: σ₁ of the symbol on the exact grid", _cost, _compute)

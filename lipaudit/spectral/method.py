@@ -28,10 +28,12 @@ class Effort:
     Args:
         tolerance: relative excess over what the method can prove at best; searching closer is not worth it.
         memory: bytes that a method's own tensors may take at a time.
+        operations: float operations after which a search takes what it has.
     """
 
     tolerance: float = 1e-7
     memory: int = 2**31
+    operations: float = 1e11
 
 
 DEFAULT = Effort()

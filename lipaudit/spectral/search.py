@@ -17,18 +17,13 @@ from torch import Tensor
 from lipaudit.rounding import mul_up
 from lipaudit.spectral import checker
 
-__all__ = ["largest_norm", "likely_norm"]
+__all__ = ["largest_norm", "rough_roots", "top_root"]
 
 POWER_STEPS = 6
-EXACT_EIGENVALUES = 384
+EXACT_EIGENVALUES = 256
 """Up to this size eigenvalues are computed; beyond, 60 Lanczos steps propose (both unproved)."""
 GIVE_UP = 200
 """Doublings of the margin after which the search stops: 2^200 covers every float that matters."""
-
-
-def likely_norm(chunks: Iterable[Tensor]) -> float:
-    """About the largest norm of all matrices of all chunks: unproved, to decide what to prove."""
-    return max((_propose(chunk) for chunk in chunks), default=0.0)
 
 
 def largest_norm(chunks: Iterable[Tensor], start: float = 0.0, limit: float = math.inf) -> float:
@@ -81,45 +76,54 @@ def _raised(value: float, G: Tensor, margin: float) -> float:
 
 def _propose(G: Tensor) -> float:
     """About the largest norm of the batch: power iteration, then eigenvalues of the front-runners."""
-    p = G.shape[-2]
-    if G.shape[0] == 1 or p <= 16:
-        return _largest_eigenvalue(G)
-    front = 4 if p <= EXACT_EIGENVALUES else 2
-    return _largest_eigenvalue(G[_rough_norms(G).topk(min(front, len(G))).indices])
-
-
-def _rough_norms(G: Tensor) -> Tensor:
-    """Power iteration in float32 on every matrix of the batch: (batch,), some per cent too small."""
-    scale = float(_largest_part(G))
-    if scale == 0 or not math.isfinite(scale):
-        return torch.zeros(len(G), dtype=torch.float64, device=G.device)
-    single = torch.complex64 if G.is_complex() else torch.float32
-    H = (G / scale).to(single)
-    adjoint = H.mH.resolve_conj().contiguous()
-    generator = torch.Generator().manual_seed(0)
-    v = torch.randn(G.shape[-2], 1, generator=generator, dtype=torch.float64).to(G.device, single)
-    v = v.expand(len(G), -1, 1)
-    for _ in range(POWER_STEPS):
-        v = H @ (adjoint @ v)
-        v = v / torch.linalg.vector_norm(v, dim=1, keepdim=True).clamp(min=1e-30)
-    sizes: Tensor = scale * torch.linalg.vector_norm(adjoint @ v, dim=(1, 2)).double()
-    return sizes
-
-
-def _largest_eigenvalue(G: Tensor) -> float:
-    """About max ‖G‖ of a small batch, by the eigenvalues of GGᴴ (scaled); unproved."""
+    if G.shape[-2] > G.shape[-1]:
+        G = G.mH
     scale = float(_largest_part(G))
     if scale == 0 or not math.isfinite(scale):
         return 0.0
+    front = 4 if G.shape[-2] <= EXACT_EIGENVALUES else 2
     H = G / scale
-    A = H @ H.mH
+    if len(H) > front:
+        H = H[rough_roots(H @ H.mH).topk(front).indices]
+    return scale * top_root(H @ H.mH)
+
+
+def rough_roots(A: Tensor) -> Tensor:
+    """√λ_max of each Hermitian A ⪰ 0 by power iteration in single precision: some per cent low, unproved.
+
+    Args:
+        A: (batch, p, p), float64 or complex128, both triangles filled.
+    """
+    scale = float(_largest_part(A))
+    if scale == 0 or not math.isfinite(scale):
+        return torch.zeros(len(A), dtype=torch.float64, device=A.device)
+    single = torch.complex64 if A.is_complex() else torch.float32
+    H = A.to(single) if 1e-10 < scale < 1e10 else (A / scale).to(single)
+    generator = torch.Generator().manual_seed(0)
+    v = torch.randn(A.shape[-1], 1, generator=generator, dtype=torch.float64).to(A.device, single)
+    v = (v / torch.linalg.vector_norm(v)).expand(len(A), -1, 1)
+    size = torch.zeros(len(A), 1, 1, device=A.device)
+    for _ in range(POWER_STEPS):
+        v = H @ v
+        size = torch.linalg.vector_norm(v, dim=1, keepdim=True)
+        v = v / size.clamp(min=1e-30)
+    roots: Tensor = size[:, 0, 0].double().sqrt()
+    return roots if 1e-10 < scale < 1e10 else roots * math.sqrt(scale)
+
+
+def top_root(A: Tensor) -> float:
+    """About the largest √λ_max of a small batch of Hermitian A ⪰ 0; unproved."""
+    scale = float(_largest_part(A))
+    if scale == 0 or not math.isfinite(scale):
+        return 0.0
+    A = A / scale
     if A.shape[-1] > EXACT_EIGENVALUES:
-        return scale * max(_lanczos_root(a) for a in A)
+        return math.sqrt(scale) * max(_lanczos_root(a) for a in A)
     try:
         top = float(torch.linalg.eigvalsh(A)[:, -1].max())
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         top = float(torch.linalg.vector_norm(A, dim=(1, 2)).max())
-    return scale * math.sqrt(max(top, 0.0))
+    return math.sqrt(scale * max(top, 0.0))
 
 
 def _largest_part(G: Tensor) -> Tensor:

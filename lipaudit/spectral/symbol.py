@@ -28,9 +28,8 @@ from torch import Tensor
 
 from lipaudit.rounding import UNIT, add_up, gamma, mul_up
 from lipaudit.spectral.maps import Conv
-from lipaudit.spectral.search import largest_norm, likely_norm
 
-__all__ = ["Symbol", "polyphase"]
+__all__ = ["Symbol", "polyphase", "twiddles"]
 
 CHUNK_ENTRIES = 3_000_000
 """Complex entries evaluated at a time (48 MB), twiddles included."""
@@ -45,18 +44,10 @@ class Symbol:
     taps: Tensor
     matrices: Tensor
 
-    def bound(
-        self, grid: tuple[int, ...], start: float = 0.0, shift: tuple[int, ...] = (), limit: float = math.inf
-    ) -> float:
-        """A proved bound on max ‖K̂‖ over the whole grid (N per axis, shifted) and all groups.
-
-        Returns inf as soon as the bound cannot fall below `limit`.
-        """
-        return add_up(largest_norm(self.chunks(grid, shift), start, limit), self.error())
-
-    def likely(self, grid: tuple[int, ...], shift: tuple[int, ...] = ()) -> float:
-        """About what `bound` will be, for a fraction of its cost; unproved."""
-        return likely_norm(self.chunks(grid, shift))
+    @property
+    def degrees(self) -> tuple[int, ...]:
+        """Per axis the largest difference between taps."""
+        return tuple(int(d) for d in self.taps.amax(dim=0) - self.taps.amin(dim=0))
 
     def error(self) -> float:
         """Bound on ‖K̂ − fl K̂‖ at any grid point."""
@@ -83,21 +74,28 @@ class Symbol:
         size = max(1, CHUNK_ENTRIES // max(1, groups * p * q + 4 * count))
         points = itertools.product(*axes)
         while batch := list(itertools.islice(points, size)):
-            cos, sin = self._twiddles(2 * torch.tensor(batch) + torch.tensor(shift), grid)
-            yield torch.complex(cos @ flat, sin @ flat).reshape(-1, p, q)
+            cos, sin = twiddles(self.taps, 2 * torch.tensor(batch) + torch.tensor(shift), grid)
+            yield torch.complex(cos.to(flat.device) @ flat, sin.to(flat.device) @ flat).reshape(-1, p, q)
 
-    def _twiddles(self, points: Tensor, grid: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Real and imaginary part of e^{i⟨ω,tap⟩} at ω = π·point/N, each (points, taps)."""
-        cos = torch.ones(len(points), len(self.taps), dtype=torch.float64)
-        sin = torch.zeros_like(cos)
-        for axis, n in enumerate(grid):
-            steps, where = points[:, axis].unique(return_inverse=True)
-            turns = (steps[:, None] * self.taps[None, :, axis]) % (2 * n)
-            turns = torch.where(turns > n, turns - 2 * n, turns)
-            angle = turns.double() * math.pi / n
-            c, s = angle.cos()[where], angle.sin()[where]
-            cos, sin = cos * c - sin * s, cos * s + sin * c
-        return cos.to(self.matrices.device), sin.to(self.matrices.device)
+
+def twiddles(taps: Tensor, points: Tensor, grid: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part of e^{i⟨ω,tap⟩} at ω = π·point/N, each (points, taps), on the CPU.
+
+    Args:
+        taps: (T, D) int64.
+        points: (b, D) int64.
+        grid: N per axis.
+    """
+    cos = torch.ones(len(points), len(taps), dtype=torch.float64)
+    sin = torch.zeros_like(cos)
+    for axis, n in enumerate(grid):
+        steps, where = points[:, axis].unique(return_inverse=True)
+        turns = (steps[:, None] * taps[None, :, axis]) % (2 * n)
+        turns = torch.where(turns > n, turns - 2 * n, turns)
+        angle = turns.double() * math.pi / n
+        c, s = angle.cos()[where], angle.sin()[where]
+        cos, sin = cos * c - sin * s, cos * s + sin * c
+    return cos, sin
 
 
 def polyphase(conv: Conv, stride: tuple[int, ...]) -> Symbol:

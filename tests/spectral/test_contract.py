@@ -14,7 +14,16 @@ from lipaudit.spectral import ESTIMATES, METHODS, Conv, Dense, bracket
 
 ORACLE_ERROR = 1e-12
 """Relative error of the dense SVD itself (and of summing wrapped entries)."""
-NAMES = ["schur", "reshape", "dense", "fft", "embedding", "supremum"]
+NAMES = [
+    "schur",
+    "reshape",
+    "dense",
+    "fft",
+    "embedding",
+    "skew-embedding",
+    "low-resolution",
+    "supremum",
+]
 
 zoo = pytest.mark.parametrize("specimen", ZOO, ids=lambda s: s.name)
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
@@ -80,7 +89,7 @@ def test_auto_covers_every_map_tightly(specimen):
 def test_which_method_speaks_of_which_convolution(specimen):
     linear_map = specimen.make()
     covered = {m.name for m in METHODS if bound_or_none(m, linear_map) is not None}
-    assert {"schur", "reshape", "dense", "supremum"} <= covered
+    assert {"schur", "reshape", "dense", "low-resolution", "supremum"} <= covered
     if linear_map.weight.any():
         assert ("embedding" in covered) == (linear_map.padding_mode == "zeros")
     assert linear_map.padding_mode == "circular" or "fft" not in covered or not linear_map.weight.any()
