@@ -1,89 +1,154 @@
 """One bracket per layer: the gain an op proves for itself, and a witness of how tight that is.
 
 An op asks for the norms of linear maps while it states its gain; `Prover` answers with the bound of a
-bracket and remembers the bracket, whose estimate becomes the layer's lower end.  For the other ops a
-power iteration on the Jacobian at random points finds a witness.
+bracket and remembers the whole proof: its estimate becomes the layer's lower end, and the report says what
+every method proved.  For the other ops a power iteration on the Jacobian at random points finds a witness.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor
 
-from lipaudit.bound import Bound, Bracket, Estimate
-from lipaudit.errors import LipauditError, NotCovered
+from lipaudit.bound import Bound, Estimate
+from lipaudit.errors import LipauditError, UsageError
 from lipaudit.graph.derivative import pushforward
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.graph.node import Combine, Gain, Node, Shape, Unsupported
 from lipaudit.rounding import hypot_up, sqrt_down, sub_down
-from lipaudit.spectral import LinearMap, bracket
+from lipaudit.spectral import METHODS, LinearMap, Proof, prove
+from lipaudit.spectral.method import DEFAULT
+from lipaudit.spectral.select import AUTO, BALANCED, chosen, profile_named
 
-__all__ = ["Layer", "analyze"]
+__all__ = ["Layer", "Plan", "analyze"]
 
 SHAVE = 1 - 1e-9
 """Jacobian products in float64 err by far less than this, relatively."""
 POWER_STEPS = 6
+LEAST_MEMORY = 2**24
+"""Bytes; below it not even small matrices could be held."""
 LARGEST_JACOBIAN = 20_000_000
 """Entries of input and output up to which a witness is searched for a nonlinear op."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """By which methods the layers' norms are bounded, and how hard.
+
+    Args:
+        choices: pairs (pattern of a layer's name, method); of those that match a name the last one counts,
+            and `auto` if none does.
+        profile: a name from `PROFILES`.
+        memory: bytes that a method's own tensors may take at a time.
+    """
+
+    choices: tuple[tuple[str, str], ...] = ()
+    profile: str = BALANCED
+    memory: int = DEFAULT.memory
+
+    @classmethod
+    def of(cls, methods: Iterable[str], profile: str, memory: int) -> Plan:
+        """From texts `NAME` (for all layers) or `PATTERN=NAME`.
+
+        Raises:
+            UsageError: if no method or profile has that name, a pattern is empty, or `memory` is no amount
+                with which anything could be done.
+        """
+        if memory < LEAST_MEMORY:
+            raise UsageError(f"{memory} bytes of memory are too few", hint="at least 16MiB")
+        choices = []
+        for text in methods:
+            pattern, separator, name = text.rpartition("=")
+            if separator and not pattern:
+                raise UsageError(
+                    f"--method {text}: the layer's name is missing", hint="conv1=dense, or *=dense"
+                )
+            chosen(METHODS, name)
+            choices.append((pattern if separator else "*", name))
+        profile_named(profile)
+        return cls(tuple(choices), profile, memory)
+
+    def method_of(self, layer: str) -> str:
+        """The method asked for a layer."""
+        return next((name for pattern, name in reversed(self.choices) if fnmatchcase(layer, pattern)), AUTO)
+
+    def check(self, layers: Sequence[str]) -> None:
+        """Every pattern must mean a layer: one that is misspelt would leave a looser bound without a word.
+
+        Raises:
+            UsageError: naming similar layers.
+        """
+        for pattern, name in self.choices:
+            if pattern != "*" and not any(fnmatchcase(layer, pattern) for layer in layers):
+                near = get_close_matches(pattern, layers, n=3) or list(layers[:3])
+                raise UsageError(
+                    f"--method {pattern}={name}: no layer is called so",
+                    hint=f"layers are called {', '.join(near)}, …; * stands for any text",
+                )
+
+
+STANDARD = Plan()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
     """One node with its gain; `upper` and `lower` bracket its constant in all inputs jointly.
 
-    lower is None where nothing was searched for.
+    lower is None where nothing was searched for.  `proofs` tell of every linear map that the gain rests on.
     """
 
     node: Node
     gain: Gain
     upper: Bound
     lower: Estimate | None
+    proofs: tuple[Proof, ...] = ()
 
 
 @dataclass(slots=True)
 class Prover:
-    """Answers an op's questions for norms and keeps the brackets."""
+    """Answers an op's questions for norms and keeps the proofs."""
 
     method: str
-    found: list[Bracket] = field(default_factory=list)
+    plan: Plan
+    found: list[Proof] = field(default_factory=list)
 
     def __call__(self, linear_map: LinearMap) -> Bound:
-        try:
-            found = bracket(linear_map, self.method)
-        except NotCovered:
-            found = bracket(linear_map)
+        found = prove(linear_map, self.method, self.plan.profile, self.plan.memory)
         self.found.append(found)
-        return found.above
+        return found.bracket.above
 
 
 def analyze(
-    graph: LayerGraph, method: str = "auto", advance: Callable[[], None] = lambda: None
+    graph: LayerGraph, plan: Plan = STANDARD, advance: Callable[[], None] = lambda: None
 ) -> tuple[Layer, ...]:
     """Every layer's gain and bracket, in graph order.
 
     Args:
         graph: what to analyse.
-        method: a spectral method's name, or `auto`; a named method falls back to `auto` where it has no
+        plan: which methods to use, and how hard to try; a named method falls back to `auto` where it has no
             statement.
         advance: called after each layer.
 
     Raises:
         InputRefused: for weights that are not finite, naming the layer.
+        UsageError: if the plan names a layer that is not there.
     """
+    plan.check([node.name for node in graph])
     layers = []
     for node in graph:
         shapes = tuple(graph.shape_of(name) for name in node.inputs)
-        layers.append(_layer(node, shapes, method, graph.device))
+        layers.append(_layer(node, shapes, Prover(plan.method_of(node.name), plan), graph.device))
         advance()
     return tuple(layers)
 
 
-def _layer(node: Node, shapes: tuple[Shape, ...], method: str, device: torch.device) -> Layer:
-    prover = Prover(method)
+def _layer(node: Node, shapes: tuple[Shape, ...], prover: Prover, device: torch.device) -> Layer:
     try:
         gain = node.op.gain(shapes, prover)
     except LipauditError as error:
@@ -91,8 +156,9 @@ def _layer(node: Node, shapes: tuple[Shape, ...], method: str, device: torch.dev
         error.args = (error.message,)
         raise
     upper = _joint(gain)
-    if len(prover.found) == 1 and len(gain.per_input) == 1 and upper.is_finite:
-        known = prover.found[0]
+    proofs = tuple(prover.found)
+    if len(proofs) == 1 and len(gain.per_input) == 1 and upper.is_finite:
+        known = proofs[0].bracket
         # What the op added to the map's bound (the rounding of folded weights) may also be missing below.
         added = (
             sub_down(upper.value, known.above.value) * (1 + 1e-15)
@@ -103,11 +169,11 @@ def _layer(node: Node, shapes: tuple[Shape, ...], method: str, device: torch.dev
             sub_down(known.below.value, added), known.below.method, known.below.note
         )
         if upper.value >= known.above.value:
-            return Layer(node, gain, upper, lower)
+            return Layer(node, gain, upper, lower, proofs)
     if isinstance(node.op, Unsupported) or not upper.is_finite:
-        return Layer(node, gain, upper, None)
+        return Layer(node, gain, upper, None, proofs)
     lower = _witness(node, shapes, device)
-    return Layer(node, gain, upper, lower)
+    return Layer(node, gain, upper, lower, proofs)
 
 
 def _joint(gain: Gain) -> Bound:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 
 from lipaudit import policy
-from lipaudit.analyze import Layer, analyze
+from lipaudit.analyze import Layer, Plan, analyze
 from lipaudit.certify.agreement import check_answers
 from lipaudit.certify.curve import certified_counts
 from lipaudit.certify.dataset import Certification, certify
@@ -27,7 +27,7 @@ from lipaudit.data import Dataset, load_dataset, make_sizing
 from lipaudit.data.plausible import is_near_chance
 from lipaudit.errors import InputUnavailable, UsageError
 from lipaudit.load import LoadedModel, check_file, load_model
-from lipaudit.report import assemble
+from lipaudit.report import assemble, tried
 from lipaudit.report.model import (
     AuditReport,
     BudgetOutcome,
@@ -38,7 +38,8 @@ from lipaudit.report.model import (
     Robustness,
     Run,
 )
-from lipaudit.spectral import METHODS
+from lipaudit.spectral.method import DEFAULT
+from lipaudit.spectral.select import AUTO, BALANCED
 from lipaudit.subject import THREAT_SPACES, Stated, Subject, Trying, check_scores, make_subject
 
 __all__ = ["Progress", "audit"]
@@ -86,7 +87,9 @@ def audit(  # noqa: PLR0913 - the options of the command line
     eps: str | float | Sequence[str | float] = policy.DEFAULT_EPS,
     max_lipschitz: str | float | None = None,
     min_certified: str | Sequence[str] = (),
-    method: str = "auto",
+    method: str | Sequence[str] = AUTO,
+    profile: str = BALANCED,
+    memory: int = DEFAULT.memory,
     device: str = "auto",
     attack: bool = True,
     progress: Progress | None = None,
@@ -118,7 +121,10 @@ def audit(  # noqa: PLR0913 - the options of the command line
         eps: radii at which certified accuracy is counted, as exact text.
         max_lipschitz: budget on the global upper bound.
         min_certified: budgets `EPS:SHARE` on certified accuracy.
-        method: a spectral method's name, or `auto`.
+        method: a spectral method's name, or `auto`; or `PATTERN=NAME` for the layers whose names match
+            (`*` is any text). Of several the last that matches counts.
+        profile: `fast`, `balanced` or `tight`: how much a tighter bound may cost.
+        memory: bytes that a spectral method's tensors may take at a time.
         device: `auto`, `cpu` or `cuda`.
         attack: try to refute the claims.
         progress: shown to a person.
@@ -132,9 +138,8 @@ def audit(  # noqa: PLR0913 - the options of the command line
     budgets = policy.parse_budgets(max_lipschitz=max_lipschitz, min_certified=certified, dataset=dataset)
     asked = _asked_radii([*_listed(eps), *(b.asked_eps for b in budgets if b.asked_eps is not None)])
     target = _device(device)
-    _check_method(method)
-    if threat_space not in THREAT_SPACES:
-        raise UsageError(f"threat space {threat_space!r} is unknown", hint=", ".join(THREAT_SPACES))
+    plan = Plan.of(_listed(method), profile, memory)
+    _check_space(threat_space)
 
     clock.stage("loading data", 0)
     sizing = make_sizing(resize, crop)
@@ -151,7 +156,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
     subject = make_subject(loaded, stated, data, trying, target, threat_space)
 
     clock.stage("bounding layers", len(subject.graph.nodes))
-    layers = analyze(subject.graph, method, clock.advance)
+    layers = analyze(subject.graph, plan, clock.advance)
     bound = compose(subject.graph, layers)
     points = subject.samples
     run = None if points is None else _certified(loaded, subject, layers, bound, points, clock)
@@ -162,7 +167,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
         attacked = falsify(subject.graph, layers, bound, points, run)
 
     outcomes = _guessed(subject, policy.judge(budgets, bound.total, attacked.below, robustness))
-    findings = _findings(layers, outcomes, data, run, subject)
+    findings = _findings((layers, plan), outcomes, data, run, subject)
     verdict, code = policy.decide(outcomes, incomplete=any(f.level == "error" for f in findings))
     evidence = Evidence(
         model=assemble.model_record(Path(model).name, loaded, subject.classes),
@@ -178,7 +183,8 @@ def audit(  # noqa: PLR0913 - the options of the command line
         findings=findings,
         limitations=_limitations(loaded, subject, attacked),
     )
-    return AuditReport(verdict=verdict, exit_code=code, evidence=evidence, run=clock.run(target, command))
+    run_record = clock.run(target, command, layers)
+    return AuditReport(verdict=verdict, exit_code=code, evidence=evidence, run=run_record)
 
 
 def _data(model: str | Path, load: Callable[[], Dataset | None]) -> Dataset | None:
@@ -234,14 +240,16 @@ def _is_guess(subject: Subject) -> bool:
 
 
 def _findings(
-    layers: Sequence[Layer],
+    bounded: tuple[Sequence[Layer], Plan],
     outcomes: Sequence[BudgetOutcome],
     data: Dataset | None,
     run: Certification | None,
     subject: Subject,
 ) -> tuple[Finding, ...]:
     unmet = any(o.metric == "lipschitz" and o.outcome != "pass" for o in outcomes) and not _is_guess(subject)
-    found = assemble.layer_findings(layers, over_one=unmet)
+    layers, plan = bounded
+    fallen = tried.fallback_findings(layers, plan.method_of)
+    found = (*assemble.layer_findings(layers, over_one=unmet), *fallen)
     if data is None or run is None:
         return found
     chance = is_near_chance(run.radii.correct, run.labels, subject.classes)
@@ -268,10 +276,9 @@ def _listed(texts: str | float | Sequence[str | float]) -> list[str]:
     return [str(texts)] if isinstance(texts, str | int | float) else [str(text) for text in texts]
 
 
-def _check_method(method: str) -> None:
-    names = ["auto", *(m.name for m in METHODS)]
-    if method not in names:
-        raise UsageError(f"no spectral method is called {method!r}", hint=f"choose one of {', '.join(names)}")
+def _check_space(name: str) -> None:
+    if name not in THREAT_SPACES:
+        raise UsageError(f"threat space {name!r} is unknown", hint=", ".join(THREAT_SPACES))
 
 
 def _device(name: str) -> torch.device:
@@ -312,7 +319,7 @@ class _Clock:
         if self.shown is not None:
             self.shown.advance(n)
 
-    def run(self, device: torch.device, command: dict[str, Any]) -> Run:
+    def run(self, device: torch.device, command: dict[str, Any], layers: Sequence[Layer]) -> Run:
         """The report's half that is no evidence."""
         self.stage("", 0)
         libraries = ("lipaudit", "torch", "onnx", "onnxruntime", "numpy", "pillow")
@@ -326,6 +333,7 @@ class _Clock:
                 device=str(device),
                 threads=torch.get_num_threads(),
             ),
+            layers=tried.seconds_spent(layers),
             command={k: _plain(v) for k, v in command.items()},
         )
 

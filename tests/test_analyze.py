@@ -8,9 +8,9 @@ from networks import random_network
 from small_graph import raw_graph, simplified
 from torch import nn
 
-from lipaudit.analyze import analyze
+from lipaudit.analyze import Plan, analyze
 from lipaudit.bound import Bracket
-from lipaudit.errors import InputRefused
+from lipaudit.errors import InputRefused, UsageError
 from lipaudit.graph.node import Combine
 from lipaudit.spectral import METHODS
 
@@ -36,8 +36,88 @@ def test_every_method_may_be_asked_for_and_bounds(method):
     module = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)).double()
     graph = simplified(module, 1, 1, 4, 4)
     best = analyze(graph)
-    for layer, reference in zip(analyze(graph, method), best, strict=True):
+    for layer, reference in zip(analyze(graph, Plan.of([method], "balanced", 2**31)), best, strict=True):
         assert reference.lower.value <= layer.upper.value < math.inf
+
+
+def three_layers():
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)).double()
+    return simplified(module, 1, 1, 4, 4)
+
+
+def plan(*methods):
+    return Plan.of(methods, "balanced", 2**31)
+
+
+def test_a_layer_tells_what_every_method_proved():
+    first, *_, last = analyze(three_layers())
+    for layer in (first, last):
+        (proof,) = layer.proofs
+        assert {a.method for a in proof.attempts} == {m.name for m in METHODS}
+        proved = {a.method: a.bound.value for a in proof.attempts if a.bound is not None}
+        assert min(proved.values()) == proof.bracket.above.value == layer.upper.value
+        assert all((a.bound is None) == bool(a.note) for a in proof.attempts)
+        assert all(value >= proof.bracket.below.value for value in proved.values())
+        assert "fft" not in proved
+    assert analyze(three_layers())[1].proofs == ()
+
+
+def test_layers_may_be_given_methods_of_their_own():
+    graph = three_layers()
+    conv, linear = graph.nodes[0].name, graph.nodes[-1].name
+
+    def methods(*texts):
+        layers = analyze(graph, plan(*texts))
+        return layers[0].upper.method, layers[-1].upper.method
+
+    assert methods("schur", f"{conv}=reshape") == ("reshape", "schur")
+    assert methods(f"{conv}=reshape", "schur") == ("schur", "schur")
+    assert methods(f"{linear}=schur")[1] == "schur"
+    assert methods("schur", "*=auto") == methods()
+    assert methods("?=schur", f"[{conv}]=reshape") == ("reshape", "schur")
+
+
+def test_a_method_without_a_statement_is_told_beside_the_best_of_the_others():
+    graph = three_layers()
+    usual, *_ = analyze(graph)
+    layer, *_ = analyze(graph, plan("fft"))
+    assert layer.upper == usual.upper
+    (proof,) = layer.proofs
+    first, *rest = proof.attempts
+    assert (first.method, first.bound) == ("fft", None)
+    assert "circular" in first.note
+    assert "fft" not in {a.method for a in rest}
+    assert "fft" in {a.method for a in usual.proofs[0].attempts}
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (["gramm"], "no spectral method"),
+        (["0=embeding"], "did you mean embedding"),
+        (["=dense"], "layer's name is missing"),
+        (["conv9=dense"], "no layer is called so"),
+    ],
+)
+def test_methods_that_cannot_be_meant_are_usage(texts, words):
+    with pytest.raises(UsageError) as caught:
+        analyze(three_layers(), plan(*texts))
+    assert words in str(caught.value)
+    assert caught.value.hint
+
+
+def test_a_misspelt_layer_is_told_with_its_likely_name():
+    with pytest.raises(UsageError) as caught:
+        Plan((("layr1.conv*", "dense"),)).check(["relu", "layer1.conv1", "layer1.conv2"])
+    assert "layer1.conv1" in caught.value.hint
+    assert "relu" not in caught.value.hint
+
+
+def test_too_little_memory_and_unknown_profiles_are_usage():
+    for profile, memory in (("balanced", 1000), ("slow", 2**31)):
+        with pytest.raises(UsageError):
+            Plan.of([], profile, memory)
 
 
 def test_progress_is_told_of_every_layer():

@@ -20,11 +20,13 @@ from lipaudit.load.factory import parse_arch
 from lipaudit.policy import DEFAULT_EPS, parse_budgets, parse_eps
 from lipaudit.report import AuditReport, to_text
 from lipaudit.report.text import WIDTH, verdict_line
+from lipaudit.report.tried import tried_lines
 
 __all__ = ["run"]
 
 _LAYOUTS = ("chw", "hwc", "flat")
 _SPACES = ("pixel", "input")
+_PROFILES = ("fast", "balanced", "tight")
 _NARROWEST = 72  # below it the table of layers cannot be read
 
 
@@ -54,6 +56,8 @@ def _arguments(request: AuditRequest) -> dict[str, Any]:
         raise UsageError(f"--layout {request.layout!r} is unknown", hint=", ".join(_LAYOUTS))
     if request.threat_space not in _SPACES:
         raise UsageError(f"--threat-space {request.threat_space!r} is unknown", hint=", ".join(_SPACES))
+    if request.profile not in _PROFILES:
+        raise UsageError(f"--profile {request.profile!r} is unknown", hint=", ".join(_PROFILES))
     check_terms(tuple(request.allow_global), request.trust_pickle)
     if request.arch is not None:
         parse_arch(request.arch)
@@ -87,7 +91,9 @@ def _arguments(request: AuditRequest) -> dict[str, Any]:
         "eps": eps,
         "max_lipschitz": request.max_lipschitz,
         "min_certified": tuple(request.min_certified),
-        "method": request.method,
+        "method": tuple(request.method) or "auto",
+        "profile": request.profile,
+        "memory": values.memory("--memory", request.memory),
         "device": values.device(request.device),
         "attack": not request.no_attack,
     }
@@ -123,12 +129,19 @@ def _tell(request: AuditRequest, targets: Sequence[outputs.Target], report: Audi
             for reason in _reasons(report):
                 streams.say(reason)
         if request.verbose:
-            for stage, seconds in report.run.stages.items():
-                streams.say(f"{seconds:8.1f} s  {stage}")
+            for line in _times(report):
+                streams.say(line)
         if not to_stdout:
             streams.write_data(_screen(request, report))
         elif not request.quiet:
             streams.say(verdict_line(report, colour=streams.colour_wanted(sys.stderr)))
+
+
+def _times(report: AuditReport) -> Iterator[str]:
+    """Where the time went, and what it bought."""
+    for stage, seconds in report.run.stages.items():
+        yield f"{seconds:8.1f} s  {stage}"
+    yield from tried_lines(report)
 
 
 def _reasons(report: AuditReport) -> Iterator[str]:

@@ -51,13 +51,15 @@ def _audit(  # noqa: PLR0913, PLR0917 -- one parameter per option
     scale: o.Scale = None,
     layout: o.Layout = None,
     threat_space: o.ThreatSpace = "pixel",
-    method: o.MethodName = "auto",
+    method: o.MethodName = None,
+    profile: o.ProfileName = "balanced",
+    memory: o.Memory = "2GiB",
     no_attack: o.NoAttack = False,  # noqa: FBT002 -- a flag
 ) -> Work:
     """Bound the network's l2 Lipschitz constant and certify radii on a data set."""
     given = dict(locals())
     given["eps"], given["min_certified"], given["output"] = eps or (), min_certified or (), output or ()
-    given["allow_global"] = allow_global or ()
+    given["allow_global"], given["method"] = allow_global or (), method or ()
     return partial(_run_audit, AuditRequest(**given))
 
 

@@ -24,12 +24,14 @@ __all__ = [
     "Logits",
     "MaxLipschitz",
     "Mean",
+    "Memory",
     "MethodName",
     "MinCertified",
     "Model",
     "NoAttack",
     "Offline",
     "Output",
+    "ProfileName",
     "Quiet",
     "Resize",
     "Scale",
@@ -158,13 +160,31 @@ ThreatSpace = Annotated[
     ),
 ]
 MethodName = Annotated[
-    str,
+    list[str] | None,
     typer.Option(
         "--method",
-        metavar="NAME",
+        metavar="[LAYER=]NAME",
         hidden=True,
-        help="Spectral method: schur, reshape, dense, fft, embedding, supremum, or auto: the best within "
-        "reasonable time.",
+        help="Bound linear maps by one method (of all layers, or of those whose names match LAYER, where "
+        "* is any text): schur, reshape, dense, fft, embedding, supremum, or auto, the best that --profile "
+        "affords. Repeatable; the last that matches counts.",
+    ),
+]
+ProfileName = Annotated[
+    str,
+    typer.Option(
+        "--profile",
+        metavar="P",
+        help="How much time a tighter bound is worth: fast, balanced (the default) or tight.",
+    ),
+]
+Memory = Annotated[
+    str,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        hidden=True,
+        help="What a spectral method's tensors may take at a time: 512MiB, 2GiB (the default).",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", metavar="DEV", help="auto, cpu, cuda or cuda:N.")]
@@ -178,5 +198,5 @@ Quiet = Annotated[
 ]
 Verbose = Annotated[
     bool,
-    typer.Option("--verbose", "-v", help="Stage times, libraries' warnings, tracebacks of internal errors."),
+    typer.Option("--verbose", "-v", help="What each method proved and took; warnings; tracebacks."),
 ]

@@ -37,5 +37,7 @@ class AuditRequest:
     scale: str | None = None
     layout: str | None = None
     threat_space: str = "pixel"
-    method: str = "auto"
+    method: Sequence[str] = ()
+    profile: str = "balanced"
+    memory: str = "2GiB"
     no_attack: bool = False

@@ -13,12 +13,16 @@ from pathlib import Path
 from lipaudit.errors import InputUnavailable, UsageError
 from lipaudit.report.exact import read_exact
 
-__all__ = ["at_least", "device", "existing_file", "fractions", "pieces", "shape", "sides"]
+__all__ = ["at_least", "device", "existing_file", "fractions", "memory", "pieces", "shape", "sides"]
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 LARGEST_SIDE = 2**14
 """Of images; `data.sizing`, which needs torch, says the same."""
+LEAST_MEMORY = 2**24
+"""Bytes; `analyze`, which needs torch, says the same."""
 _EXTENT = re.compile(r"[0-9]{1,9}")
+_MEMORY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([kmgt]?)(i?)(b?)", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def pieces(texts: Iterable[str]) -> tuple[str, ...]:
@@ -94,6 +98,24 @@ def device(text: str) -> str:
     if not _DEVICE.fullmatch(text):
         raise UsageError(f"--device {text!r} is unknown", hint="auto, cpu, cuda or cuda:N")
     return text
+
+
+def memory(flag: str, text: str) -> int:
+    """`512MiB`, `2G`, `1.5GiB`, `2GB`, or bytes: a number of bytes.
+
+    With `B` alone behind the letter (GB) it counts by 1000, else (GiB, G) by 1024.
+
+    Raises:
+        UsageError: if it is no such text, or less than `LEAST_MEMORY`.
+    """
+    found = _MEMORY.fullmatch(text.strip())
+    if found is None or (found[3] and not found[2]):
+        raise UsageError(f"{flag} {text!r} is no amount of memory", hint="write 512MiB or 2GiB")
+    base = 1000 if found[4] and not found[3] else 1024
+    amount = int(Fraction(found[1]) * base ** _POWERS[found[2].lower()])
+    if amount < LEAST_MEMORY:
+        raise UsageError(f"{flag} {text}: too little to do anything", hint="at least 16MiB")
+    return amount
 
 
 def existing_file(model: str) -> None:

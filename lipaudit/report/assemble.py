@@ -24,6 +24,7 @@ from lipaudit.report.model import (
     Tally,
 )
 from lipaudit.report.number import plain_down, round_down, round_up
+from lipaudit.report.tried import methods_tried
 from lipaudit.report.wording import shown_down
 
 if TYPE_CHECKING:
@@ -150,17 +151,16 @@ def layer_records(layers: Sequence[Analysed], bound: NetworkBound) -> tuple[Laye
     for layer in layers:
         value = bound.running[layer.node.name]
         running = Bound(value, "composition") if value < math.inf else Bound.unbounded("a layer has no bound")
-        rows.append(
-            Layer.of(
-                layer.node.name,
-                layer.node.op.name,
-                layer.upper,
-                layer.lower,
-                running,
-                origin=layer.node.origin.location,
-                shape=layer.node.shape,
-            )
+        row = Layer.of(
+            layer.node.name,
+            layer.node.op.name,
+            layer.upper,
+            layer.lower,
+            running,
+            origin=layer.node.origin.location,
+            shape=layer.node.shape,
         )
+        rows.append(row.model_copy(update={"tried": methods_tried(layer.proofs)}))
     return tuple(rows)
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "Finding",
     "Host",
     "Layer",
+    "MethodTried",
     "ModelRecord",
     "NetworkBracket",
     "Outcome",
@@ -151,6 +152,15 @@ class NetworkBracket(Record):
         )
 
 
+class MethodTried(Record):
+    """What one spectral method proved about the linear maps of a layer."""
+
+    method: Text
+    maps: Count = Field(description="the layer's linear maps that it bounded; most layers have one")
+    upper: Number = Field(description="the largest of these bounds; `not_analysed` if there is none")
+    note: Text = Field(default="", description="why it bounded none of them, or not all")
+
+
 class Layer(Record):
     """One op of the graph: its own gain, and the bound on the map from the input up to here."""
 
@@ -164,6 +174,9 @@ class Layer(Record):
     origin: Text = ""
     note: Text = ""
     shape: tuple[int, ...] = Field(default=(), description="the output's shape, leading 1 included")
+    tried: tuple[MethodTried, ...] = Field(
+        default=(), description="every method that was considered for the linear maps, cheapest first"
+    )
 
     @classmethod
     def of(
@@ -334,6 +347,9 @@ class Run(Record):
     stages: dict[str, float] = Field(default_factory=dict, description="seconds per stage")
     versions: dict[str, str] = Field(default_factory=dict)
     host: Host
+    layers: dict[Text, dict[str, float]] = Field(
+        default_factory=dict, description="seconds per layer and spectral method, or search for a witness"
+    )
     command: dict[str, bool | int | float | Text | tuple[Text, ...] | None] = Field(
         default_factory=dict, description="the options the audit ran with"
     )

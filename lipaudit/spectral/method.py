@@ -15,7 +15,7 @@ from lipaudit.rounding import scale_up
 from lipaudit.spectral.checker import refuse_emulation, scaled
 from lipaudit.spectral.maps import Conv, Dense, LinearMap, power_of_two
 
-__all__ = ["Effort", "Estimator", "Method", "Plain"]
+__all__ = ["DEFAULT", "Effort", "Estimator", "Method", "Plain"]
 
 Plain = Conv | Dense
 """A dense map, or a convolution that is not transposed."""

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from lipaudit.analyze import LEAST_MEMORY
+from lipaudit.cli import auditing, values
 from lipaudit.cli.commands import COMMANDS, command_named
 from lipaudit.cli.entry import with_command
 from lipaudit.cli.request import AuditRequest
 from lipaudit.errors import UsageError
+from lipaudit.spectral import METHODS, PROFILES
 
 
 def test_a_model_needs_no_command(run, pipeline, model):
@@ -42,6 +45,8 @@ def test_defaults(run, pipeline, model):
             "max_lipschitz": None,
             "min_certified": (),
             "method": "auto",
+            "profile": "balanced",
+            "memory": 2 * 2**30,
             "device": "auto",
             "attack": True,
         }
@@ -55,7 +60,8 @@ def test_all_options(run, pipeline, model):
         "--scale 1/255 --layout hwc --threat-space input --limit 100 --seed 7 "
         "--eps 36/255,0.5 --eps 1 --max-lipschitz 20 "
         "--min-certified 36/255:0.6 --min-certified 1:10% "
-        "--allow-global a.B --allow-global a.C --method fft --device cuda:1 --no-attack"
+        "--allow-global a.B --allow-global a.C --method fft --method conv*=dense --profile tight "
+        "--memory 512MiB --device cuda:1 --no-attack"
     )
     assert run(*options.split(), model).code == 0
     assert pipeline.calls == [
@@ -81,11 +87,40 @@ def test_all_options(run, pipeline, model):
             "eps": ("36/255", "0.5", "1"),
             "max_lipschitz": "20",
             "min_certified": ("36/255:0.6", "1:10%"),
-            "method": "fft",
+            "method": ("fft", "conv*=dense"),
+            "profile": "tight",
+            "memory": 512 * 2**20,
             "device": "cuda:1",
             "attack": False,
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("512MiB", 2**29),
+        ("2G", 2**31),
+        ("2GiB", 2**31),
+        ("2gib", 2**31),
+        ("1.5GiB", 3 * 2**29),
+        ("2GB", 2 * 10**9),
+        ("0.1T", 2**40 // 10),
+        ("20000000", 20_000_000),
+        ("20000000B", 20_000_000),
+        ("64 MiB", 2**26),
+    ],
+)
+def test_amounts_of_memory(run, pipeline, model, text, amount):
+    assert run(model, "--memory", text).code == 0
+    assert pipeline.calls[0]["memory"] == amount
+
+
+def test_names_and_numbers_that_are_checked_without_torch_are_the_engines():
+    assert tuple(profile.name for profile in PROFILES) == auditing._PROFILES
+    assert values.LEAST_MEMORY == LEAST_MEMORY
+    (told,) = (p.help for p in command_named("audit").params if p.name == "method")
+    assert f"): {', '.join(m.name for m in METHODS)}, or auto" in told
 
 
 def test_negative_means_are_values(run, pipeline, model):
@@ -126,6 +161,15 @@ def test_negative_means_are_values(run, pipeline, model):
         "--input-shape 1,0,28",
         "--input-shape 28*28",
         "--device tpu",
+        "--profile quick",
+        "--profile Fast",
+        "--memory 2XB",
+        "--memory -1",
+        "--memory 2iB",
+        "--memory nan",
+        "--memory 1e9",
+        "--memory 1KiB",
+        "--memory 0",
         "--unknown",
         "--dataset",
         "another.onnx",
