@@ -120,7 +120,7 @@ def chosen(methods: Sequence[Method], name: str) -> Sequence[Method]:
     return found
 
 
-def prove(  # noqa: PLR0913 - what is asked, of whom, and how hard
+def prove(
     linear_map: LinearMap,
     methods: Sequence[Method],
     method: str,
