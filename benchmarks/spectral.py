@@ -1,0 +1,263 @@
+"""How tight, how fast and how large the proved bounds are, beside what others compute.
+
+    python benchmarks/spectral.py --quick     less than three minutes: does everything run?
+    python benchmarks/spectral.py             at most 40 minutes: the numbers of benchmarks/README.md
+
+Every method of `lipaudit.spectral.METHODS` and every profile, on the convolutions of ResNet-18, ResNet-50,
+VGG-16 (224×224) and a 32×32 network, with the kernels of `layers.py`, and the baselines of `baselines.py` in
+the same run.  One thread.  Each call is a process of its own and is stopped after its cap: its row then holds
+the reason in place of numbers, as do rows for which the overall time was too short.  A proved bound below a
+witness ends in exit 1.
+
+Writes results/spectral.json, results/spectral-*.svg and the tables between the markers of README.md; with
+--quick results/quick-*.json and .svg (not kept by git), and prints the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from baselines import BASELINES, GRID_MAXIMUM, truth
+from layers import KERNELS, NETWORKS, Layer, dense
+from measuring import Measurement, measured
+from tables import markdown, plot
+
+from lipaudit.spectral import METHODS, PROFILES, Conv, Dense, prove
+from lipaudit.spectral.method import Method, prepare
+
+HERE = Path(__file__).parent
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+START, END = "<!-- spectral -->", "<!-- /spectral -->"
+SPEED = 1e11
+"""Float operations per second that no core reaches: what even so would take longer is not run."""
+REPEATS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measurement: `kind` is truth, method, profile or baseline; `note` says why numbers are null."""
+
+    section: str
+    layer: str
+    count: int
+    kernel: str
+    kind: str
+    runner: str
+    value: float | None
+    seconds: float | None
+    runs: int
+    memory: int | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A map with the runners it is given; caps in seconds, by kind."""
+
+    section: str
+    layer: str
+    make: Callable[[], Conv | Dense]
+    kernel: str
+    caps: dict[str, float]
+    count: int = 1
+    geometry: Layer | None = None
+    extra: tuple[Method, ...] = ()
+
+
+METHODS_ONLY = {"truth": 30.0, "method": 5.0, "profile:fast": 10.0, "profile:balanced": 60.0, "grid": 60.0}
+EVERYTHING = {**METHODS_ONLY, "method": 10.0, "profile:tight": 60.0, "baseline": 15.0}
+
+
+def of_layer(section: str, layer: Layer, kernel: str, caps: dict[str, float]) -> Task:
+    """A convolution with one of the kernels."""
+    return Task(
+        section,
+        layer.name,
+        lambda: layer.conv(KERNELS[kernel](layer)),
+        kernel,
+        caps,
+        layer.count,
+        layer,
+    )
+
+
+def full() -> Iterator[Task]:
+    """What README.md shows; the order is that of importance."""
+    resnet = NETWORKS["ResNet-18"]()
+    yield from (of_layer("ResNet-18", layer, "he", EVERYTHING) for layer in resnet)
+    yield from special(sizes=(56, 112, 224, 448), fully=(25088, 4096), cap=400.0)
+    for kernel in KERNELS:
+        yield from (of_layer("32×32", layer, kernel, EVERYTHING) for layer in NETWORKS["32×32"]())
+    for kernel in ("bcop", "trained", "delta"):
+        yield from (of_layer("ResNet-18", layer, kernel, METHODS_ONLY) for layer in resnet)
+    known = {layer.name for layer in resnet}
+    for kernel in ("he", "bcop"):
+        for network in ("VGG-16", "ResNet-50"):
+            for layer in NETWORKS[network]():
+                if kernel == "he" or layer.name not in known:
+                    yield of_layer(network, layer, kernel, {**METHODS_ONLY, "method": 3.0, "grid": 20.0})
+
+
+def quick() -> Iterator[Task]:
+    """A little of everything."""
+    caps = dict.fromkeys(EVERYTHING, 2.0)
+    resnet = NETWORKS["ResNet-18"]()
+    yield from (of_layer("ResNet-18", layer, "he", caps) for layer in (resnet[0], resnet[4], resnet[7]))
+    yield from special(sizes=(7, 14), fully=(784, 512), cap=2.0)
+    for kernel in KERNELS:
+        layers = NETWORKS["32×32"]() if kernel == "bcop" else NETWORKS["32×32"]()[:1]
+        yield from (of_layer("32×32", layer, kernel, caps) for layer in layers)
+
+
+def special(sizes: Iterable[int], fully: tuple[int, int], cap: float) -> Iterator[Task]:
+    """Claims of their own: five steps on the kernel, growth with the image, flat spectra, a large matrix."""
+    caps = {"truth": cap, "method": cap, "profile:balanced": cap, "baseline": cap, "grid": cap}
+    small = {name: min(value, 60.0) for name, value in caps.items()}
+    yield replace(of_layer("five steps", Layer(64, 64, 3, 32), "he", small), extra=five_steps())
+    quickly = {name: min(value, 20.0) for name, value in caps.items() if name != "baseline"}
+    yield from (of_layer("growth", Layer(64, 64, 3, n), "he", quickly) for n in sizes)
+    width = 512 if cap > 10 else 32
+    for kernel in ("delta", "bcop"):
+        yield of_layer("flat spectrum", Layer(width, width, 3, 14), kernel, quickly)
+    rows, columns = fully
+    only = {name: caps[name] for name in ("truth", "method", "profile:balanced")}
+    yield Task("dense", f"{columns}×{rows}", lambda: Dense(dense(columns, rows)), "he", only)
+
+
+def five_steps() -> tuple[Method, ...]:
+    """Gram iteration on the kernel with the published number of steps, if this version has the method."""
+    if find_spec("lipaudit.spectral.gram_zero") is None:
+        return ()
+    from lipaudit.spectral import gram_zero  # noqa: PLC0415 - newer than this benchmark
+
+    return (replace(gram_zero.method(steps=5), name="gram-zero, 5 steps"),)
+
+
+def runners(
+    task: Task, linear_map: Conv | Dense
+) -> Iterator[tuple[str, str, float, Callable[[], float] | str]]:
+    """Kind, name, cap and call (or the reason why there is none) of everything a task measures."""
+    if "truth" in task.caps:
+        yield "truth", "largest witness", task.caps["truth"], partial(truth, linear_map)
+    plain, _ = prepare(linear_map)
+    for method in (*METHODS, *task.extra):
+        cap = task.caps["method"]
+        cost = method.cost(plain)
+        call = partial(bound_of, method, linear_map)
+        dear = f"not run: about {cost:.0e} float operations"
+        yield "method", method.name, cap, dear if SPEED * cap < cost < float("inf") else call
+    for profile in PROFILES:
+        if (name := f"profile:{profile.name}") in task.caps:
+            yield "profile", profile.name, task.caps[name], partial(best_of, profile.name, linear_map)
+    if task.geometry is not None:
+        for name, baseline in BASELINES.items():
+            cap = task.caps.get("grid" if name == GRID_MAXIMUM else "baseline", 0.0)
+            if cap:
+                yield "baseline", name, cap, partial(baseline, task.geometry, linear_map.weight)
+
+
+def bound_of(method: Method, linear_map: Conv | Dense) -> float:
+    """What one method proves without being told where to start."""
+    return method.bound(linear_map).value
+
+
+def best_of(profile: str, linear_map: Conv | Dense) -> float:
+    """What `auto` proves, its search for a witness included."""
+    return prove(linear_map, profile=profile).bracket.above.value
+
+
+def run(tasks: Iterable[Task], deadline: float, repeats: int) -> Iterator[Row]:
+    """Measure everything; what does not start before the deadline is said to."""
+    for task in tasks:
+        linear_map = task.make()
+        for kind, name, cap, call in runners(task, linear_map):
+            if isinstance(call, str):
+                found = Measurement(note=call)
+            elif time.monotonic() > deadline:
+                found = Measurement(note="not run: out of time")
+            else:
+                found = measured(call, cap, 1 if kind == "truth" else repeats)
+            row = Row(task.section, task.layer, task.count, task.kernel, kind, name, **asdict(found))
+            said = "—" if row.value is None else f"{row.value:.9g}"
+            took = row.note if row.seconds is None else f"{row.seconds:.3f} s"
+            print(f"{row.section} | {row.layer} | {row.kernel} | {row.runner} | {said} | {took}", flush=True)
+            yield row
+
+
+def refuted(rows: Iterable[Row]) -> list[Row]:
+    """Proved bounds that lie below a witness by more than the witness' own rounding."""
+    rows = list(rows)
+    seen = {
+        (r.section, r.layer, r.kernel): r.value for r in rows if r.kind == "truth" and r.value is not None
+    }
+    proved = [r for r in rows if r.kind in ("method", "profile") and r.value is not None]
+    return [r for r in proved if r.value < seen.get((r.section, r.layer, r.kernel), 0.0) * (1 - 1e-12)]
+
+
+def environment() -> dict[str, object]:
+    """The machine, the libraries, the day."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "blas": "MKL" if torch.backends.mkl.is_available() else "other",
+        "orthogonium": find_spec("orthogonium") is not None,
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def main() -> int:
+    """Measure, write, tell."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="a small part, in less than three minutes")
+    parser.add_argument("--minutes", type=float, default=38.0, help="no measurement starts after this time")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    repeats, limit = (1, 2.5) if arguments.quick else (REPEATS, arguments.minutes)
+    tasks = quick() if arguments.quick else full()
+    rows = list(run(tasks, began + 60 * limit, repeats))
+    facts = {**environment(), "minutes": round((time.monotonic() - began) / 60, 1), "repeats": repeats}
+    document = {"environment": facts, "rows": [asdict(row) for row in rows]}
+    results = HERE / "results"
+    name = "quick-spectral" if arguments.quick else "spectral"
+    (results / f"{name}.json").write_text(
+        json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    text = markdown(document)
+    for path in plot(document, results, name):
+        print(f"wrote {path}")
+    if arguments.quick:
+        print(text)
+    else:
+        readme = HERE / "README.md"
+        before, _, rest = readme.read_text(encoding="utf-8").partition(START)
+        readme.write_text(f"{before}{START}\n{text}{END}{rest.partition(END)[2]}", encoding="utf-8")
+    wrong = refuted(rows)
+    for row in wrong:
+        print(f"REFUTED: {row}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
