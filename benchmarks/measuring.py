@@ -24,6 +24,8 @@ __all__ = ["Measurement", "Silent", "measured"]
 
 MOST_MEMORY = 8 * 2**30
 """Address space that a call may add."""
+QUICK = 5.0
+"""Seconds that repetitions may take together."""
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
@@ -44,7 +46,10 @@ class Measurement:
 
 
 def measured(call: Callable[[], float], cap: float, repeats: int) -> Measurement:
-    """Run `call` up to `repeats` times within about `cap` seconds; the median time counts."""
+    """Run `call` once, and if it is quick up to `repeats` times; the median time counts.
+
+    It is stopped after `cap` seconds.
+    """
     context = multiprocessing.get_context("fork")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(call, cap, repeats, send), daemon=True)
@@ -83,7 +88,7 @@ def _child(call: Callable[[], float], cap: float, repeats: int, send: Connection
             value = call()
             took = time.perf_counter() - start
             send.send((value, took, (_kilobytes("VmHWM") - held) * 1024))
-            if time.perf_counter() - began + took > cap:
+            if time.perf_counter() - began + took > QUICK:
                 return
     except (NotCovered, Silent) as error:
         send.send(f"no statement: {error.args[0]}")

@@ -76,8 +76,8 @@ class Task:
     extra: tuple[Method, ...] = ()
 
 
-METHODS_ONLY = {"truth": 30.0, "method": 5.0, "profile:fast": 10.0, "profile:balanced": 60.0, "grid": 60.0}
-EVERYTHING = {**METHODS_ONLY, "method": 10.0, "profile:tight": 60.0, "baseline": 15.0}
+METHODS_ONLY = {"truth": 20.0, "method": 5.0, "profile:fast": 10.0, "profile:balanced": 60.0, "grid": 60.0}
+EVERYTHING = {**METHODS_ONLY, "method": 10.0, "profile:tight": 30.0, "baseline": 10.0}
 
 
 def of_layer(section: str, layer: Layer, kernel: str, caps: dict[str, float]) -> Task:

@@ -1,6 +1,7 @@
 """Random convolutions: one recipe, driven by `random.Random` in bulk or by hypothesis one by one.
 
 The recipe only calls `pick(low, high)`, an integer in [low, high]; hypothesis shrinks what it returns.
+`adversarial` lets a third of the weights come from `families`, some on the geometry they are worst on.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from families import FAMILIES, average, laplacian
 from hypothesis import assume
 from hypothesis import strategies as st
 from oracles import conv_matrix, exact_conv_matrix
@@ -59,51 +61,99 @@ class Recipe:
         return exact_conv_matrix(self.weight.double(), self.image, self.geometry)
 
 
-def convolution(pick: Pick, *, largest: int = 9, channels: int = 3) -> Recipe | None:
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """A convolution without its weight."""
+
+    kernel: tuple[int, ...]
+    image: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    groups: int
+    padding_mode: str
+    transposed: bool
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Dilated extent of the kernel."""
+        return tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True))
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether there is an output, and no axis is cropped away."""
+        axes = zip(self.image, self.extent, self.padding, self.stride, strict=True)
+        for n, e, (left, right), s in axes:
+            reach = (n - 1) * s + e - left - right if self.transposed else n + left + right - e + 1
+            cropped = min(left, 0) + min(right, 0)
+            if reach < 1 or (reach if self.transposed else n - 1) + cropped < 0:
+                return False
+        return True
+
+
+def convolution(
+    pick: Pick, *, largest: int = 9, channels: int = 3, adversarial: bool = False
+) -> Recipe | None:
     """A convolution of any geometry on an image of at most `largest`; None if it has no output."""
+    family = FAMILIES[pick(0, len(FAMILIES) - 1)] if adversarial and pick(0, 2) == 0 else None
+    at_its_worst = family in (laplacian, average) and pick(0, 1) == 1
+    shape = _worst(pick, family is average) if at_its_worst else _any(pick, largest)
+    if not shape.is_possible:
+        return None
+    rows, columns = pick(1, channels), pick(1, channels)
+    size = (shape.groups * rows, columns, *shape.kernel)
+    weight = _weight(pick, size) if family is None else family(pick, size)
+    return Recipe(
+        weight,
+        shape.image,
+        shape.stride,
+        shape.padding,
+        shape.dilation,
+        shape.groups,
+        shape.padding_mode,
+        shape.transposed,
+    )
+
+
+def _any(pick: Pick, largest: int) -> Geometry:
     axes = (1, 2, 2, 2, 3)[pick(0, 4)]
     largest = min(largest, 4) if axes == 3 else largest
     mode = MODES[pick(0, len(MODES) - 1)]
     transposed = mode == "zeros" and pick(0, 3) == 0
     groups = (1, 1, 2, 3)[pick(0, 3)]
-    kernel = tuple(pick(1, 3 if axes == 3 else 5) for _ in range(axes))
+    longest = {1: 7, 2: 5, 3: 3}[axes]
+    kernel = tuple(pick(1, longest) for _ in range(axes))
     image = tuple(pick(1, largest) for _ in range(axes))
-    stride = tuple(pick(1, 3) for _ in range(axes))
-    dilation = tuple(pick(1, 2) for _ in range(axes))
+    stride = tuple(pick(1, 5 if axes == 1 else 3) for _ in range(axes))
+    dilation = tuple(pick(1, 4 if axes == 1 else 2) for _ in range(axes))
     extent = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
-    same = pick(0, 1) == 1
-    padding = tuple(_pads(pick, mode, n, e, same=same) for n, e in zip(image, extent, strict=True))
-    if not _possible(image, extent, padding, stride, transposed=transposed):
-        return None
-    first, second = pick(1, channels), pick(1, channels)
-    weight = _weight(pick, (groups * first, second, *kernel))
-    return Recipe(weight, image, stride, padding, dilation, groups, mode, transposed)
+    kind = pick(0, 3)
+    padding = tuple(_pads(pick, mode, n, e, kind=kind) for n, e in zip(image, extent, strict=True))
+    return Geometry(kernel, image, stride, padding, dilation, groups, mode, transposed)
 
 
-def _pads(pick: Pick, mode: str, n: int, e: int, *, same: bool) -> tuple[int, int]:
-    if mode != "reflect" and same:
+def _worst(pick: Pick, reflected: bool) -> Geometry:  # noqa: FBT001
+    """Three taps, an odd image and padding that keeps its size; or reflected as far as it goes."""
+    axes = pick(1, 2)
+    image = tuple(2 * pick(1, 4) + 1 for _ in range(axes))
+    mode = "reflect" if reflected else MODES[pick(0, len(MODES) - 1)]
+    padding = tuple((pick(1, n - 1), pick(1, n - 1)) if reflected else (1, 1) for n in image)
+    ones = (1,) * axes
+    return Geometry((3,) * axes, image, ones, padding, ones, 1, mode, transposed=False)
+
+
+def _pads(pick: Pick, mode: str, n: int, e: int, *, kind: int) -> tuple[int, int]:
+    """Kinds: as many as keep the size, none, or (0 and 1) whatever the mode allows."""
+    if kind == 2:
+        return 0, 0
+    if mode != "reflect" and kind == 3:
         left = pick(0, e - 1)
         return left, e - 1 - left
     if mode == "reflect":
         return pick(0, min(n - 1, 4)), pick(0, min(n - 1, 4))
     low = -min(n - 1, 2) if mode == "zeros" else 0
-    return pick(low, 5), pick(low, 5)
-
-
-def _possible(
-    image: tuple[int, ...],
-    extent: tuple[int, ...],
-    padding: tuple[tuple[int, int], ...],
-    stride: tuple[int, ...],
-    *,
-    transposed: bool,
-) -> bool:
-    for n, e, (left, right), s in zip(image, extent, padding, stride, strict=True):
-        reach = (n - 1) * s + e - left - right if transposed else n + left + right - e + 1
-        cropped = min(left, 0) + min(right, 0)
-        if reach < 1 or (reach if transposed else n - 1) + cropped < 0:
-            return False
-    return True
+    most = 5 if pick(0, 7) else 2 * n + 5
+    return pick(low, most), pick(low, most)
 
 
 def _weight(pick: Pick, shape: tuple[int, ...]) -> Tensor:
@@ -125,10 +175,10 @@ def _weight(pick: Pick, shape: tuple[int, ...]) -> Tensor:
     return weight * scale
 
 
-def random_convolution(rng: random.Random, **limits: int) -> Recipe:
+def random_convolution(rng: random.Random, *, adversarial: bool = False, **limits: int) -> Recipe:
     """The recipe driven by a seeded generator."""
     while True:
-        recipe = convolution(rng.randint, **limits)
+        recipe = convolution(rng.randint, adversarial=adversarial, **limits)
         if recipe is not None:
             return recipe
 
