@@ -52,7 +52,7 @@ def measured(call: Callable[[], float], cap: float, repeats: int) -> Measurement
     """
     context = multiprocessing.get_context("fork")
     receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(call, cap, repeats, send), daemon=True)
+    process = context.Process(target=_child, args=(call, repeats, send), daemon=True)
     process.start()
     send.close()
     found: list[tuple[float, float, int]] = []
@@ -75,7 +75,7 @@ def measured(call: Callable[[], float], cap: float, repeats: int) -> Measurement
     return Measurement(value, statistics.median(s for _, s, _ in found), len(found), memory)
 
 
-def _child(call: Callable[[], float], cap: float, repeats: int, send: Connection) -> None:
+def _child(call: Callable[[], float], repeats: int, send: Connection) -> None:
     torch.set_num_threads(1)
     limit = _kilobytes("VmSize") * 1024 + MOST_MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
