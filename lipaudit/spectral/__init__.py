@@ -9,7 +9,21 @@ its contract tests come by themselves.
 from __future__ import annotations
 
 from lipaudit.bound import Bracket
-from lipaudit.spectral import dense, embedding, fft, lanczos, low_resolution, reshape, schur, select, supremum
+from lipaudit.spectral import (
+    dense,
+    embedding,
+    fft,
+    four_way,
+    gram,
+    gram_circular,
+    gram_zero,
+    lanczos,
+    low_resolution,
+    reshape,
+    schur,
+    select,
+    supremum,
+)
 from lipaudit.spectral.maps import Conv, Dense, LinearMap
 from lipaudit.spectral.method import DEFAULT, Estimator, Method
 from lipaudit.spectral.select import AUTO, BALANCED, PROFILES, Attempt, Proof, profile_named
@@ -30,12 +44,17 @@ __all__ = [
 METHODS: tuple[Method, ...] = (
     schur.METHOD,
     reshape.METHOD,
+    four_way.TWO_WAY,
+    four_way.FOUR_WAY,
     dense.METHOD,
     fft.METHOD,
     embedding.METHOD,
     embedding.SKEW,
     low_resolution.METHOD,
     supremum.METHOD,
+    gram.METHOD,
+    gram_circular.METHOD,
+    gram_zero.METHOD,
 )
 
 ESTIMATES: tuple[Estimator, ...] = (lanczos.ESTIMATOR,)

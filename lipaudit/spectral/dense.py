@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from lipaudit.errors import NotCovered
 from lipaudit.rounding import add_up, gamma, mul_up
@@ -20,10 +21,30 @@ from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import Effort, Method, Plain
 from lipaudit.spectral.search import largest_norm
 
-__all__ = ["METHOD"]
+__all__ = ["METHOD", "matrices"]
 
 MAX_ENTRIES = 6_000_000
 """Largest matrix, or table of (tap, output, input) of one axis, formed for a convolution (48 MB)."""
+
+
+def matrices(plain: Plain) -> tuple[Tensor, float]:
+    """The matrix of each group, (groups, rows, cols) float64, and a bound on ‖T_g − fl T_g‖.
+
+    Raises:
+        NotCovered: for convolutions whose matrix is too large to be formed.
+    """
+    if not isinstance(plain, Conv):
+        return plain.weight[None], 0.0
+    groups, rows, cols = _shape(plain)
+    table = max(map(math.prod, zip(plain.kernel, plain.out_image, plain.image, strict=True)))
+    if max(groups * rows * cols, table) > MAX_ENTRIES:
+        raise NotCovered(f"{plain!r}: a matrix of {groups}×{rows}×{cols} entries, or its table, is too large")
+    if plain.padding_mode == "zeros":
+        return plain.blocks(), 0.0
+    magnitudes = plain.with_weight(plain.weight.abs()).blocks()
+    frobenius = float(torch.linalg.vector_norm(magnitudes, dim=(1, 2)).max())
+    taps = math.prod(plain.kernel)
+    return plain.blocks(), mul_up(gamma(taps), frobenius, 1 + 4 * gamma(rows * cols + taps + 8))
 
 
 def _shape(plain: Plain) -> tuple[int, int, int]:
@@ -39,19 +60,8 @@ def _cost(plain: Plain) -> float:
 
 def _compute(plain: Plain, start: float, effort: Effort) -> float:
     del effort
-    if not isinstance(plain, Conv):
-        return largest_norm([plain.weight[None]], start)
-    groups, rows, cols = _shape(plain)
-    table = max(map(math.prod, zip(plain.kernel, plain.out_image, plain.image, strict=True)))
-    if max(groups * rows * cols, table) > MAX_ENTRIES:
-        raise NotCovered(f"{plain!r}: a matrix of {groups}×{rows}×{cols} entries, or its table, is too large")
-    value = largest_norm([plain.blocks()], start)
-    if plain.padding_mode == "zeros":
-        return value
-    magnitudes = plain.with_weight(plain.weight.abs()).blocks()
-    frobenius = float(torch.linalg.vector_norm(magnitudes, dim=(1, 2)).max())
-    taps = math.prod(plain.kernel)
-    return add_up(value, mul_up(gamma(taps), frobenius, 1 + 4 * gamma(rows * cols + taps + 8)))
+    blocks, error = matrices(plain)
+    return add_up(largest_norm([blocks], start), error)
 
 
 METHOD = Method("dense", "verified Cholesky of the map's matrix", _cost, _compute)

@@ -17,13 +17,20 @@ ORACLE_ERROR = 1e-12
 NAMES = [
     "schur",
     "reshape",
+    "two-way",
+    "four-way",
     "dense",
     "fft",
     "embedding",
     "skew-embedding",
     "low-resolution",
     "supremum",
+    "gram",
+    "gram-circular",
+    "gram-zero",
 ]
+CIRCULAR = {"fft", "gram-circular"}
+EVERYWHERE = set(NAMES) - CIRCULAR - {"embedding", "skew-embedding"}
 
 zoo = pytest.mark.parametrize("specimen", ZOO, ids=lambda s: s.name)
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
@@ -89,16 +96,16 @@ def test_auto_covers_every_map_tightly(specimen):
 def test_which_method_speaks_of_which_convolution(specimen):
     linear_map = specimen.make()
     covered = {m.name for m in METHODS if bound_or_none(m, linear_map) is not None}
-    assert {"schur", "reshape", "dense", "low-resolution", "supremum"} <= covered
+    assert EVERYWHERE <= covered
     if linear_map.weight.any():
         assert ("embedding" in covered) == (linear_map.padding_mode == "zeros")
-    assert linear_map.padding_mode == "circular" or "fft" not in covered or not linear_map.weight.any()
+        assert len(covered & CIRCULAR) in ({0, 2} if linear_map.padding_mode == "circular" else {0})
 
 
 @pytest.mark.parametrize("specimen", DENSE, ids=lambda s: s.name)
 def test_which_method_speaks_of_which_matrix(specimen):
     covered = {m.name for m in METHODS if bound_or_none(m, specimen.make()) is not None}
-    assert covered == ({"schur", "dense"} if specimen.make().weight.any() else set(NAMES))
+    assert covered == ({"schur", "dense", "gram"} if specimen.make().weight.any() else set(NAMES))
 
 
 @zoo
@@ -157,16 +164,16 @@ def test_output_padding_beyond_the_stride_never_raises_the_norm():
 
 
 def test_an_unknown_method_is_a_usage_error():
-    with pytest.raises(UsageError, match="gram") as caught:
-        bracket(Dense(normal(2, 2)), "gram")
+    with pytest.raises(UsageError, match="oracle") as caught:
+        bracket(Dense(normal(2, 2)), "oracle")
     assert all(name in caught.value.hint for name in NAMES)
 
 
 @every_method
 def test_a_named_method_is_the_one_that_answers(method):
     linear_map = Conv(normal(2, 2, 3, 3), 5, padding=1)
-    if method.name == "fft":
+    if method.name in CIRCULAR:
         with pytest.raises(NotCovered, match="circular"):
-            bracket(linear_map, "fft")
+            bracket(linear_map, method.name)
     else:
         assert bracket(linear_map, method.name).above.method == method.name
