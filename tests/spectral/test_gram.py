@@ -109,6 +109,21 @@ def test_rank_one_is_bounded_exactly_in_rational_numbers(steps):
             assert norm != "frobenius" or found <= spectral_norm(weight) * (1 + 1e-12)
 
 
+@pytest.mark.parametrize("steps", [0, 1, 2, 6])
+@pytest.mark.parametrize("norm", NORMS)
+def test_sums_that_round_the_same_way_every_time_are_paid_for(steps, norm):
+    """A constant row of 200 000: its squares add up hundreds of ulp too low, or too high."""
+    count = 200_000
+    for seed in range(12):
+        entry = 0.5 + seed / 37
+        weight = torch.full((1, count), entry, dtype=torch.float64)
+        for found in (
+            gram_bound(weight[None], steps, norm),
+            gram.method(steps, norm).bound(Dense(weight.T)).value,
+        ):
+            assert Fraction(found) ** 2 >= count * Fraction(entry) ** 2
+
+
 entries = st.floats(-1e3, 1e3, allow_nan=False) | st.integers(-2, 2).map(float) | st.just(2.0**-1060)
 
 

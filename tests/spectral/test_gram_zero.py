@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from fractions import Fraction
 
 import pytest
 import torch
@@ -58,6 +59,44 @@ def test_the_value_is_that_of_the_correlations_written_out(name, steps):
     found = gram_zero.method(steps).bound(Conv(weight, 12, padding=1, **options)).value
     expected = written_out(weight, steps, **options)
     assert expected * (1 - 1e-14) <= found <= expected * (1 + 1e-10)
+
+
+def exactly(weight, steps):
+    """‖W_t‖_∞ of a 1-D kernel in rational numbers."""
+    kernel = {
+        t: [[Fraction(x) for x in row] for row in weight[:, :, t].tolist()] for t in range(weight.shape[2])
+    }
+    for _ in range(steps):
+        correlated = {}
+        for (a, A), (b, B) in itertools.product(kernel.items(), repeat=2):
+            product = [[sum(map(Fraction.__mul__, x, y)) for y in B] for x in A]
+            before = correlated.get(a - b, [[0] * len(B)] * len(A))
+            correlated[a - b] = [
+                [x + y for x, y in zip(p, q, strict=True)] for p, q in zip(before, product, strict=True)
+            ]
+        kernel = correlated
+    rows = range(weight.shape[0])
+    return max(sum(abs(x) for m in kernel.values() for x in m[row]) for row in rows)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_no_value_lies_below_the_formula_in_rational_numbers(steps):
+    for seed in range(30):
+        weight = normal(1 + seed % 2, 2, 3, seed=seed)
+        found = gram_zero.method(steps).bound(Conv(weight, 9)).value
+        assert Fraction(found) ** (2**steps) >= exactly(weight, steps)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("taps", [1, 3])
+def test_sums_that_round_the_same_way_every_time_are_paid_for(steps, taps):
+    """A constant kernel of 60 000 channels: its products add up hundreds of ulp too low, or too high."""
+    count = 60_000
+    for seed in range(12):
+        entry = 0.5 + seed / 37
+        weight = torch.full((1, count, taps), entry, dtype=torch.float64)
+        found = gram_zero.method(steps).bound(Conv(weight, taps)).value
+        assert Fraction(found) ** 2 >= count * (taps * Fraction(entry)) ** 2
 
 
 def test_groups_count_once():

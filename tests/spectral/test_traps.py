@@ -92,7 +92,7 @@ def test_giants_that_cancel_leave_no_bound_below_what_remains(n):
     assert found.above.value >= 1.49 * 2.0**-974
 
 
-@pytest.mark.parametrize("name", ["schur", "dense", "fft"])
+@pytest.mark.parametrize("name", ["schur", "dense", "fft", "gram", "gram-circular"])
 def test_rounding_in_summed_entries_is_paid_for(name):
     """One cell read by every tap: each small weight is lost on its own, together they are 5e-12."""
     weight = torch.full((1, 1, 100_001), 0.99 * 2.0**-54, dtype=torch.float64)
