@@ -23,6 +23,7 @@ from lipaudit.spectral import (
     schur,
     select,
     supremum,
+    toeplitz,
 )
 from lipaudit.spectral.maps import Conv, Dense, LinearMap
 from lipaudit.spectral.method import DEFAULT, Estimator, Method
@@ -55,6 +56,7 @@ METHODS: tuple[Method, ...] = (
     gram.METHOD,
     gram_circular.METHOD,
     gram_zero.METHOD,
+    toeplitz.METHOD,
 )
 
 ESTIMATES: tuple[Estimator, ...] = (lanczos.ESTIMATOR,)

@@ -33,11 +33,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lipaudit.rounding import gamma, mul_up
+from lipaudit.rounding import UNIT, add_up, gamma, mul_up, sqrt_up
 from lipaudit.spectral.maps import Conv
-from lipaudit.spectral.tridiagonal import PANEL, STRIPS
+from lipaudit.spectral.tridiagonal import PANEL, STRIPS, ceiling
 
-__all__ = ["Axis", "Frequencies", "Gramian", "Layout", "axes_of", "cheapest_layout"]
+__all__ = ["Axis", "Frequencies", "Gramian", "Layout", "axes_of", "cheapest_layout", "proved_norm"]
 
 PANEL_OVERHEAD = 5e6
 """Float operations that calling the steps of one panel is worth."""
@@ -157,12 +157,15 @@ def axes_of(conv: Conv) -> tuple[Axis, ...]:
     return tuple(Axis(r, torch.ones(r.shape, dtype=torch.float64), n) for r, n in zip(reads, conv.image, strict=True))
 
 
-def cheapest_layout(channels: tuple[int, int], axes: Sequence[Axis | Frequencies]) -> Layout:
+def cheapest_layout(
+    channels: tuple[int, int], axes: Sequence[Axis | Frequencies], memory: float = math.inf
+) -> Layout:
     """The layout of least cost, for one group and one frequency of each axis.
 
     Args:
         channels: (c_out, c_in) of one group.
         axes: at least one of them an `Axis`.
+        memory: bytes it may take; if every layout takes more, the cost returned is inf.
     """
     tried = [
         layout
@@ -172,7 +175,28 @@ def cheapest_layout(channels: tuple[int, int], axes: Sequence[Axis | Frequencies
         for folded in (False, True)
         for layout in _layouts(channels, axes, Layout(axis, inputs, folded, 1))
     ]
-    return min(tried, key=lambda layout: layout.cost)
+    fitting = [layout for layout in tried if layout.memory <= memory]
+    return min(fitting, key=lambda layout: layout.cost, default=Layout(0, inputs=True, folded=False, group=1))
+
+
+def proved_norm(gramian: Gramian, likely: float, tolerance: float) -> float:
+    """A proved bound on the largest ‖T‖ of the batch; inf if nothing above `likely` but below its tenfold is.
+
+    Args:
+        gramian: of T.
+        likely: about ‖T‖, unproved.
+        tolerance: the relative excess to try first; it is widened tenfold each time the proof fails.
+    """
+    error = gramian.error()
+    margin = max(tolerance, 4 * UNIT)
+    while margin < 10:
+        # No proof can succeed below the error of forming H.
+        shift = (max(likely, math.sqrt(error)) * (1 + margin)) ** 2
+        bound = float(ceiling(gramian.rows(), shift).max())
+        if bound < math.inf:
+            return sqrt_up(add_up(bound, error))
+        margin *= 10
+    return math.inf
 
 
 def _layouts(

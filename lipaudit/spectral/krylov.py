@@ -16,7 +16,8 @@ from torch import Tensor
 
 __all__ = ["likely_top"]
 
-CHECK_EVERY = 10
+FIRST_CHECK, SPACING = 10, 1.12
+"""Eigenvalues of the tridiagonal matrix are computed at steps that grow geometrically."""
 
 
 def likely_top(apply: Callable[[Tensor], Tensor], like: Tensor, steps: int, tolerance: float) -> Tensor:
@@ -38,7 +39,7 @@ def likely_top(apply: Callable[[Tensor], Tensor], like: Tensor, steps: int, tole
     alphas: list[Tensor] = []
     betas: list[Tensor] = []
     history: list[tuple[int, Tensor]] = []
-    top = last[:, 0]
+    top, check = last[:, 0], FIRST_CHECK
     for step in range(1, steps + 1):
         image = apply(v)
         alpha = (v.conj() * image).flatten(1).sum(dim=1, keepdim=True).real
@@ -49,10 +50,11 @@ def likely_top(apply: Callable[[Tensor], Tensor], like: Tensor, steps: int, tole
         alphas.append(alpha)
         betas.append(beta)
         last = beta
-        if step % CHECK_EVERY == 0 or step == steps:
+        if step >= min(check, steps):
+            check = int(step * SPACING) + 1
             top = _largest(torch.cat(alphas, 1), torch.cat(betas, 1))
             history.append((step, top))
-            earlier = [value for at, value in history if 4 * at <= 3 * step]
+            earlier = [value for at, value in history if 4 * at <= 3 * step + 4]
             if earlier and bool((top <= earlier[-1] * (1 + tolerance)).all()):
                 break
     return top

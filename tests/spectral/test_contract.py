@@ -28,6 +28,7 @@ NAMES = [
     "gram",
     "gram-circular",
     "gram-zero",
+    "exact",
 ]
 CIRCULAR = {"fft", "gram-circular"}
 EVERYWHERE = set(NAMES) - CIRCULAR - {"embedding", "skew-embedding"}
