@@ -19,6 +19,7 @@ from lipaudit.spectral import (
     gram_zero,
     lanczos,
     low_resolution,
+    patches,
     reshape,
     schur,
     select,
@@ -57,6 +58,7 @@ METHODS: tuple[Method, ...] = (
     gram_circular.METHOD,
     gram_zero.METHOD,
     toeplitz.METHOD,
+    patches.METHOD,
 )
 
 ESTIMATES: tuple[Estimator, ...] = (lanczos.ESTIMATOR,)

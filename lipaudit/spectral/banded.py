@@ -136,7 +136,10 @@ class Frequencies:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which axis runs along the band, which side is taken, and how nodes are ordered and grouped."""
+    """Which axis runs along the band, which side is taken, and how nodes are ordered and grouped.
+
+    `cost` is in float operations, `memory` in bytes; `stored` are the bytes of all blocks of H together.
+    """
 
     axis: int
     inputs: bool
@@ -144,6 +147,7 @@ class Layout:
     group: int
     cost: float = math.inf
     memory: float = math.inf
+    stored: float = math.inf
 
     def places(self, count: int) -> Tensor:
         """Where each node of the long axis stands."""
@@ -229,7 +233,8 @@ def _layouts(
             layout.folded,
             group,
             factor * (steps * (eliminated + panels) + spreading) + steps * overhead,
-            8.0 * factor * (3 * window**2 + 2 * spread + KEPT / 8),
+            8.0 * factor * (3 * window**2 + 2 * spread),
+            8.0 * factor * steps * block * window,
         )
 
 
@@ -350,7 +355,8 @@ class Gramian:
         rest = pairs.shape[7:]
         points, nodes = shared.shape[0], shared.shape[-1]
         # (batch, k, k, w, w, rest, points, nodes, nodes)
-        product = torch.tensordot(pairs.to(shared.dtype), shared, dims=([5, 6], [1, 2]))
+        dtype = torch.promote_types(pairs.dtype, shared.dtype)
+        product = torch.tensordot(pairs.to(dtype), shared.to(dtype), dims=([5, 6], [1, 2]))
         last = product.dim()
         order = (0, last - 3, 1, 2, 3, last - 2, 4, last - 1, *range(5, last - 3))
         product = product.permute(order)

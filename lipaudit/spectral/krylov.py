@@ -9,12 +9,12 @@ Golub, Van Loan (2013), Matrix Computations, 4th ed., ch. 10.1–10.3.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["likely_top"]
+__all__ = ["banded_product", "likely_top"]
 
 FIRST_CHECK, SPACING = 10, 1.12
 """Eigenvalues of the tridiagonal matrix are computed at steps that grow geometrically."""
@@ -58,6 +58,26 @@ def likely_top(apply: Callable[[Tensor], Tensor], like: Tensor, steps: int, tole
             if earlier and bool((top <= earlier[-1] * (1 + tolerance)).all()):
                 break
     return top
+
+
+def banded_product(rows: Sequence[Sequence[Tensor]]) -> Callable[[Tensor], Tensor]:
+    """v ↦ Hv for block rows as `tridiagonal.ceiling` takes them: [H_ii, H_i,i−1, …], H_ii by its lower triangle."""
+    ends = [0]
+    for row in rows:
+        ends.append(ends[-1] + row[0].shape[-1])
+
+    def apply(v: Tensor) -> Tensor:
+        result = torch.zeros_like(v)
+        for i, row in enumerate(rows):
+            here = slice(ends[i], ends[i + 1])
+            for back, block in enumerate(row):
+                there = slice(ends[i - back], ends[i - back + 1])
+                part = block if back else block.tril(-1)
+                result[:, here] += (block @ v[:, there, None])[..., 0]
+                result[:, there] += (part.mH @ v[:, here, None])[..., 0]
+        return result
+
+    return apply
 
 
 def _largest(alphas: Tensor, betas: Tensor) -> Tensor:

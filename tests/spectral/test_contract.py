@@ -29,6 +29,7 @@ NAMES = [
     "gram-circular",
     "gram-zero",
     "exact",
+    "patches",
 ]
 CIRCULAR = {"fft", "gram-circular"}
 EVERYWHERE = set(NAMES) - CIRCULAR - {"embedding", "skew-embedding"}
