@@ -2,23 +2,23 @@
 
     T = Σ_t K_t ⊗ S¹_t₁ ⊗ … ⊗ S^D_t_D,
 
-K_t the c_out × c_in matrix of tap t = (t₁, …, t_D) and S^i_t the 0/1 matrix that says which cell of axis i tap t
-reads for which output (times a weight, see `patches`).  So, with real or complex S,
+K_t the c_out × c_in matrix of tap t = (t₁, …, t_D) and S^i_t the 0/1 matrix that says which cell of axis i
+tap t reads for which output (times a weight, see `patches`).  So, with real or complex S,
 
     TᴴT = Σ_{t,u} K_tᵀK_u ⊗ ⊗_i (S^i_t)ᴴ S^i_u,      TTᴴ = Σ_{t,u} K_tK_uᵀ ⊗ ⊗_i S^i_t (S^i_u)ᴴ :
 
 the Gram matrix of the kernel, once, spread over cells by counting.  T itself is never formed.
 
-**Band.**  Input cells a, b of the long axis meet in TᴴT only if one output reads both, outputs y, z in TTᴴ only
-if they read one cell.  Nodes (cells or outputs) are ordered along the axis, or folded, 0, n−1, 1, n−2, …, which
-makes a ring a band of twice the width; grouped `group` at a time they are the block rows.  How far a row
-reaches is read off the table of what meets, so that no padding needs an argument of its own.
+**Band.**  Input cells a, b of the long axis meet in TᴴT only if one output reads both, outputs y, z in TTᴴ
+only if they read one cell.  Nodes (cells or outputs) are ordered along the axis, or folded, 0, n−1, 1, n−2,
+…, which makes a ring a band of twice the width; grouped `group` at a time they are the block rows.  How far
+a row reaches is read off the table of what meets, so that no padding needs an argument of its own.
 
-**Error.**  An entry is a sum of products of c channels, of ≤ k_i² pairs of taps per axis, and of counts that are
-themselves sums of ≤ max(outputs, cells) terms; factors of modulus one (`Frequencies`) err by ≤ 16u each.  With m
-the sum of these numbers and |T| = Σ|K_t| ⊗ |S_t|,
+**Error.**  An entry is a sum of products of c channels, of ≤ k_i² pairs of taps per axis, and of counts that
+are themselves sums of ≤ max(outputs, cells) terms; factors of modulus one (`Frequencies`) err by ≤ 16u each.
+With m the sum of these numbers and |T| = Σ|K_t| ⊗ |S_t|,
 
-    ‖fl H − H‖ ≤ 2γ_{2m} ‖ |T|ᵀ|T| ‖ ≤ 2γ_{2m} · (largest row sum of |T|) · (largest column sum of |T|).
+    ‖fl H − H‖ ≤ 2γ_{2m+40} ‖ |T|ᵀ|T| ‖ ≤ 2γ_{2m+40} · (largest row sum of |T|) · (largest column sum of |T|).
 
 Higham (2002), ch. 3; Horn, Johnson (2013), 5.6.P21 (‖A‖₂² ≤ ‖A‖₁‖A‖_∞).
 """
@@ -158,18 +158,21 @@ class Layout:
 def axes_of(conv: Conv) -> tuple[Axis, ...]:
     """The axes of a plain convolution, each tap with weight 1."""
     reads = (conv.reads(axis) for axis in range(len(conv.image)))
-    return tuple(Axis(r, torch.ones(r.shape, dtype=torch.float64), n) for r, n in zip(reads, conv.image, strict=True))
+    return tuple(
+        Axis(r, torch.ones(r.shape, dtype=torch.float64), n) for r, n in zip(reads, conv.image, strict=True)
+    )
 
 
 def cheapest_layout(
-    channels: tuple[int, int], axes: Sequence[Axis | Frequencies], memory: float = math.inf
+    groups: int, channels: tuple[int, int], axes: Sequence[Axis | Frequencies], memory: float = math.inf
 ) -> Layout:
-    """The layout of least cost, for one group and one frequency of each axis.
+    """The layout of least cost.
 
     Args:
+        groups: as many matrices at a time, for every frequency.
         channels: (c_out, c_in) of one group.
         axes: at least one of them an `Axis`.
-        memory: bytes it may take; if every layout takes more, the cost returned is inf.
+        memory: bytes that one matrix may take; if every layout takes more, the cost returned is inf.
     """
     tried = [
         layout
@@ -177,7 +180,7 @@ def cheapest_layout(
         if isinstance(long, Axis)
         for inputs in (True, False)
         for folded in (False, True)
-        for layout in _layouts(channels, axes, Layout(axis, inputs, folded, 1))
+        for layout in _layouts(groups, channels, axes, Layout(axis, inputs, folded, 1))
     ]
     fitting = [layout for layout in tried if layout.memory <= memory]
     return min(fitting, key=lambda layout: layout.cost, default=Layout(0, inputs=True, folded=False, group=1))
@@ -204,7 +207,7 @@ def proved_norm(gramian: Gramian, likely: float, tolerance: float) -> float:
 
 
 def _layouts(
-    channels: tuple[int, int], axes: Sequence[Axis | Frequencies], layout: Layout
+    groups: int, channels: tuple[int, int], axes: Sequence[Axis | Frequencies], layout: Layout
 ) -> Iterator[Layout]:
     """The layout with its cost, for every size of groups worth a thought."""
     long, side = axes[layout.axis], 2 if layout.inputs else 1
@@ -221,6 +224,7 @@ def _layouts(
     spread = taps**2 * width**2 + kernel**2 + sum(s[0] ** 2 * s[side] ** 2 for s in others)
     spreading = 2.0 * kernel**2 * channels[2 - side] + sum(2.0 * spread * s[0] ** 2 for s in others[:1])
     factor = 4 if any(isinstance(a, Frequencies) for a in axes) else 1
+    batch = groups * math.prod(a.batch for a in axes)
     for group in (2**power for power in range(max(count - 1, 1).bit_length() + 1)):
         block, steps = group * width, -(-count // group)
         window = block * min(-(-reach // group) + 1, steps)
@@ -232,7 +236,7 @@ def _layouts(
             layout.inputs,
             layout.folded,
             group,
-            factor * (steps * (eliminated + panels) + spreading) + steps * overhead,
+            batch * factor * (steps * (eliminated + panels) + spreading) + steps * overhead,
             8.0 * factor * (3 * window**2 + 2 * spread),
             8.0 * factor * steps * block * window,
         )
@@ -270,9 +274,10 @@ class Gramian:
         """[H_ii, H_i,i−1, …] for i = 0, 1, …, each (batch, b_i, b_j)."""
         pairs, (patterns, meetings, count) = self._pairs(), self._meetings()
         group = self.layout.group
-        starts = [min((j for i in nodes for j, _ in meetings[i]), default=nodes[0]) // group for nodes in (
-            range(first, min(first + group, count)) for first in range(0, count, group)
-        )]
+        starts = [
+            min((j for i in nodes for j, _ in meetings[i]), default=nodes[0]) // group
+            for nodes in (range(first, min(first + group, count)) for first in range(0, count, group))
+        ]
         for index in range(len(starts) - 2, -1, -1):
             starts[index] = min(starts[index], starts[index + 1], index)
         for index, start in enumerate(starts):
@@ -293,12 +298,15 @@ class Gramian:
         group, width = self.layout.group, pairs.shape[-1]
         top, left = index * group, other * group
         height, breadth = min(group, count - top), min(group, count - left)
-        key = ((height, breadth, int(index == other)), *(
-            (i - top, j - left, pattern)
-            for i in range(top, top + height)
-            for j, pattern in meetings[i]
-            if left <= j < left + breadth
-        ))
+        key = (
+            (height, breadth, int(index == other)),
+            *(
+                (i - top, j - left, pattern)
+                for i in range(top, top + height)
+                for j, pattern in meetings[i]
+                if left <= j < left + breadth
+            ),
+        )
         if key in self._kept:
             return self._kept[key]
         block = pairs.new_zeros(pairs.shape[0], height * width, breadth * width)
@@ -313,8 +321,10 @@ class Gramian:
         return block
 
     def _meetings(self) -> tuple[list[dict[tuple[int, int], float]], list[list[tuple[int, int]]], int]:
-        """Distinct patterns {(tap, tap): weight}; per node those it meets to the left; the number of nodes."""
+        """Distinct patterns {(tap, tap): weight}; per node those it meets on its left; how many nodes."""
         layout, long = self.layout, self.axes[self.layout.axis]
+        if not isinstance(long, Axis):
+            raise TypeError("an axis without ends has no rows")
         count = long.shape[2 if layout.inputs else 1]
         places = layout.places(count).tolist()
         found: dict[tuple[int, int], dict[tuple[int, int], float]] = defaultdict(lambda: defaultdict(float))
@@ -354,10 +364,10 @@ class Gramian:
         batch, taps, _, width = pairs.shape[:4]
         rest = pairs.shape[7:]
         points, nodes = shared.shape[0], shared.shape[-1]
-        # (batch, k, k, w, w, rest, points, nodes, nodes)
         dtype = torch.promote_types(pairs.dtype, shared.dtype)
         product = torch.tensordot(pairs.to(dtype), shared.to(dtype), dims=([5, 6], [1, 2]))
-        last = product.dim()
+        last = product.dim()  # its axes: batch, tap, tap, width, width, the rest, points, nodes, nodes
         order = (0, last - 3, 1, 2, 3, last - 2, 4, last - 1, *range(5, last - 3))
         product = product.permute(order)
-        return product.reshape(batch * points, taps, taps, width * nodes, width * nodes, *rest)
+        result: Tensor = product.reshape(batch * points, taps, taps, width * nodes, width * nodes, *rest)
+        return result

@@ -1,8 +1,9 @@
-"""Lanczos' three-term recurrence: about the largest eigenvalue of Hermitian matrices, for use as a proposal.
+"""Lanczos' three-term recurrence: about the largest eigenvalue of Hermitian matrices, as a proposal.
 
-v_{j+1}β_j = Hv_j − α_jv_j − β_{j−1}v_{j−1}; the largest eigenvalue of the tridiagonal matrix of the α and β grows
-towards λ_max(H).  Nothing is stored and nothing reorthogonalised: rounding makes copies of eigenvalues that
-have converged, which does the largest no harm.  Not a bound and not an estimate: it only chooses what to prove.
+v_{j+1}β_j = Hv_j − α_jv_j − β_{j−1}v_{j−1}; the largest eigenvalue of the tridiagonal matrix of the α and β
+grows towards λ_max(H).  Nothing is stored and nothing reorthogonalised: rounding makes copies of
+eigenvalues that have converged, which does the largest no harm.  Not a bound and not an estimate: it only
+chooses what to prove.
 
 Golub, Van Loan (2013), Matrix Computations, 4th ed., ch. 10.1–10.3.
 """
@@ -61,7 +62,7 @@ def likely_top(apply: Callable[[Tensor], Tensor], like: Tensor, steps: int, tole
 
 
 def banded_product(rows: Sequence[Sequence[Tensor]]) -> Callable[[Tensor], Tensor]:
-    """v ↦ Hv for block rows as `tridiagonal.ceiling` takes them: [H_ii, H_i,i−1, …], H_ii by its lower triangle."""
+    """v ↦ Hv for block rows [H_ii, H_i,i−1, …] as `tridiagonal.ceiling` takes them."""
     ends = [0]
     for row in rows:
         ends.append(ends[-1] + row[0].shape[-1])

@@ -1,14 +1,13 @@
 """One axis of an image, cut into overlapping pieces by a partition of unity Σ_j χ_j² = 1.
 
-Cells that padding copies are *irregular*: some output reads them through a position outside the image.  Let the left
-border's reach as far as cell l, the right border's from cell r on.  An angle θ rises from 0 at the last irregular
-cell of a border to π/2 in `steps` equal steps; with χ = cos θ the border's piece holds the cells with θ < π/2,
-with χ = sin θ the interior the cells with θ > 0, hence no irregular one.  Reflected and replicated
-borders are two pieces, the ring's seam (circular padding) is one.
+Cells that padding copies are *irregular*: some output reads them through a position outside the image.  An
+angle θ rises from 0 at the irregular cell farthest from its border to π/2 in `steps` equal steps; with
+χ = cos θ the border's piece holds the cells with θ < π/2, with χ = sin θ the interior those with θ > 0, hence
+no irregular one.  Reflected and replicated borders are two pieces, the ring's seam (circular padding) one.
 
-Every output y gets a reference angle θ_y, halfway between the smallest and the largest θ it reads, and every read
-a weight 1/cos(θ_a − θ_y) ∈ [1, √2]; `patches` says what they are for.  An axis is left whole where its borders'
-pieces would meet in a cell or in an output.
+Every output y gets a reference angle θ_y, halfway between the smallest and the largest θ it reads, and every
+read a weight 1/cos(θ_a − θ_y) ∈ [1, √2]; `patches` says what they are for.  An axis is left whole where
+its borders' pieces would meet in a cell or in an output.
 
 Cycon, Froese, Kirsch, Simon (1987), Schrödinger Operators, ch. 3.1 (localisation by partitions of unity).
 """
@@ -29,7 +28,7 @@ __all__ = ["Interior", "Piece", "is_regular", "pieces_of"]
 
 @dataclass(frozen=True, slots=True)
 class Interior:
-    """The axis without ends: positions of the taps, stride, and the largest weight − 1 of each tap's reads."""
+    """The axis without ends: where taps stand, the stride, each tap's largest weight − 1."""
 
     taps: tuple[int, ...]
     stride: int
@@ -77,7 +76,8 @@ def pieces_of(conv: Conv, axis: int, steps: int) -> tuple[Piece, ...]:
     interior = read & (ticks[index] > 0)
     excess = tuple(torch.where(interior, weights - 1, 0.0).amax(dim=1).tolist())
     # The seam's cells are counted from where its right-hand end begins.
-    borders = [(at_left | at_right, right - steps + 1)] if seam else [(at_left, 0), (at_right, right - steps + 1)]
+    end = right - steps + 1
+    borders = [(at_left | at_right, end)] if seam else [(at_left, 0), (at_right, end)]
     found = [_border(reads, weights, held, start) for held, start in borders if bool(held.any())]
     return (*found, Interior(taps, conv.stride[axis], excess))
 
@@ -97,7 +97,7 @@ def _weights(ticks: Tensor, read: Tensor, steps: int) -> Tensor:
     """1/cos(θ_a − θ_y) for θ = ticks·π/(2·steps) and θ_y halfway between an output's extremes."""
     highest = torch.where(read, ticks, 0).amax(dim=0)
     lowest = torch.where(read, ticks, steps).amin(dim=0)
-    # Quarters of a step would do; counted in whole numbers, equal angles get equal weights.
+    # Counted in whole numbers, so that equal angles get equal weights.
     angle = (2 * ticks - highest - lowest).double() * (math.pi / (4 * steps))
     return torch.where(read, 1 / angle.cos(), 1.0)
 

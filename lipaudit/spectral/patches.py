@@ -4,25 +4,28 @@ Cut every axis into pieces by `partition`, Σ_j χ_j² = 1 on its cells, with re
 
 **Statement.**  T̂_ya = T_ya/⟨χ(a), r_y⟩ = T_ya·∏_axes 1/cos(θ_a − θ_y).  Then ‖T‖ ≤ max_j ‖T̂ on supp χ_j‖.
 
-**Proof.**  (Tx)_y = Σ_a T̂_ya⟨χ(a), r_y⟩x_a = ⟨r_y, (T̂χ_jx)_y over j⟩, and |r_y| = 1, so |(Tx)_y|² ≤ Σ_j |(T̂χ_jx)_y|²
-(for each channel) and ‖Tx‖² ≤ Σ_j ‖T̂χ_jx‖² ≤ max_j ‖T̂ on supp χ_j‖² Σ_j ‖χ_jx‖² = max_j ‖T̂ on supp χ_j‖²·‖x‖².  On several
-axes χ, r and the weights are products. ∎
+**Proof.**  On one axis χ(a) and r_y are (cos θ, sin θ) in the plane of the two pieces that y can read; on
+several axes χ, r and the weights are products.  (Tx)_y = Σ_a T̂_ya⟨χ(a), r_y⟩x_a = Σ_j r_y,j (T̂χ_jx)_y with
+|r_y| = 1, so by Cauchy–Schwarz |(Tx)_y|² ≤ Σ_j |(T̂χ_jx)_y|², for each channel, and
+
+    ‖Tx‖² ≤ Σ_j ‖T̂χ_jx‖² ≤ max_j ‖T̂ on supp χ_j‖² · Σ_j ‖χ_jx‖²,     Σ_j ‖χ_jx‖² = ‖x‖².  ∎
 
 A patch is a product of pieces.  Weights exceed 1 by about (πδ/2m)²/2 for a read δ cells off its window's
 centre and m steps: the price falls with the square of the patch's size and does not grow with the image.
 
-**Interior pieces.**  On an interior piece every cell is read from where it is, so that but for the weights T̂ is a
-part of the convolution without ends.  With weights 1 ≤ w_t(y) ≤ 1 + η_t along that axis and T_t what tap t of it
-contributes,  T̂ = T + Σ_t (diag w_t − 1)T_t  gives  ‖T̂‖ ≤ ‖T‖ + Σ_t η_t‖T_t‖, axis by axis.
+**Interior pieces.**  On an interior piece every cell is read from where it is, so that but for the weights T̂
+is a part of the convolution without ends.  With weights 1 ≤ w_t(y) ≤ 1 + η_t along that axis and T_t what tap
+t of it contributes,  T̂ = T + Σ_t (diag w_t − 1)T_t  gives  ‖T̂‖ ≤ ‖T‖ + Σ_t η_t‖T_t‖, axis by axis.
 
-**Norms.**  Patches of border pieces only are finite: banded Cholesky, as in `toeplitz`.  Interior × … × interior is
-the symbol's supremum.  A mixed patch is a finite matrix F(ω) for every frequency along its interior axes, and as in
-`supremum`  sup_ω ‖F(ω)‖ ≤ max_grid ‖F‖ · ∏ sec(π d/2N);  ‖F(−ω)‖ = ‖F(ω)‖, so half of one axis' grid will do.
+**Norms.**  Patches of border pieces only are finite: banded Cholesky, as in `toeplitz`.  Those of interior
+pieces only are the symbol's supremum.  A mixed patch is a finite matrix F(ω) for every frequency along its
+interior axes, and as in `supremum`  sup_ω ‖F(ω)‖ ≤ max_grid ‖F‖ · ∏ sec(π d/2N);  ‖F(−ω)‖ = ‖F(ω)‖, so half
+of one axis' grid will do.
 
 Computed weights differ from 1/cos by ≤ 8u relatively: T errs by 9Du·|T| entrywise on D axes, which is added.
 
-The identity behind IMS localisation, with T̂ in place of commutators: Cycon, Froese, Kirsch, Simon (1987),
-Schrödinger Operators, ch. 3.1.
+In place of the commutators of the IMS localisation formula T̂ takes the cosines up: Cycon, Froese, Kirsch,
+Simon (1987), Schrödinger Operators, ch. 3.1.
 """
 
 from __future__ import annotations
@@ -51,11 +54,11 @@ __all__ = ["METHOD"]
 
 STEPS = (64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 """Steps of the angle from a border to the interior; the most that are affordable."""
-AFFORDABLE = 2e11
-"""Float operations, some seconds on one core."""
+AFFORDABLE = 4e11
+"""Float operations, ten seconds on one core."""
 UNREASONABLE = 2e13
-POINTS_PER_DEGREE = 48
-"""sec(π/96) = 1.0005 per interior axis of a mixed patch."""
+POINTS_PER_DEGREE = 32
+"""sec(π/64) = 1.0012 per interior axis of a mixed patch."""
 SEARCHED, EXCESS = 60, 3e-4
 """Lanczos steps and relative excess for a patch: closer is for nothing beside what the weights cost."""
 SINGLE = Interior((0,), 1, (0.0,))
@@ -99,9 +102,8 @@ def _patch_cost(conv: Conv, patch: Patch, effort: Effort) -> float:
     axes = _axes(patch)
     if not any(isinstance(axis, Axis) for axis in axes):
         return 0.0
-    layout = cheapest_layout(_channels(conv), axes, effort.memory)
     # One factorisation, and products for Lanczos that cost about as much.
-    return 2.0 * conv.groups * math.prod(axis.batch for axis in axes) * layout.cost
+    return 2.0 * cheapest_layout(conv.groups, _channels(conv), axes, effort.memory).cost
 
 
 def _plan(plain: Plain, effort: Effort) -> tuple[Conv, list[Patch], float]:
@@ -157,8 +159,9 @@ def _norm(conv: Conv, weight: Tensor, patch: Patch, hint: float, effort: Effort)
     for axis, piece in enumerate(patch):
         if not isinstance(piece, Interior) or not any(piece.excess):
             continue
+        single = _with(patch, axis, SINGLE)
         terms = [
-            mul_up(excess, _norm(conv, weight.narrow(axis + 2, tap, 1), _with(patch, axis, SINGLE), 0.0, effort))
+            mul_up(excess, _norm(conv, weight.narrow(axis + 2, tap, 1), single, 0.0, effort))
             for tap, excess in enumerate(piece.excess)
             if excess > 0
         ]
@@ -217,7 +220,7 @@ def _gramians(
 ) -> Iterator[Gramian]:
     """TᴴT of all groups and frequencies, as many at a time as memory holds."""
     kernel = weight.reshape(conv.groups, -1, *weight.shape[1:])
-    layout = cheapest_layout(_channels(conv), axes)
+    layout = cheapest_layout(conv.groups, _channels(conv), axes)
     capacity = max(1, int(memory // (layout.memory + layout.stored)))
     grid = math.prod(axis.batch for axis in axes)
     split = next((i for i, axis in enumerate(axes) if isinstance(axis, Frequencies)), 0)
@@ -232,4 +235,4 @@ def _gramians(
             yield Gramian(some, (*axes[:split], few, *axes[split + 1 :]), layout)
 
 
-METHOD = Method("patches", "irregular borders: weighted patches of the map, finite and endless", _cost, _compute)
+METHOD = Method("patches", "irregular borders: weighted patches of the map", _cost, _compute)

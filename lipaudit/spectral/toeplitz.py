@@ -1,15 +1,15 @@
 """The finite map's own norm: ‖T‖ = √λ_max(TᵀT), proved on the block-banded matrix TᵀT or TTᵀ.
 
-With stride s and dilated extent e, TᵀT couples input rows at most e − 1 apart (one output reads both) and TTᵀ
-output rows at most ⌊(e − 1)/s⌋ apart; reflected and replicated rows lie near the rows they copy, and a
-ring folded in half is a band, too.  `banded` builds that matrix H for the axis and the side that cost least, with a
-bound ε on its rounding; `tridiagonal.ceiling(H, t)` proves a number ≥ λ_max(H), so that
+With stride s and dilated extent e, TᵀT couples input rows at most e − 1 apart (one output reads both) and
+TTᵀ output rows at most ⌊(e − 1)/s⌋ apart; reflected and replicated rows lie near the rows they copy, and a
+ring folded in half is a band, too.  `banded` builds that matrix H for the axis and the side that cost
+least, with a bound ε on its rounding; `tridiagonal.ceiling(H, t)` proves a number ≥ λ_max(H), so that
 
-    ‖T‖ ≤ √(ceiling(H, t) + ε)     for t a little above Lanczos' value of λ_max(H), raised until it is proved.
+    ‖T‖ ≤ √(ceiling(H, t) + ε)     for t a little above Lanczos' λ_max(H), raised until it is proved.
 
-No limit, no grid and no factor: with Lanczos converged the bound lies about 1e-7 above ‖T‖.  Cubic in the width of
-a row and linear in the number of rows, it is for small images and few channels.  Groups act on disjoint
-channels: the norm is the largest of theirs.
+No limit, no grid and no factor: with Lanczos converged the bound lies about 1e-7 above ‖T‖.  Cubic in the
+width of a row and linear in the number of rows, it is for small images and few channels.  Groups act on
+disjoint channels: the norm is the largest of theirs.
 
 George, Liu (1981), Computer Solution of Large Sparse Positive Definite Systems, ch. 4; Rump (2006), BIT 46.
 """
@@ -51,12 +51,12 @@ def likely_norm(conv: Conv, tolerance: float) -> float:
 
 def _layout(conv: Conv, effort: Effort) -> Layout:
     channels = (conv.weight.shape[0] // conv.groups, conv.weight.shape[1])
-    return cheapest_layout(channels, axes_of(conv), effort.memory)
+    return cheapest_layout(conv.groups, channels, axes_of(conv), effort.memory)
 
 
 def _total(conv: Conv, layout: Layout) -> float:
     products = 4.0 * conv.weight.numel() * math.prod(conv.out_image)
-    return conv.groups * layout.cost + EXPECTED_STEPS * CONVOLVED * products
+    return layout.cost + EXPECTED_STEPS * CONVOLVED * products
 
 
 def _cost(plain: Plain) -> float:
@@ -69,7 +69,7 @@ def _compute(plain: Plain, start: float, effort: Effort) -> float:
         raise NotCovered("not a convolution")
     layout = _layout(plain, effort)
     if _total(plain, layout) > UNREASONABLE:
-        raise NotCovered(f"{plain!r}: the band of TᵀT is too wide to be factorised in reasonable time or memory")
+        raise NotCovered(f"{plain!r}: the band of TᵀT is too wide for reasonable time or memory")
     kernel = plain.weight.reshape(plain.groups, -1, *plain.weight.shape[1:])
     likely = likely_norm(plain, effort.tolerance)
     bound = 0.0

@@ -21,8 +21,8 @@ A_RR ← fl(A_RR − PPᴴ).  Then Δ is the sum of
 
 Here a bounds ‖A‖_F: it is computed when the window is complete, and A ← A − PPᴴ + rounding lets it grow by
 ‖P‖_F² (1 + 2γ) + 2γa.  Let e_i be the sum of the panels' errors for block row i: that error is a Hermitian
-matrix which lives in the window, at most w consecutive block rows.  The errors of i, i + w, i + 2w, … have disjoint
-supports, so the norm of their sum is the largest of theirs:
+matrix which lives in the window, at most w consecutive block rows.  The errors of i, i + w, i + 2w, … have
+disjoint supports, so the norm of their sum is the largest of theirs:
 
     ‖Δ‖ ≤ u·max|m| + Σ_{c<w} max_{i ≡ c mod w} e_i.    ∎
 
@@ -66,44 +66,56 @@ def ceiling(rows: Iterable[Sequence[Tensor]], shift: float) -> Tensor:
 
     Returns:
         (batch,) float64; inf where tI − H has no factor, which proves nothing: raise t and ask again.
+
+    Raises:
+        TypeError: for blocks that are not in double precision.
+        ValueError: for blocks that do not fit together.
     """
     refuse_emulation()
-    window, sizes = None, []
+    window: Tensor | None = None
+    sizes: list[int] = []
     errors: list[Tensor] = []
-    largest, widest = shift * 0.0, 1
+    tops: list[Tensor] = []
+    widest = 1
     for row in rows:
-        if len(row) - 1 > len(sizes):
-            raise ValueError("a row reaches further left than the row before it")
+        if window is None:
+            window = row[0].new_zeros(len(row[0]), 0, 0)
         while len(sizes) >= len(row):
             window, error = _eliminate(window, sizes.pop(0))
             errors.append(error)
-        window, top = _appended(window, row, shift)
+        window, top = _appended(window, row, sizes, shift)
         sizes.append(row[0].shape[-1])
-        largest, widest = torch.maximum(torch.as_tensor(largest, device=top.device), top), max(widest, len(sizes))
+        tops.append(top)
+        widest = max(widest, len(sizes))
+    if window is None:
+        raise ValueError("a matrix has at least one row")
     for size in sizes:
         window, error = _eliminate(window, size)
         errors.append(error)
-    if not errors:
-        raise ValueError("a matrix has at least one row")
-    total = torch.stack(errors)
-    spread = torch.stack([total[c::widest].amax(dim=0) for c in range(min(widest, len(total)))]).sum(dim=0)
+    total, largest = torch.stack(errors), torch.stack(tops).amax(dim=0)
+    spread = torch.stack([total[c::widest].amax(dim=0) for c in range(widest)]).sum(dim=0)
     bound = (shift + (spread + UNIT * largest + UNDERFLOW) * INFLATION) * (1 + 4 * UNIT)
     return torch.where(torch.isfinite(bound), bound, math.inf)
 
 
-def _appended(window: Tensor | None, row: Sequence[Tensor], shift: float) -> tuple[Tensor, Tensor]:
+def _appended(
+    window: Tensor, row: Sequence[Tensor], sizes: Sequence[int], shift: float
+) -> tuple[Tensor, Tensor]:
     """The window with the rows and columns of another block row of tI − H, and the largest |m| there."""
     batch, size = row[0].shape[:2]
-    held = 0 if window is None else window.shape[-1]
-    grown = row[0].new_zeros(batch, held + size, held + size)
-    if window is not None:
-        grown[:, :held, :held] = window
-    right = held + size
-    for block in row:
-        left = right - block.shape[-1]
-        grown[:, held:, left:right] = -block
-        right = left
-    diagonal = grown.diagonal(dim1=1, dim2=2)[:, held:]
+    if [tuple(block.shape) for block in row] != [(batch, size, s) for s in (size, *reversed(sizes))]:
+        raise ValueError("a row's blocks do not fit the rows before it, or reach further left than those did")
+    if any(block.dtype not in (torch.float64, torch.complex128) for block in row):
+        raise TypeError("proofs are made in float64")
+    right = window.shape[-1] + size
+    grown = window.new_zeros(batch, right, right)
+    held = slice(right - size)
+    grown[:, held, held] = window
+    end = right
+    for block in (row[0].tril(), *row[1:]):
+        grown[:, right - size :, end - block.shape[-1] : end] = -block
+        end -= block.shape[-1]
+    diagonal = grown.diagonal(dim1=1, dim2=2)[:, right - size :]
     diagonal.copy_((shift + diagonal.real).to(grown.dtype))
     return grown, diagonal.abs().amax(dim=1)
 
