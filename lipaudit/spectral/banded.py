@@ -37,7 +37,16 @@ from lipaudit.rounding import UNIT, add_up, gamma, mul_up, sqrt_up
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.tridiagonal import PANEL, STRIPS, ceiling
 
-__all__ = ["Axis", "Frequencies", "Gramian", "Layout", "axes_of", "cheapest_layout", "proved_norm"]
+__all__ = [
+    "Axis",
+    "Frequencies",
+    "Gramian",
+    "Layout",
+    "axes_of",
+    "cheapest_layout",
+    "has_few_reads",
+    "proved_norm",
+]
 
 PANEL_OVERHEAD = 5e6
 """Float operations that calling the steps of one panel is worth."""
@@ -155,6 +164,12 @@ class Layout:
         return torch.minimum(2 * index, 2 * (count - 1 - index) + 1) if self.folded else index
 
 
+def has_few_reads(conv: Conv) -> bool:
+    """Whether the pairs of reads on every axis can be listed; ask before `axes_of`, which lists the reads."""
+    extents = zip(conv.kernel, conv.out_image, conv.image, strict=True)
+    return all(k * k * max(outputs, n) <= PAIRS for k, outputs, n in extents)
+
+
 def axes_of(conv: Conv) -> tuple[Axis, ...]:
     """The axes of a plain convolution, each tap with weight 1."""
     reads = (conv.reads(axis) for axis in range(len(conv.image)))
@@ -216,9 +231,6 @@ def _layouts(
     others = [a.shape for i, a in enumerate(axes) if i != layout.axis]
     width = channels[side - 1] * math.prod(shape[side] for shape in others)
     taps, count = long.shape[0], long.shape[side]
-    if taps * taps * long.shape[3 - side] > PAIRS:
-        yield layout
-        return
     reach = long.reach(layout.places(count), inputs=layout.inputs)
     kernel = channels[side - 1] * math.prod(a.shape[0] for a in axes)
     spread = taps**2 * width**2 + kernel**2 + sum(s[0] ** 2 * s[side] ** 2 for s in others)

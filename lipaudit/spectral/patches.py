@@ -40,7 +40,7 @@ from torch import Tensor
 from lipaudit.errors import NotCovered
 from lipaudit.rounding import UNIT, add_up, div_up, mul_up, scale_up, sqrt_up
 from lipaudit.spectral import supremum
-from lipaudit.spectral.banded import Axis, Frequencies, Gramian, cheapest_layout, proved_norm
+from lipaudit.spectral.banded import Axis, Frequencies, Gramian, cheapest_layout, has_few_reads, proved_norm
 from lipaudit.spectral.checker import scaled
 from lipaudit.spectral.fft import is_block_circulant
 from lipaudit.spectral.krylov import banded_product, likely_top
@@ -54,6 +54,8 @@ __all__ = ["METHOD"]
 
 STEPS = (64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 """Steps of the angle from a border to the interior; the most that are affordable."""
+ENOUGH = 1e-3
+"""Largest weight − 1 below which more steps are for nothing."""
 AFFORDABLE = 4e11
 """Float operations, ten seconds on one core."""
 UNREASONABLE = 2e13
@@ -114,6 +116,8 @@ def _plan(plain: Plain, effort: Effort) -> tuple[Conv, list[Patch], float]:
     """
     if not isinstance(plain, Conv):
         raise NotCovered("not a convolution")
+    if not has_few_reads(plain):
+        raise NotCovered(f"{plain!r}: the kernel has too many taps")
     if all(is_regular(plain, axis) for axis in range(len(plain.image))):
         raise NotCovered(f"{plain!r}: no border is reflected, replicated or wrapped")
     if is_block_circulant(plain):
@@ -121,7 +125,8 @@ def _plan(plain: Plain, effort: Effort) -> tuple[Conv, list[Patch], float]:
     best: tuple[list[Patch], float] | None = None
     for steps in STEPS:
         patches = _patches(plain, steps)
-        if not any(isinstance(piece, Interior) for patch in patches for piece in patch):
+        interiors = [piece for patch in patches for piece in patch if isinstance(piece, Interior)]
+        if not interiors or (steps > 1 and max(max(piece.excess) for piece in interiors) < ENOUGH):
             continue
         cost = sum(_patch_cost(plain, patch, effort) for patch in patches)
         if best is None or cost < best[1]:

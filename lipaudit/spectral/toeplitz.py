@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lipaudit.errors import NotCovered
-from lipaudit.spectral.banded import Gramian, Layout, axes_of, cheapest_layout, proved_norm
+from lipaudit.spectral.banded import Gramian, Layout, axes_of, cheapest_layout, has_few_reads, proved_norm
 from lipaudit.spectral.krylov import likely_top
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import DEFAULT, Effort, Method, Plain
@@ -50,6 +50,8 @@ def likely_norm(conv: Conv, tolerance: float) -> float:
 
 
 def _layout(conv: Conv, effort: Effort) -> Layout:
+    if not has_few_reads(conv):
+        return Layout(0, inputs=True, folded=False, group=1)
     channels = (conv.weight.shape[0] // conv.groups, conv.weight.shape[1])
     return cheapest_layout(conv.groups, channels, axes_of(conv), effort.memory)
 

@@ -85,7 +85,13 @@ def test_known_eigenvalues_are_reached_from_above_and_never_undercut(name, scale
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 @pytest.mark.parametrize(
     ("n", "reach", "sizes"),
-    [(12, 3, [3] * 4), (12, 3, [1] * 12), (30, 11, [4] * 7 + [2]), (50, 49, [10] * 5), (320, 150, [160, 160])],
+    [
+        (12, 3, [3] * 4),
+        (12, 3, [1] * 12),
+        (30, 11, [4] * 7 + [2]),
+        (50, 49, [10] * 5),
+        (320, 150, [160, 160]),
+    ],
 )
 def test_random_bands(dtype, n, reach, sizes):
     matrix = banded(n, reach, dtype=dtype)
