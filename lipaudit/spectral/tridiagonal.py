@@ -105,8 +105,8 @@ def _appended(
     batch, size = row[0].shape[:2]
     if [tuple(block.shape) for block in row] != [(batch, size, s) for s in (size, *reversed(sizes))]:
         raise ValueError("a row's blocks do not fit the rows before it, or reach further left than those did")
-    if any(block.dtype not in (torch.float64, torch.complex128) for block in row):
-        raise TypeError("proofs are made in float64")
+    if window.dtype not in (torch.float64, torch.complex128) or any(b.dtype != window.dtype for b in row):
+        raise TypeError("proofs are made in float64, and of blocks of one type")
     right = window.shape[-1] + size
     grown = window.new_zeros(batch, right, right)
     held = slice(right - size)

@@ -251,6 +251,16 @@ def test_only_double_precision_is_judged(dtype):
         ceiling([[torch.zeros(1, 2, 2, dtype=dtype)]], 1.0)
 
 
+def test_complex_blocks_do_not_lose_their_imaginary_part_to_real_ones():
+    real, imaginary = torch.eye(2).double()[None], 1j * torch.eye(2, dtype=torch.complex128)[None]
+    for rows in ([[real], [real, imaginary]], [[real], [real.to(torch.complex128), imaginary]]):
+        with pytest.raises(TypeError, match="one type"):
+            ceiling(rows, 1.5)
+    rows = [[real.to(torch.complex128)], [real.to(torch.complex128), imaginary]]
+    assert float(ceiling(rows, 1.5)) == math.inf
+    assert float(ceiling(rows, 2.0 * ABOVE)) >= 2.0
+
+
 def test_emulated_arithmetic_is_refused(monkeypatch):
     monkeypatch.setenv("CUBLAS_EMULATE_DOUBLE_PRECISION", "1")
     with pytest.raises(UsageError, match="CUBLAS"):
