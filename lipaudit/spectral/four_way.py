@@ -43,10 +43,10 @@ from torch import Tensor
 from lipaudit.errors import NotCovered
 from lipaudit.rounding import div_up, mul_up, sqrt_up
 from lipaudit.spectral.fft import is_block_circulant
+from lipaudit.spectral.low_resolution import copies
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import Effort, Method, Plain
 from lipaudit.spectral.search import largest_norm
-from lipaudit.spectral.supremum import copies
 
 __all__ = ["FOUR_WAY", "TWO_WAY", "Fold", "folds"]
 

@@ -50,9 +50,9 @@ from lipaudit.errors import NotCovered
 from lipaudit.rounding import UNDERFLOW, UNIT, add_up, div_up, gamma, mul_up, scale_up, sqrt_up
 from lipaudit.spectral.fft import is_block_circulant
 from lipaudit.spectral.gram import check_steps, frobenius, gram_error, largest_part, unwound
+from lipaudit.spectral.low_resolution import copies
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import Effort, Method, Plain
-from lipaudit.spectral.supremum import copies
 from lipaudit.spectral.symbol import Symbol, polyphase
 
 __all__ = ["METHOD", "method"]
