@@ -5,6 +5,9 @@ Ritz vector it found, recomputed in float64 and rounded down by the error of tha
 
     ‖T‖ ≥ (‖fl(Tv)‖ − γ_m ‖|T|‖ ‖v‖) / ‖v‖,   m = terms per output,  ‖|T|‖ ≤ Schur bound.
 
+The search starts from plane waves of the frequencies at which the symbol is largest, tapered towards the
+borders: on large images they are nearly the singular vectors.
+
 A zero-padded convolution on a large image is searched on its first cells only: an input that is zero behind
 them makes the outputs of the small map and perhaps more, so ‖T‖ ≥ ‖T on the smaller image‖.
 
@@ -21,7 +24,9 @@ from torch import Tensor
 from lipaudit.rounding import div_down, gamma, mul_down, mul_up, sub_down
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import Estimator, Plain
+from lipaudit.spectral.peaks import peaks
 from lipaudit.spectral.schur import schur_bound
+from lipaudit.spectral.symbol import polyphase
 
 __all__ = ["ESTIMATOR", "quotient"]
 
@@ -29,11 +34,15 @@ SMALL = 2000
 """Weights up to this many entries are searched in float64: it costs nothing there."""
 MANY_CELLS, ENOUGH = 400_000, 6
 """Entries of an input from which only a part of the image is searched, at least so many kernels wide."""
+DENSITY, MAX_AXIS = 8, 64
+"""Frequencies per degree and axis among which the strongest is taken; at most so many."""
+WAVES = 8
+"""How many of the strongest frequencies the search starts from."""
+NOISE = 0.05
+"""Length of the random part of the starting vector."""
 STORED_ENTRIES = 40_000_000
 """Krylov vectors kept at a time (160 MB in float32)."""
 MIN_LENGTH, MAX_LENGTH, CHECK_EVERY = 8, 96, 8
-CONVERGED = 1e-5
-"""Relative gain of σ₁² over the last steps below which the search stops."""
 
 
 def quotient(plain: Plain, v: Tensor) -> float:
@@ -74,26 +83,74 @@ def _first_cells(plain: Plain) -> Plain:
     )
 
 
-def _compute(plain: Plain, steps: int) -> float:
+def _compute(plain: Plain, steps: int, tolerance: float) -> float:
     plain = _first_cells(plain)
     dtype = torch.float32 if plain.weight.numel() > SMALL else torch.float64
     generator = torch.Generator().manual_seed(0)
     v = torch.randn(math.prod(plain.in_shape), generator=generator, dtype=torch.float64)
     v = v.to(plain.weight.device, dtype)
+    if isinstance(plain, Conv):
+        wave = _waves(plain).flatten().to(dtype)
+        # Some noise: the wave alone may be orthogonal to the vector that is looked for.
+        v = NOISE * v / torch.linalg.vector_norm(v) + wave / torch.linalg.vector_norm(wave).clamp(min=1e-30)
     per_step = v.numel() + math.prod(plain.out_shape)
     length = max(MIN_LENGTH, min(MAX_LENGTH, STORED_ENTRIES // per_step))
     best, done = 0.0, 0
     while done < steps:
         # Each round restarts from the best vector so far.
-        v, value, used = _round(plain, v, min(length, steps - done))
+        room = min(length, steps - done)
+        v, value, used = _round(plain, v, room, tolerance)
         done += used
-        if value <= best * (1 + CONVERGED) or used < MIN_LENGTH:
+        if used < room or value <= best * (1 + tolerance):
             break
         best = value
     return quotient(plain, v.reshape(plain.in_shape))
 
 
-def _round(plain: Plain, v: Tensor, length: int) -> tuple[Tensor, float, int]:
+def _waves(plain: Conv) -> Tensor:
+    """An input of shape in_shape: the strongest frequencies' vectors on plane waves, tapered, added up."""
+    symbol = polyphase(plain, plain.stride)
+    grid = tuple(min(DENSITY * d, MAX_AXIS) if d else 1 for d in symbol.degrees)
+    # One half of the torus, in half steps; σ₁ does not see the other.
+    axes = [torch.arange(0, 2 * n, 2) for n in grid]
+    half = max(range(len(grid)), key=lambda i: grid[i])
+    axes[half] = axes[half][: grid[half] // 2 + 1]
+    points = torch.cartesian_prod(*axes).reshape(-1, len(grid))
+    values, vectors = peaks(symbol, points, grid)
+    best = values.flatten().topk(min(WAVES, values.numel())).indices
+    group, where = best // len(points), best % len(points)
+    angles = points[where.cpu()] * (math.pi / torch.tensor(grid))
+    chosen = vectors.permute(0, 2, 1)[group, where]
+    if plain.weight.shape[0] // plain.groups > plain.weight.shape[1] * math.prod(plain.stride):
+        # The symbol was transposed: its right vectors are the conjugates of outputs.
+        waves = _on_image(chosen.conj(), angles, plain.out_image)
+        full = waves.new_zeros(plain.groups, *waves.shape[1:]).index_add(0, group, waves)
+        return plain.adjoint(full.reshape(1, *plain.out_shape))[0]
+    image = tuple(-(-n // s) for n, s in zip(plain.image, plain.stride, strict=True))
+    waves = _on_image(chosen, angles, image)
+    full = waves.new_zeros(plain.groups, *waves.shape[1:]).index_add(0, group, waves)
+    # Channels are (channel, phases): back to the image that was regrouped for the stride.
+    count = len(image)
+    full = full.reshape(-1, *plain.stride, *image)
+    full = full.permute(0, *(axis for i in range(count) for axis in (1 + count + i, 1 + i)))
+    full = full.reshape(-1, *(n * s for n, s in zip(image, plain.stride, strict=True)))
+    for axis, (n, (left, _)) in enumerate(zip(plain.image, plain.padding, strict=True), start=1):
+        full = full.roll(-left, axis).narrow(axis, 0, n)
+    return full
+
+
+def _on_image(vectors: Tensor, angles: Tensor, image: tuple[int, ...]) -> Tensor:
+    """Re(vector ⊗ e^{i⟨ω,y⟩})·∏ sin(π(y + ½)/n) on an image: (waves, channels, *image) float32."""
+    phase, taper = torch.zeros(len(vectors)), torch.ones(1)
+    for axis, cells in enumerate(image):
+        y = torch.arange(cells)
+        phase = phase[..., None] + angles[:, axis].reshape(-1, *[1] * phase.dim()) * y
+        taper = taper[..., None] * (math.pi * (y + 0.5) / cells).sin()
+    wave = torch.polar(taper.expand_as(phase), phase).to(vectors.device)
+    return (vectors.reshape(*vectors.shape, *[1] * len(image)) * wave[:, None]).real
+
+
+def _round(plain: Plain, v: Tensor, length: int, tolerance: float) -> tuple[Tensor, float, int]:
     """One Krylov space: its Ritz vector, about ‖T·vector‖, and how many products it took."""
     basis = v.new_empty(length, v.numel())
     images = v.new_empty(length, math.prod(plain.out_shape))
@@ -110,7 +167,7 @@ def _round(plain: Plain, v: Tensor, length: int) -> tuple[Tensor, float, int]:
             break  # nothing new left: the Krylov space is invariant
         if used % CHECK_EVERY == 0:
             value = float(torch.linalg.eigvalsh(_gram(images[:used]))[-1])
-            if value <= top * (1 + CONVERGED):
+            if value <= top * (1 + tolerance):
                 break
             top = value
     values, vectors = torch.linalg.eigh(_gram(images[:used]))

@@ -82,19 +82,20 @@ class Method:
 class Estimator:
     """A search for a witness v: the norm is at least ‖Tv‖/‖v‖.
 
-    `compute` gets a normalised plain map and a budget of applications; returns the proved quotient.
+    `compute` gets a normalised plain map, a budget of applications and the relative gain of σ₁² (over some
+    steps) below which it may stop; it returns the proved quotient.
     """
 
     name: str
     summary: str
-    compute: Callable[[Plain, int], float]
+    compute: Callable[[Plain, int, float], float]
 
-    def estimate(self, linear_map: LinearMap, steps: int = 240) -> Estimate:
+    def estimate(self, linear_map: LinearMap, steps: int = 240, tolerance: float = 1e-5) -> Estimate:
         """The witnessed value, rounded down."""
         plain, exponent = prepare(linear_map)
         if not bool(plain.weight.any()):
             return Estimate(0.0, self.name)
-        value = math.nextafter(self.compute(plain, steps), 0.0)
+        value = math.nextafter(self.compute(plain, steps, tolerance), 0.0)
         try:
             return Estimate(math.nextafter(math.ldexp(value, exponent), 0.0), self.name)
         except OverflowError:

@@ -33,11 +33,13 @@ class Profile:
         worth: pairs (slack, float operations), loosest first: what one further method may cost while the
             slack is above a value; below the last one nothing more is tried.
         tolerance: what each method is told (`Effort`).
+        witness: the same for the search from below (`Estimator`).
     """
 
     name: str
     worth: tuple[tuple[float, float], ...]
     tolerance: float
+    witness: float
 
     def operations(self, above: float, below: float) -> float:
         """Float operations that a further bound may cost, by how loose the present one is."""
@@ -49,11 +51,11 @@ class Profile:
 
 BALANCED = "balanced"
 PROFILES = (
-    Profile("fast", ((1.05, 6e10), (1.01, 5e9), (1.001, 2e9), (1 + 1e-5, 1e8)), 1e-5),
+    Profile("fast", ((1.05, 6e10), (1.01, 5e9), (1.001, 2e9), (1 + 1e-5, 1e8)), 1e-5, 1e-3),
     # Half a minute on one core for what is loose, a second for the last per cent, less for the rest.
-    Profile(BALANCED, ((1.05, 6e11), (1.01, 5e10), (1.001, 2e10), (1 + 1e-7, 1e9)), 1e-7),
+    Profile(BALANCED, ((1.05, 6e11), (1.01, 5e10), (1.001, 2e10), (1 + 1e-7, 1e9)), 1e-7, 1e-4),
     # Minutes, until the bracket is as tight as a printed number of six digits.
-    Profile("tight", ((1 + 1e-6, 1e13), (1 + 1e-9, 1e10)), 1e-9),
+    Profile("tight", ((1 + 1e-6, 1e13), (1 + 1e-9, 1e10)), 1e-9, 1e-6),
 )
 """From quick to tight."""
 
@@ -147,7 +149,7 @@ def prove(
     candidates = chosen(methods, method)
     effort = replace(DEFAULT, tolerance=profile.tolerance, memory=memory)
     started = time.perf_counter()
-    below = ESTIMATOR.estimate(linear_map)
+    below = ESTIMATOR.estimate(linear_map, tolerance=profile.witness)
     seconds = time.perf_counter() - started
     attempts = [] if method == AUTO else [_timed(candidates[0], linear_map, below, effort)]
     if strictly and attempts and attempts[0].bound is None:
