@@ -93,7 +93,7 @@ def _child(call: Callable[[], float], repeats: int, send: Connection) -> None:
     except (NotCovered, Silent) as error:
         send.send(f"no statement: {error.args[0]}")
     except (MemoryError, RuntimeError) as error:
-        send.send(f"failed: {str(error).splitlines()[0][:80]}")
+        send.send(f"failed: {(str(error) or 'out of memory').splitlines()[0][:80]}")
 
 
 def _kilobytes(field: str) -> int:

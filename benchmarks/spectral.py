@@ -10,7 +10,7 @@ the reason in place of numbers, as do rows for which the overall time was too sh
 witness ends in exit 1.
 
 Writes results/spectral.json, results/spectral-*.svg and the tables between the markers of README.md; with
---quick results/quick-*.json and .svg (not kept by git), and prints the tables.
+--quick or --only results/quick-*.json and .svg (not kept by git), and prints the tables.
 """
 
 from __future__ import annotations
@@ -231,23 +231,24 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="a small part, in less than three minutes")
     parser.add_argument("--minutes", type=float, default=38.0, help="no measurement starts after this time")
+    parser.add_argument("--only", default="", help="only sections whose names contain this text")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of JSON and plots")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     began = time.monotonic()
     repeats, limit = (1, 2.5) if arguments.quick else (REPEATS, arguments.minutes)
-    tasks = quick() if arguments.quick else full()
+    tasks = [t for t in (quick() if arguments.quick else full()) if arguments.only in t.section]
     rows = list(run(tasks, began + 60 * limit, repeats))
     facts = {**environment(), "minutes": round((time.monotonic() - began) / 60, 1), "repeats": repeats}
     document = {"environment": facts, "rows": [asdict(row) for row in rows]}
-    results = HERE / "results"
-    name = "quick-spectral" if arguments.quick else "spectral"
-    (results / f"{name}.json").write_text(
-        json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    is_part = arguments.quick or bool(arguments.only)
+    name = "quick-spectral" if is_part else "spectral"
+    stored = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    (arguments.results / f"{name}.json").write_text(stored, encoding="utf-8")
     text = markdown(document)
-    for path in plot(document, results, name):
+    for path in plot(document, arguments.results, name):
         print(f"wrote {path}")
-    if arguments.quick:
+    if is_part:
         print(text)
     else:
         readme = HERE / "README.md"
