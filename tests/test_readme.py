@@ -21,6 +21,7 @@ from lipaudit.errors import ExitCode
 from lipaudit.load import parse_metadata
 from lipaudit.ops import OPS
 from lipaudit.report import AuditReport
+from lipaudit.spectral import METHODS
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "sample_models"
@@ -145,6 +146,12 @@ def test_findings():
 def test_operations():
     table = operations_table()
     assert f"<!-- operations -->\n{table}\n" in README, f"README shows another table than this:\n{table}"
+
+
+def test_methods():
+    rows = [f"| `{method.name}` | {method.summary} |" for method in METHODS]
+    table = "\n".join(["| method | bound |", "|---|---|", *rows])
+    assert f"<!-- methods -->\n{table}\n" in README, f"README shows another table than this:\n{table}"
 
 
 def field_of(model, path):

@@ -166,8 +166,9 @@ MethodName = Annotated[
         metavar="[LAYER=]NAME",
         hidden=True,
         help="Bound linear maps by one method (of all layers, or of those whose names match LAYER, where "
-        "* is any text): schur, reshape, dense, fft, embedding, supremum, or auto, the best that --profile "
-        "affords. Repeatable; the last that matches counts.",
+        "* is any text): schur, reshape, two-way, four-way, dense, fft, embedding, skew-embedding, "
+        "low-resolution, supremum, gram, gram-circular, gram-zero, exact, patches, or auto, the best that "
+        "--profile affords. Repeatable; the last that matches counts.",
     ),
 ]
 ProfileName = Annotated[

@@ -182,7 +182,9 @@ def _attempts(
     for cost, method in sorted(((m.cost(plain), m) for m in methods), key=lambda pair: pair[0]):
         worth = math.inf if best is None else profile.operations(best, below.value)
         if cost == math.inf:
-            attempt = Attempt(method.name, None, note="no statement about such a map")
+            attempt = Attempt(
+                method.name, None, note="not asked: no statement about such a map, or never worth its cost"
+            )
         elif cost > worth:
             attempt = Attempt(method.name, None, note=_too_dear(cost, worth))
         else:

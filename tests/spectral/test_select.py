@@ -52,7 +52,7 @@ def test_silence_has_its_reason():
     proof = told([method("mute", 1.0, None), method("never", math.inf, 1.0), method("last", 1e15, 2.0)])
     notes = {a.method: a.note for a in proof.attempts}
     assert notes["mute"] == "mute is silent"
-    assert "no statement" in notes["never"]
+    assert "not asked" in notes["never"]
     assert notes["last"] == ""  # however dear: a bound is needed
     assert proof.bracket.above.method == "last"
 
