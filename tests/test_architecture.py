@@ -103,12 +103,13 @@ def test_imports_point_left(path):
     assert not right
 
 
-def test_the_checker_imports_nothing_of_the_search():
-    checker = PACKAGE / "spectral" / "checker.py"
+@pytest.mark.parametrize("name", ["checker.py", "tridiagonal.py"])
+def test_the_checkers_import_nothing_of_the_search(name):
+    checker = PACKAGE / "spectral" / name
     names = {
         n for n in imported(ast.walk(tree_of(checker))) if n.split(".")[0] not in sys.stdlib_module_names
     }
-    allowed = ("lipaudit.errors", "lipaudit.rounding", "torch")
+    allowed = ("lipaudit.errors", "lipaudit.rounding", "lipaudit.spectral.checker", "torch")
     assert all(any(name == a or name.startswith(f"{a}.") for a in allowed) for name in names)
 
 
