@@ -194,7 +194,8 @@ def _supremum(conv: Conv, weight: Tensor, patch: Patch, hint: float, effort: Eff
         dilation=[piece.taps[1] if len(piece.taps) > 1 else 1 for piece in pieces],
         groups=conv.groups,
     )
-    return supremum.METHOD.bound(endless, hint, effort).value
+    rough = Effort(max(effort.tolerance, EXCESS), effort.memory)
+    return supremum.METHOD.bound(endless, hint, rough).value
 
 
 def _mixed(conv: Conv, weight: Tensor, patch: Patch, hint: float, effort: Effort) -> float:
