@@ -61,12 +61,16 @@ Counts = tuple[int, ...]
 """Taps of K_t, and points of its grid, per axis."""
 
 MOST_STEPS = 5
-AFFORDABLE = 3e10
-"""Float operations that choose the number of steps: a few seconds on one core."""
+MOST_STEPS_OF_A_POINT = 12
+"""A kernel of one (polyphase) tap stays one: a step is one small product."""
+AFFORDABLE = 1e11
+"""Float operations that choose the number of steps: about ten seconds on one core."""
 CHUNK_ENTRIES = 1_000_000
 """Complex entries of a factor or product formed at a time (16 MB)."""
 POINT_COST = 3000.0
 """Float operations that handling one small matrix is worth."""
+TWIDDLE_COST = 60.0
+"""Float operations that one tap's factor at one point is worth."""
 
 
 def method(steps: int | None = None) -> Method:
@@ -114,14 +118,14 @@ def _points(counts: Counts) -> int:
 
 def _most_steps(symbol: Symbol, effort: Effort) -> int:
     taps, groups, p, q = symbol.matrices.shape
-    most = 1
-    for steps in range(2, MOST_STEPS + 1):
+    most, last = 1, MOST_STEPS if bool(symbol.taps.any()) else MOST_STEPS_OF_A_POINT
+    for steps in range(2, last + 1):
         counts = _counts(symbol, steps)
+        there = taps * (TWIDDLE_COST + 4.0 * groups * p * q)
         squarings = groups * (8.0 * p * p * (q + (steps - 1) * p) + steps * POINT_COST)
         back = groups * p * p * 4.0 * sum(counts)
-        if _points(counts) * (squarings + back + 4.0 * taps * groups * p * q) > AFFORDABLE:
-            break
-        if _bytes(symbol, steps) > effort.memory:
+        cost = _points(counts) * (there + squarings + back)
+        if cost > AFFORDABLE or _bytes(symbol, steps) > effort.memory:
             break
         most = steps
     return most

@@ -170,6 +170,24 @@ def test_the_step_count_is_the_callers_or_bounded_by_memory():
             gram_zero.method(steps)
 
 
+def test_a_kernel_of_one_tap_is_a_matrix():
+    weight = normal(6, 3, 4, 4)
+    for linear_map in (Conv(weight, 12, stride=4), Conv(weight[:, :, :1, :1], 5)):
+        matrix = linear_map.weight.flatten(1)
+        truth = spectral_norm(matrix)
+        assert truth <= gram_zero.METHOD.bound(linear_map).value <= truth * 1.0005
+
+
+@pytest.mark.parametrize("taps", [600, 1500])
+def test_long_kernels_take_the_steps_that_memory_allows(taps):
+    weight = normal(1, 1, taps)
+    angles = torch.linspace(0, math.pi, 4001).double()
+    symbol = torch.exp(1j * angles[:, None] * torch.arange(taps)) @ weight[0, 0].to(torch.complex128)
+    linear_map = Conv(weight, 3 * taps, padding=taps // 2)
+    found = gram_zero.METHOD.bound(linear_map, effort=Effort(memory=2**28)).value
+    assert float(symbol.abs().max()) <= found <= gram_zero.method(1).bound(linear_map).value
+
+
 def test_an_estimate_that_is_met_ends_the_search():
     linear_map = Conv(delta(4, 3, 3), 9, padding=1)
     assert gram_zero.METHOD.bound(linear_map, start=2.0).value == gram_zero.method(1).bound(linear_map).value
