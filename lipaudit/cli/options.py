@@ -166,7 +166,7 @@ MethodName = Annotated[
         metavar="[LAYER=]NAME",
         hidden=True,
         help="Bound linear maps by one method (of all layers, or of those whose names match LAYER, where "
-        "* is any text): schur, reshape, two-way, four-way, dense, fft, embedding, skew-embedding, "
+        "* is any text): schur, reshape, two-way, four-way, dense, fft, embedding, "
         "low-resolution, supremum, gram, gram-circular, gram-zero, exact, patches, or auto, the best that "
         "--profile affords. Repeatable; the last that matches counts.",
     ),

@@ -51,7 +51,6 @@ METHODS: tuple[Method, ...] = (
     dense.METHOD,
     fft.METHOD,
     embedding.METHOD,
-    embedding.SKEW,
     low_resolution.METHOD,
     supremum.METHOD,
     gram.METHOD,

@@ -54,12 +54,12 @@ from torch import Tensor
 
 from lipaudit.rounding import UNIT
 from lipaudit.spectral.checker import Gram
-from lipaudit.spectral.gram_symbol import GramSymbol, gram_symbol
+from lipaudit.spectral.gram_symbol import GramSymbol, gram_symbol, lag_count
 from lipaudit.spectral.method import DEFAULT, Effort
 from lipaudit.spectral.search import rough_roots, top_root
 from lipaudit.spectral.symbol import Symbol
 
-__all__ = ["largest_on_grid", "supremum"]
+__all__ = ["grid_cost", "largest_on_grid", "supremum"]
 
 FINEST = 2**20
 """Steps of a starting cell of the continuum; dividing one further would gain less than 1e-11."""
@@ -69,6 +69,8 @@ FRONT = 2
 """How many of the largest are computed accurately."""
 FEWEST_CELLS = 400
 """Cells of the continuum visited whatever they cost."""
+USUAL = 2000
+"""Points of a large grid that are visited, usually."""
 OVERHEAD = 4e6
 """Operations that visiting a cell is worth beside its matrices."""
 SAFE = 1 - 256 * UNIT
@@ -344,6 +346,16 @@ def largest_on_grid(
     # The last box of an axis ends where the axis does.
     cells.size[:] = torch.minimum(cells.size, torch.tensor(spans) - cells.lower)
     return search.run(cells, limit)
+
+
+def grid_cost(symbol: Symbol, grid: tuple[int, ...]) -> float:
+    """Rough float operations of `largest_on_grid`: few of many points are visited."""
+    count, groups, p, q = symbol.matrices.shape
+    points = math.prod(n if d else 1 for n, d in zip(grid, symbol.degrees, strict=True)) / 2 + 1
+    lags = lag_count(symbol.taps)
+    once = min(count * (count + 1.0) * p * p * q, 8.0 * points * p * p * q)
+    each = 4.0 * lags * p * p + 6.0 * p**3 + 400.0 * p * p + 4e4
+    return groups * (once + min(points, USUAL) * each)
 
 
 def _boxes(lower: list[list[int]], size: list[int], symbol: Symbol) -> _Cells:

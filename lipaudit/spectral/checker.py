@@ -51,7 +51,7 @@ from torch import Tensor
 from lipaudit.errors import UsageError
 from lipaudit.rounding import UNIT, gamma
 
-__all__ = ["Gram", "gram", "proves", "refuse_emulation", "required_slack", "scaled"]
+__all__ = ["Gram", "gram", "proves", "refuse_emulation", "scaled", "scaled_gram"]
 
 _TINY = 2.0**-1022
 _WIDTHS = ((40, 40), (384, 32), (math.inf, 64))
@@ -139,31 +139,35 @@ def proves(G: Tensor, tau: float) -> Tensor:
     Returns:
         (batch,) bool.  False proves nothing: raise τ and ask again.
     """
+    known, exponent = scaled_gram(G)
+    if known is None or not tau >= 0:
+        return torch.zeros(len(G), dtype=torch.bool, device=G.device)
+    if not bool(G.any()):
+        return torch.ones(len(G), dtype=torch.bool, device=G.device)
+    if math.frexp(tau)[1] - exponent < -64:  # τ lies far below the largest entry, hence below the norm
+        return torch.zeros(len(G), dtype=torch.bool, device=G.device)
+    if tau >= _ldexp(2.0 * G.shape[1] * G.shape[2], exponent):  # ‖G‖_F ≤ √(2pq)·2^exponent
+        return torch.full((len(G),), math.isfinite(tau), device=G.device)
+    return known.proves(math.nextafter(_ldexp(tau, -exponent), 0.0))
+
+
+def scaled_gram(G: Tensor) -> tuple[Gram | None, int]:
+    """The Gram matrices of G·2^(−exponent), whose largest part of an entry lies in [½, 1).
+
+    A claim about them is one about G, scaled, once it is raised by one ulp (for entries made subnormal).
+
+    Returns:
+        None in place of the matrices if an entry is NaN or infinite.
+    """
     refuse_emulation()
     if G.dtype not in (torch.float64, torch.complex128):
         msg = f"proofs are made in float64, got {G.dtype}"
         raise TypeError(msg)
-    batch = G.shape[0]
     largest = _largest_entry(G)
-    if not math.isfinite(largest) or not tau >= 0:
-        return torch.zeros(batch, dtype=torch.bool, device=G.device)
-    if largest == 0:
-        return torch.ones(batch, dtype=torch.bool, device=G.device)
+    if not math.isfinite(largest):
+        return None, 0
     exponent = math.frexp(largest)[1]
-    if math.frexp(tau)[1] - exponent < -64:  # τ lies far below the largest entry, hence below the norm
-        return torch.zeros(batch, dtype=torch.bool, device=G.device)
-    if tau >= _ldexp(2.0 * G.shape[1] * G.shape[2], exponent):  # ‖G‖_F ≤ √(2pq)·2^exponent
-        return torch.full((batch,), math.isfinite(tau), device=G.device)
-    return gram(scaled(G, -exponent)).proves(math.nextafter(_ldexp(tau, -exponent), 0.0))
-
-
-def required_slack(G: Tensor, tau: float) -> float:
-    """About how much larger than ‖G‖, relatively, τ must be for (*): where a search should start."""
-    p, q = sorted(G.shape[-2:])
-    if tau == 0:
-        return 0.0
-    frobenius = float(torch.linalg.vector_norm(G, dim=(-2, -1)).max()) / tau
-    return 2 * gamma(2 * q + 2) * frobenius**2 + _rounding(p) * p + 8 * UNIT
+    return gram(scaled(G, -exponent)), exponent
 
 
 def refuse_emulation() -> None:
@@ -260,6 +264,8 @@ def _largest_entry(G: Tensor) -> float:
 
 def scaled(G: Tensor, exponent: int) -> Tensor:
     """G·2^exponent in two steps, since 2^exponent alone may overflow; exact but for subnormal results."""
+    if exponent == 0:
+        return G
     half = exponent // 2
     return (G * 2.0**half).mul_(2.0 ** (exponent - half))
 

@@ -55,7 +55,7 @@ def _shape(plain: Plain) -> tuple[int, int, int]:
 def _cost(plain: Plain) -> float:
     groups, rows, cols = _shape(plain)
     small, large = sorted((rows, cols))
-    return groups * (2.0 * small * small * large + 4.0 * small**3)
+    return groups * (1.3 * small * small * large + 2.0 * small**3)
 
 
 def _compute(plain: Plain, start: float, effort: Effort) -> float:

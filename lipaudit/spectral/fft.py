@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from lipaudit.errors import NotCovered
-from lipaudit.spectral.branch import largest_on_grid
+from lipaudit.spectral.branch import grid_cost, largest_on_grid
 from lipaudit.spectral.checker import scaled
 from lipaudit.spectral.maps import Conv, power_of_two
 from lipaudit.spectral.method import Effort, Method, Plain
@@ -56,7 +56,7 @@ def _cost(plain: Plain) -> float:
         conv, stride, grid = _grid(plain)
     except NotCovered:
         return math.inf
-    return polyphase(conv, stride).cost(grid)
+    return grid_cost(polyphase(conv, stride), grid)
 
 
 def _compute(plain: Plain, start: float, effort: Effort) -> float:

@@ -34,7 +34,7 @@ from lipaudit.rounding import UNIT, add_up, gamma, mul_up
 from lipaudit.spectral.checker import Gram
 from lipaudit.spectral.symbol import Symbol, twiddles
 
-__all__ = ["GramSymbol", "gram_symbol"]
+__all__ = ["GramSymbol", "gram_symbol", "lag_count"]
 
 _TINY = 2.0**-1022
 SMALL = 2e8

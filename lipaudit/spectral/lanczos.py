@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lipaudit.rounding import div_down, gamma, mul_down, mul_up, sub_down
-from lipaudit.spectral.maps import Conv
+from lipaudit.spectral.maps import Conv, Dense
 from lipaudit.spectral.method import Estimator, Plain
 from lipaudit.spectral.peaks import peaks
 from lipaudit.spectral.schur import schur_bound
@@ -34,8 +34,8 @@ SMALL = 2000
 """Weights up to this many entries are searched in float64: it costs nothing there."""
 MANY_CELLS, ENOUGH = 400_000, 6
 """Entries of an input from which only a part of the image is searched, at least so many kernels wide."""
-DENSITY, MAX_AXIS = 8, 64
-"""Frequencies per degree and axis among which the strongest is taken; at most so many."""
+PEAK_ENTRIES = 4e8
+"""Weights times frequencies among which the strongest are looked for: about a second's work."""
 WAVES = 8
 """How many of the strongest frequencies the search starts from."""
 NOISE = 0.05
@@ -110,7 +110,12 @@ def _compute(plain: Plain, steps: int, tolerance: float) -> float:
 def _waves(plain: Conv) -> Tensor:
     """An input of shape in_shape: the strongest frequencies' vectors on plane waves, tapered, added up."""
     symbol = polyphase(plain, plain.stride)
-    grid = tuple(min(DENSITY * d, MAX_AXIS) if d else 1 for d in symbol.degrees)
+    affordable = PEAK_ENTRIES / symbol.matrices.numel()
+    # The finest density whose points are affordable, or at worst the sum and the difference of the taps.
+    grids = [tuple(density * d if d else 1 for d in symbol.degrees) for density in (8, 4, 2, 1)]
+    grid = next(
+        (g for g in grids if math.prod(g) <= affordable), tuple(2 if d else 1 for d in symbol.degrees)
+    )
     # One half of the torus, in half steps; σ₁ does not see the other.
     axes = [torch.arange(0, 2 * n, 2) for n in grid]
     half = max(range(len(grid)), key=lambda i: grid[i])
@@ -154,12 +159,17 @@ def _round(plain: Plain, v: Tensor, length: int, tolerance: float) -> tuple[Tens
     """One Krylov space: its Ritz vector, about ‖T·vector‖, and how many products it took."""
     basis = v.new_empty(length, v.numel())
     images = v.new_empty(length, math.prod(plain.out_shape))
+    apply, adjoint = plain.apply, plain.adjoint
+    if isinstance(plain, Dense):
+        # The matrix may be large: it is converted once, not for every product.
+        matrix = plain.weight.to(v.dtype)
+        apply, adjoint = lambda x: x @ matrix.T, lambda y: y @ matrix
     top, used = 0.0, 0
     for used in range(1, length + 1):
         v = v / torch.linalg.vector_norm(v).clamp(min=torch.finfo(v.dtype).tiny)
         basis[used - 1] = v
-        images[used - 1] = plain.apply(v.reshape(1, *plain.in_shape)).flatten()
-        v = plain.adjoint(images[used - 1].reshape(1, *plain.out_shape)).flatten()
+        images[used - 1] = apply(v.reshape(1, *plain.in_shape)).flatten()
+        v = adjoint(images[used - 1].reshape(1, *plain.out_shape)).flatten()
         before = torch.linalg.vector_norm(v)
         for _ in range(2):
             v = v - basis[:used].T @ (basis[:used] @ v)

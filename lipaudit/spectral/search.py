@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from lipaudit.rounding import mul_up
+from lipaudit.rounding import scale_up
 from lipaudit.spectral import checker
 
 __all__ = ["largest_norm", "rough_roots", "top_root"]
@@ -47,45 +47,35 @@ def largest_norm(chunks: Iterable[Tensor], start: float = 0.0, limit: float = ma
 
 def _cover(G: Tensor, tau: float) -> float:
     """The smallest τ' ≥ τ found for which every matrix of the chunk is proved."""
-    if G.shape[-2] > G.shape[-1]:
-        G = G.mH
     if not bool(G.any()):
         return tau
-    if tau == 0:
-        tau = _raised(_propose(G), G, 0.0)
-    open_ones, margin = G, 0.0
+    known, exponent = checker.scaled_gram(G)
+    if known is None:
+        return math.inf
+    # The largest part of an entry is at least ½ now, so no norm is smaller.
+    start = scale_up(tau, -exponent)
+    if start >= 2.0 * G.shape[-2] * G.shape[-1]:  # beyond every Frobenius norm
+        return tau
+    own = max(start, 0.5) if tau else known.enough(top_root(_front(known)))
+    margin = 0.0
     for _ in range(GIVE_UP):
-        proved = checker.proves(open_ones, tau)
+        proved = known.proves(own)
         if bool(proved.all()):
-            return tau
+            # One step more pays for entries that scaling made subnormal.
+            return max(tau, scale_up(math.nextafter(own, math.inf), exponent)) if own > start else tau
         # Those that failed are few: look closer at them, and widen the margin each time.
-        open_ones = open_ones[~proved]
-        tau = _raised(max(tau, _propose(open_ones)), open_ones, margin)
+        known = known[~proved]
+        own = max(own, known.enough(top_root(_front(known)))) * (1 + margin)
         margin = max(4 * margin, 1e-12)
-        if tau == math.inf:
-            break
     return math.inf
 
 
-def _raised(value: float, G: Tensor, margin: float) -> float:
-    """A τ for which the proof should go through if no norm of the batch exceeds `value`."""
-    if value == 0:
-        return 2.0**-1000
-    return mul_up(value, 1 + margin + checker.required_slack(G, value))
-
-
-def _propose(G: Tensor) -> float:
-    """About the largest norm of the batch: power iteration, then eigenvalues of the front-runners."""
-    if G.shape[-2] > G.shape[-1]:
-        G = G.mH
-    scale = float(_largest_part(G))
-    if scale == 0 or not math.isfinite(scale):
-        return 0.0
-    front = 4 if G.shape[-2] <= EXACT_EIGENVALUES else 2
-    H = G / scale
-    if len(H) > front:
-        H = H[rough_roots(H @ H.mH).topk(front).indices]
-    return scale * top_root(H @ H.mH)
+def _front(known: checker.Gram) -> Tensor:
+    """The matrices with the largest norms, as power iteration sees it, both triangles filled."""
+    A = known.matrices.tril()
+    A = A + A.tril(-1).mH
+    front = 4 if A.shape[-1] <= EXACT_EIGENVALUES else 2
+    return A[rough_roots(A).topk(front).indices] if len(A) > front else A
 
 
 def rough_roots(A: Tensor) -> Tensor:

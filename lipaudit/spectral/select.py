@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from lipaudit.bound import Bound, Bracket, Estimate
 from lipaudit.errors import NotCovered, UsageError
 from lipaudit.spectral.lanczos import ESTIMATOR
 from lipaudit.spectral.maps import LinearMap
-from lipaudit.spectral.method import DEFAULT, Effort, Method, prepare
+from lipaudit.spectral.method import Effort, Method, prepare
 
 __all__ = ["AUTO", "BALANCED", "PROFILES", "Attempt", "Profile", "Proof", "chosen", "profile_named", "prove"]
 
@@ -34,12 +34,14 @@ class Profile:
             slack is above a value; below the last one nothing more is tried.
         tolerance: what each method is told (`Effort`).
         witness: the same for the search from below (`Estimator`).
+        search: float operations after which a search over frequencies takes what it has (`Effort`).
     """
 
     name: str
     worth: tuple[tuple[float, float], ...]
     tolerance: float
     witness: float
+    search: float
 
     def operations(self, above: float, below: float) -> float:
         """Float operations that a further bound may cost, by how loose the present one is."""
@@ -51,11 +53,11 @@ class Profile:
 
 BALANCED = "balanced"
 PROFILES = (
-    Profile("fast", ((1.05, 6e10), (1.01, 5e9), (1.001, 2e9), (1 + 1e-5, 1e8)), 1e-5, 1e-3),
+    Profile("fast", ((1.05, 6e10), (1.01, 5e9), (1.001, 2e9), (1 + 1e-5, 1e8)), 1e-5, 1e-3, 5e9),
     # Half a minute on one core for what is loose, a second for the last per cent, less for the rest.
-    Profile(BALANCED, ((1.05, 6e11), (1.01, 5e10), (1.001, 2e10), (1 + 1e-7, 1e9)), 1e-7, 1e-4),
+    Profile(BALANCED, ((1.05, 1e12), (1.01, 1e11), (1.001, 2e10), (1 + 1e-6, 2e9)), 3e-7, 1e-4, 2e10),
     # Minutes, until the bracket is as tight as a printed number of six digits.
-    Profile("tight", ((1 + 1e-6, 1e13), (1 + 1e-9, 1e10)), 1e-9, 1e-6),
+    Profile("tight", ((1 + 1e-6, 1e13), (1 + 1e-9, 1e10)), 1e-9, 1e-6, 1e12),
 )
 """From quick to tight."""
 
@@ -147,7 +149,7 @@ def prove(
         UsageError: if no method has that name.
     """
     candidates = chosen(methods, method)
-    effort = replace(DEFAULT, tolerance=profile.tolerance, memory=memory)
+    effort = Effort(profile.tolerance, memory, profile.search)
     started = time.perf_counter()
     below = ESTIMATOR.estimate(linear_map, tolerance=profile.witness)
     seconds = time.perf_counter() - started

@@ -13,7 +13,8 @@ import math
 
 from lipaudit.errors import NotCovered
 from lipaudit.rounding import mul_up
-from lipaudit.spectral.branch import supremum
+from lipaudit.spectral.branch import grid_cost, supremum
+from lipaudit.spectral.fft import is_block_circulant
 from lipaudit.spectral.low_resolution import repetition
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import Effort, Method, Plain
@@ -21,16 +22,15 @@ from lipaudit.spectral.symbol import polyphase
 
 __all__ = ["METHOD"]
 
-CELLS = 1500
-"""Typical number of cells: some dozen levels of a hundred."""
+DENSE_GRID = 4096
+"""A grid so fine per degree that searching it costs what the continuum does."""
 
 
 def _cost(plain: Plain) -> float:
-    if not isinstance(plain, Conv):
-        return math.inf
+    if not isinstance(plain, Conv) or plain.padding_mode == "zeros" or is_block_circulant(plain):
+        return math.inf  # `auto` need not try: those maps' own grids are some of these frequencies
     symbol = polyphase(plain, plain.stride)
-    cells = CELLS if any(symbol.degrees) else 1
-    return 2 * cells * symbol.cost((1,) * len(plain.image))
+    return 2 * grid_cost(symbol, (DENSE_GRID,) * len(plain.image))
 
 
 def _compute(plain: Plain, start: float, effort: Effort) -> float:

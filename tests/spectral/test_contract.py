@@ -22,7 +22,6 @@ NAMES = [
     "dense",
     "fft",
     "embedding",
-    "skew-embedding",
     "low-resolution",
     "supremum",
     "gram",
@@ -33,7 +32,7 @@ NAMES = [
 ]
 SILENT_ON_ZEROS = {"fft": "circular", "gram-circular": "circular", "patches": "border"}
 """Methods that do not speak of zero padding, and what their refusal mentions."""
-EVERYWHERE = set(NAMES) - set(SILENT_ON_ZEROS) - {"embedding", "skew-embedding"}
+EVERYWHERE = set(NAMES) - set(SILENT_ON_ZEROS) - {"embedding"}
 
 zoo = pytest.mark.parametrize("specimen", ZOO, ids=lambda s: s.name)
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
