@@ -21,7 +21,7 @@ from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import Effort, Method, Plain
 from lipaudit.spectral.search import largest_norm
 
-__all__ = ["METHOD", "matrices"]
+__all__ = ["METHOD", "matrices", "matrix_shape"]
 
 MAX_ENTRIES = 6_000_000
 """Largest matrix, or table of (tap, output, input) of one axis, formed for a convolution (48 MB)."""
@@ -35,7 +35,7 @@ def matrices(plain: Plain) -> tuple[Tensor, float]:
     """
     if not isinstance(plain, Conv):
         return plain.weight[None], 0.0
-    groups, rows, cols = _shape(plain)
+    groups, rows, cols = matrix_shape(plain)
     table = max(map(math.prod, zip(plain.kernel, plain.out_image, plain.image, strict=True)))
     if max(groups * rows * cols, table) > MAX_ENTRIES:
         raise NotCovered(f"{plain!r}: a matrix of {groups}×{rows}×{cols} entries, or its table, is too large")
@@ -47,13 +47,14 @@ def matrices(plain: Plain) -> tuple[Tensor, float]:
     return plain.blocks(), mul_up(gamma(taps), frobenius, 1 + 4 * gamma(rows * cols + taps + 8))
 
 
-def _shape(plain: Plain) -> tuple[int, int, int]:
+def matrix_shape(plain: Plain) -> tuple[int, int, int]:
+    """Groups, and rows and columns of each group's matrix."""
     groups = plain.groups if isinstance(plain, Conv) else 1
     return groups, math.prod(plain.out_shape) // groups, math.prod(plain.in_shape) // groups
 
 
 def _cost(plain: Plain) -> float:
-    groups, rows, cols = _shape(plain)
+    groups, rows, cols = matrix_shape(plain)
     small, large = sorted((rows, cols))
     return groups * (1.3 * small * small * large + 2.0 * small**3)
 

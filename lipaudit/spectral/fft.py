@@ -29,7 +29,7 @@ from lipaudit.spectral.maps import Conv, power_of_two
 from lipaudit.spectral.method import Effort, Method, Plain
 from lipaudit.spectral.symbol import polyphase
 
-__all__ = ["METHOD", "half_spectrum", "is_block_circulant", "singular_values"]
+__all__ = ["METHOD", "circulant_grid", "half_spectrum", "is_block_circulant", "singular_values"]
 
 
 def is_block_circulant(conv: Conv) -> bool:
@@ -40,8 +40,12 @@ def is_block_circulant(conv: Conv) -> bool:
     )
 
 
-def _grid(plain: Plain) -> tuple[Conv, tuple[int, ...], tuple[int, ...]]:
-    """The convolution, the stride its symbol is regrouped for, and the grid."""
+def circulant_grid(plain: Plain) -> tuple[Conv, tuple[int, ...], tuple[int, ...]]:
+    """The convolution, the stride its symbol is regrouped for, and the grid.
+
+    Raises:
+        NotCovered: for maps that are no part of a circulant one.
+    """
     if not isinstance(plain, Conv) or plain.padding_mode != "circular":
         raise NotCovered("not a circular convolution")
     if is_block_circulant(plain):
@@ -53,14 +57,14 @@ def _grid(plain: Plain) -> tuple[Conv, tuple[int, ...], tuple[int, ...]]:
 
 def _cost(plain: Plain) -> float:
     try:
-        conv, stride, grid = _grid(plain)
+        conv, stride, grid = circulant_grid(plain)
     except NotCovered:
         return math.inf
     return grid_cost(polyphase(conv, stride), grid)
 
 
 def _compute(plain: Plain, start: float, effort: Effort) -> float:
-    conv, stride, grid = _grid(plain)
+    conv, stride, grid = circulant_grid(plain)
     return largest_on_grid(polyphase(conv, stride), grid, start=start, effort=effort)
 
 

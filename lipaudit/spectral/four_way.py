@@ -22,7 +22,7 @@ r, else 0.  The columns of R_a have disjoint supports of at most `reads` entries
 √reads.  Dilation alone (s = 1) leaves Q = reads = k: the zeros between the taps cost nothing.  ∎
 
 ‖T‖ ≤ sup ‖K̂‖ for zero padding of any amount and for circular "same" padding with s | n; any other
-padding is a copy of cells followed by a map without padding (`supremum.copies`).  The matrices' norms
+padding is a copy of cells followed by a map without padding (`low_resolution.copies`).  The matrices' norms
 come from the checker: power iteration would put the bound below the truth.
 
 Singla, Feizi (2019), "Bounding Singular Values of Convolution Layers", arXiv 1911.10258 v1 (two-way);
@@ -42,8 +42,7 @@ from torch import Tensor
 
 from lipaudit.errors import NotCovered
 from lipaudit.rounding import div_up, mul_up, sqrt_up
-from lipaudit.spectral.fft import is_block_circulant
-from lipaudit.spectral.low_resolution import copies
+from lipaudit.spectral.low_resolution import repetition
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import Effort, Method, Plain
 from lipaudit.spectral.search import largest_norm
@@ -131,35 +130,42 @@ def _folds(conv: Conv, *, mixed: bool) -> list[Fold]:
 def _compute(plain: Plain, effort: Effort, *, mixed: bool) -> float:
     if not isinstance(plain, Conv):
         raise NotCovered("not a convolution")
-    padded = 1 if is_block_circulant(plain) else copies(plain)
+    padded = repetition(plain)
     best = math.inf
     for fold in _folds(plain, mixed=mixed):
         matrices = fold.matrices(plain.weight, plain.groups)
         if BYTES_PER_ENTRY * plain.groups * min(matrices.shape[1:]) ** 2 > effort.memory:
             continue
-        factor = sqrt_up(padded * fold.factor)
+        factor = mul_up(padded, sqrt_up(fold.factor))
         best = min(best, mul_up(factor, largest_norm([matrices], limit=div_up(best, factor))))
     if best == math.inf:
         raise NotCovered(f"{plain!r}: the folded kernels are too large for {effort.memory} bytes")
     return best
 
 
-def _cost(plain: Plain) -> float:
-    del plain
-    return (
-        math.inf
-    )  # `auto` need not try: `embedding` and `supremum` are tighter, and cost less on large kernels
+def _cost(plain: Plain, *, mixed: bool) -> float:
+    if not isinstance(plain, Conv):
+        return math.inf
+    total, entries = 0.0, plain.weight.numel() / plain.groups
+    for fold in _folds(plain, mixed=mixed):
+        rows = plain.weight.shape[0] / plain.groups
+        rows *= math.prod(1 + max(fold.quotients[axis]) for axis in fold.rows)
+        side = min(rows, entries / rows)
+        total += plain.groups * (2.0 * side * entries + 4.0 * side**3)
+    return total
 
 
 TWO_WAY = Method(
     "two-way",
     "√∏k · the smaller norm of the two mixed reshapes",
-    _cost,
+    lambda plain: _cost(plain, mixed=True),
     lambda plain, _start, effort: _compute(plain, effort, mixed=True),
+    outdone_by="four-way",
 )
 FOUR_WAY = Method(
     "four-way",
     "√∏k · the smallest norm of the four reshapes of the kernel",
-    _cost,
+    lambda plain: _cost(plain, mixed=False),
     lambda plain, _start, effort: _compute(plain, effort, mixed=False),
+    outdone_by="supremum",
 )

@@ -7,7 +7,7 @@ K_0 is the (polyphase) kernel, K_{t+1}[δ] = Σ_τ K_t[τ+δ] K_t[τ]ᵀ its ful
 
 since K̂_{t+1} = K̂_t K̂_tᴴ, |K̂_t(ω)| ≤ W_t entrywise, and W_t is symmetric (K_t[−δ] = K_t[δ]ᵀ).  A
 zero-padded map of any size is a compression of the convolution on ℤ^D, whose norm is the supremum; for
-other paddings see `supremum.copies`. More steps never hurt (‖·‖_∞ is submultiplicative) and converge to
+other paddings see `low_resolution.copies`. More steps never hurt (‖·‖_∞ is submultiplicative) and converge to
 the supremum.
 
 **How K_t is had.**  Summing over pairs of taps costs 4^{tD}.  But K_t has N = 2^t·d + 1 taps per axis, so
@@ -48,11 +48,10 @@ from torch import Tensor
 
 from lipaudit.errors import NotCovered
 from lipaudit.rounding import UNDERFLOW, UNIT, add_up, div_up, gamma, mul_up, scale_up, sqrt_up
-from lipaudit.spectral.fft import is_block_circulant
 from lipaudit.spectral.gram import check_steps, frobenius, gram_error, largest_part, unwound
-from lipaudit.spectral.low_resolution import copies
+from lipaudit.spectral.low_resolution import repetition
 from lipaudit.spectral.maps import Conv
-from lipaudit.spectral.method import Effort, Method, Plain
+from lipaudit.spectral.method import DEFAULT, Effort, Method, Plain
 from lipaudit.spectral.symbol import Symbol, polyphase
 
 __all__ = ["METHOD", "method"]
@@ -63,8 +62,6 @@ Counts = tuple[int, ...]
 MOST_STEPS = 5
 MOST_STEPS_OF_A_POINT = 12
 """A kernel of one (polyphase) tap stays one: a step is one small product."""
-AFFORDABLE = 1e11
-"""Float operations that choose the number of steps: about ten seconds on one core."""
 CHUNK_ENTRIES = 1_000_000
 """Complex entries of a factor or product formed at a time (16 MB)."""
 POINT_COST = 3000.0
@@ -74,7 +71,7 @@ TWIDDLE_COST = 60.0
 
 
 def method(steps: int | None = None) -> Method:
-    """The method with a fixed number of squarings, or (None) as many as `AFFORDABLE` and memory allow.
+    """The method with a fixed number of squarings, or (None) as many as the effort allows.
 
     Raises:
         UsageError: for fewer than one step: the kernel itself is not Hermitian.
@@ -85,7 +82,7 @@ def method(steps: int | None = None) -> Method:
         if not isinstance(plain, Conv):
             raise NotCovered("not a convolution")
         symbol = polyphase(plain, plain.stride)
-        factor = 1.0 if is_block_circulant(plain) else sqrt_up(copies(plain))
+        factor = repetition(plain)
         most = _most_steps(symbol, effort) if steps is None else steps
         if _bytes(symbol, most) > effort.memory:
             raise NotCovered(f"{plain!r}: {most} steps on kernels take more than {effort.memory} bytes")
@@ -96,19 +93,21 @@ def method(steps: int | None = None) -> Method:
                 value = min(value, mul_up(_supremum(symbol, step), factor))
         return value
 
-    return Method("gram-zero", "any image size: Gram iteration on the kernel, by its ∞-norm", _cost, compute)
+    def cost(plain: Plain) -> float:
+        if not isinstance(plain, Conv):
+            return math.inf
+        symbol = polyphase(plain, plain.stride)
+        return _operations(symbol, _most_steps(symbol, DEFAULT) if steps is None else steps)
 
-
-def _cost(plain: Plain) -> float:
-    del plain
-    return math.inf  # `auto` need not try: `embedding` and `supremum` are tighter for less
+    summary = "any image size: Gram iteration on the kernel, by its ∞-norm"
+    return Method("gram-zero", summary, cost, compute, outdone_by="supremum")
 
 
 METHOD = method()
 
 
 def _counts(symbol: Symbol, steps: int) -> Counts:
-    return tuple(2**steps * int(top) + 1 for top in symbol.taps.amax(dim=0))
+    return tuple(2**steps * degree + 1 for degree in symbol.degrees)
 
 
 def _points(counts: Counts) -> int:
@@ -117,18 +116,20 @@ def _points(counts: Counts) -> int:
 
 
 def _most_steps(symbol: Symbol, effort: Effort) -> int:
-    taps, groups, p, q = symbol.matrices.shape
-    most, last = 1, MOST_STEPS if bool(symbol.taps.any()) else MOST_STEPS_OF_A_POINT
-    for steps in range(2, last + 1):
-        counts = _counts(symbol, steps)
-        there = taps * (TWIDDLE_COST + 4.0 * groups * p * q)
-        squarings = groups * (8.0 * p * p * (q + (steps - 1) * p) + steps * POINT_COST)
-        back = groups * p * p * 4.0 * sum(counts)
-        cost = _points(counts) * (there + squarings + back)
-        if cost > AFFORDABLE or _bytes(symbol, steps) > effort.memory:
-            break
-        most = steps
-    return most
+    last = MOST_STEPS if any(symbol.degrees) else MOST_STEPS_OF_A_POINT
+    for steps in range(last, 1, -1):
+        if _operations(symbol, steps) <= effort.operations and _bytes(symbol, steps) <= effort.memory:
+            return steps
+    return 1
+
+
+def _operations(symbol: Symbol, steps: int) -> float:
+    """Rough float operations: the samples, their squarings, the transform back."""
+    counts, (taps, groups, p, q) = _counts(symbol, steps), symbol.matrices.shape
+    there = taps * (TWIDDLE_COST + 4.0 * groups * p * q)
+    squarings = groups * (8.0 * p * p * (q + (steps - 1) * p) + steps * POINT_COST)
+    back = groups * p * p * 4.0 * sum(counts)
+    return _points(counts) * (there + squarings + back)
 
 
 def _bytes(symbol: Symbol, steps: int) -> int:

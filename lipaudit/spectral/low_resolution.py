@@ -26,7 +26,7 @@ import torch
 
 from lipaudit.errors import NotCovered
 from lipaudit.rounding import UNIT, div_up, mul_up, sqrt_up
-from lipaudit.spectral.branch import largest_on_grid
+from lipaudit.spectral.branch import grid_cost, largest_on_grid
 from lipaudit.spectral.fft import is_block_circulant
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import Effort, Method, Plain
@@ -70,8 +70,9 @@ def _plan(conv: Conv) -> tuple[Symbol, tuple[int, ...]]:
 
 
 def _cost(plain: Plain) -> float:
-    del plain
-    return math.inf  # `auto` need not try: `embedding` and `supremum` are tighter for as much
+    if not isinstance(plain, Conv):
+        return math.inf
+    return grid_cost(*_plan(plain))
 
 
 def _compute(plain: Plain, start: float, effort: Effort) -> float:
@@ -86,4 +87,10 @@ def _compute(plain: Plain, start: float, effort: Effort) -> float:
     return mul_up(largest_on_grid(symbol, grid, start=start / factor, effort=effort), factor)
 
 
-METHOD = Method("low-resolution", "any image size: coarse grid of the symbol × ∏ sec(πd/2N)", _cost, _compute)
+METHOD = Method(
+    "low-resolution",
+    "any image size: coarse grid of the symbol × ∏ sec(πd/2N)",
+    _cost,
+    _compute,
+    outdone_by="supremum",
+)

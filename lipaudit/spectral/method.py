@@ -49,12 +49,14 @@ class Method:
         cost: rough float operations, to decide what to try.
         compute: the proved bound of a normalised plain map, given a proposal to try first and an effort.
             Raises NotCovered for maps it has no statement about, and nothing else.
+        outdone_by: another method that is as tight on the same maps; `auto` then leaves this one out.
     """
 
     name: str
     summary: str
     cost: Callable[[Plain], float]
     compute: Callable[[Plain, float, Effort], float]
+    outdone_by: str = ""
 
     def bound(self, linear_map: LinearMap, start: float = 0.0, effort: Effort = DEFAULT) -> Bound:
         """The proved bound of any map.

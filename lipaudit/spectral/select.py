@@ -180,13 +180,14 @@ def _attempts(
 ) -> list[Attempt]:
     plain, _ = prepare(linear_map)
     best: float | None = None
-    found = []
+    found, names = [], {m.name for m in methods}
     for cost, method in sorted(((m.cost(plain), m) for m in methods), key=lambda pair: pair[0]):
         worth = math.inf if best is None else profile.operations(best, below.value)
         if cost == math.inf:
-            attempt = Attempt(
-                method.name, None, note="not asked: no statement about such a map, or never worth its cost"
-            )
+            note = "not asked: no statement about such a map, or another method is as tight"
+            attempt = Attempt(method.name, None, note=note)
+        elif method.outdone_by in names:
+            attempt = Attempt(method.name, None, note=f"not asked: {method.outdone_by} is as tight")
         elif cost > worth:
             attempt = Attempt(method.name, None, note=_too_dear(cost, worth))
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from zoo import normal
 
 from lipaudit.errors import NotCovered, UsageError
 from lipaudit.spectral import METHODS, PROFILES, Conv, Dense, bracket, prove, select
-from lipaudit.spectral.method import Method
+from lipaudit.spectral.method import Method, prepare
+
+CIRCLE = Conv(normal(2, 3, 3, 3), 6, padding=1, padding_mode="circular")
 
 
 def method(name, cost, value, seen=None):
@@ -38,7 +41,7 @@ def test_the_cheapest_is_asked_first_and_what_is_too_dear_is_said():
     assert proof.bracket.above.method == "middling"
     assert proof.attempts[2].bound is None
     assert "1e+15" in proof.attempts[2].note
-    assert "6e+11" in proof.attempts[2].note
+    assert "1e+12" in proof.attempts[2].note
     assert proof.attempts[2].seconds == 0 < proof.attempts[0].seconds
 
 
@@ -55,6 +58,28 @@ def test_silence_has_its_reason():
     assert "not asked" in notes["never"]
     assert notes["last"] == ""  # however dear: a bound is needed
     assert proof.bracket.above.method == "last"
+
+
+def test_a_method_that_another_outdoes_is_asked_by_name_only():
+    better, worse = method("better", 2.0, 1.5), replace(method("worse", 1.0, 1.0), outdone_by="better")
+    proof = told([worse, better])
+    assert proof.bracket.above.method == "better"
+    assert {a.method: a.note for a in proof.attempts}["worse"] == "not asked: better is as tight"
+    assert told([worse]).bracket.above.method == "worse"  # nothing outdoes it here
+    named = select.prove(
+        Dense(torch.eye(2)), [worse, better], "worse", select.profile_named("balanced"), 2**31
+    )
+    assert named.bracket.above.method == "worse"
+
+
+def test_no_method_is_outdone_by_one_that_says_less():
+    names = {m.name for m in METHODS}
+    for linear_map in (Dense(normal(5, 4)), Conv(normal(2, 3, 3, 3), 6, padding=1), CIRCLE):
+        for row in METHODS:
+            assert row.outdone_by in {"", *(names - {row.name})}
+            if row.outdone_by and row.cost(prepare(linear_map)[0]) < math.inf:
+                rival = next(m for m in METHODS if m.name == row.outdone_by)
+                assert rival.bound(linear_map).value <= row.bound(linear_map).value * (1 + 1e-6)
 
 
 def test_a_map_that_nobody_covers_is_unbounded():
