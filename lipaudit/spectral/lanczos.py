@@ -32,6 +32,8 @@ __all__ = ["ESTIMATOR", "quotient"]
 
 SMALL = 2000
 """Weights up to this many entries are searched in float64: it costs nothing there."""
+CHEAP, CLOSE = 5e6, 1e-6
+"""Products up to which a step costs so little that the search goes on until it gains less than this."""
 MANY_CELLS, ENOUGH = 400_000, 6
 """Entries of an input from which only a part of the image is searched, at least so many kernels wide."""
 PEAK_ENTRIES = 4e8
@@ -95,6 +97,8 @@ def _compute(plain: Plain, steps: int, tolerance: float) -> float:
         v = NOISE * v / torch.linalg.vector_norm(v) + wave / torch.linalg.vector_norm(wave).clamp(min=1e-30)
     per_step = v.numel() + math.prod(plain.out_shape)
     length = max(MIN_LENGTH, min(MAX_LENGTH, STORED_ENTRIES // per_step))
+    if plain.weight.numel() * (math.prod(plain.out_image) if isinstance(plain, Conv) else 1) < CHEAP:
+        tolerance = min(tolerance, CLOSE)
     best, done = 0.0, 0
     while done < steps:
         # Each round restarts from the best vector so far.
