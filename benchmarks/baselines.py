@@ -24,8 +24,8 @@ __all__ = ["BASELINES", "GRID_MAXIMUM", "truth"]
 GRAM_STEPS = 6
 CONVERGED, RESTARTS = 1e-5, 12
 """ARPACK stops when the residual of σ₁² is below this relatively; its error is far smaller."""
-LARGEST_EXACT = 2_500_000
-"""Entries of an input up to which the truth is searched in float64 by ARPACK."""
+LARGEST_EXACT, LARGEST_MATRIX = 2_500_000, 20_000_000
+"""Entries of an input, and of a dense weight, up to which the truth is searched in float64 by ARPACK."""
 
 
 def truth(linear_map: Conv | Dense) -> float:
@@ -35,7 +35,7 @@ def truth(linear_map: Conv | Dense) -> float:
     """
     known = max(estimator.estimate(linear_map).value for estimator in ESTIMATES)
     size = math.prod(linear_map.in_shape)
-    if size > LARGEST_EXACT or size < 3:
+    if size > LARGEST_EXACT or size < 3 or linear_map.weight.numel() > LARGEST_MATRIX:
         return known
 
     def normal(flat: np.ndarray) -> np.ndarray:

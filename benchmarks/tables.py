@@ -50,6 +50,8 @@ def plot(document: dict[str, Any], folder: Path, name: str) -> Iterator[Path]:
     for section in dict.fromkeys(r["section"] for r in rows):
         shown = [r for r in rows if r["section"] == section and r["kind"] != "truth" and r["value"]]
         points = [(r, r["value"] / truths[_key(r)] - 1) for r in shown if truths.get(_key(r))]
+        if not points:
+            continue
         figure, axes = plt.subplots(figsize=(9, 6))
         for number, runner in enumerate(dict.fromkeys(r["runner"] for r, _ in points)):
             mine = [(r["seconds"], max(excess, EXACT)) for r, excess in points if r["runner"] == runner]
