@@ -56,6 +56,7 @@ from lipaudit.rounding import UNIT
 from lipaudit.spectral.checker import Gram
 from lipaudit.spectral.gram_symbol import GramSymbol, gram_symbol, lag_count
 from lipaudit.spectral.method import DEFAULT, Effort
+from lipaudit.spectral.peaks import climb
 from lipaudit.spectral.search import rough_roots, top_root
 from lipaudit.spectral.symbol import Symbol
 
@@ -63,10 +64,13 @@ __all__ = ["grid_cost", "largest_on_grid", "supremum"]
 
 FINEST = 2**20
 """Steps of a starting cell of the continuum; dividing one further would gain less than 1e-11."""
+WALKS = 16
+"""Points of the sample from which the search for the maximum walks uphill."""
 SAMPLE = 48
 """Grid points looked at before the first boxes are chosen."""
-FRONT = 2
-"""How many of the largest are computed accurately."""
+FRONT, CLOSER = 1024, 24
+"""Rows of the matrices whose largest eigenvalues are computed, and power iterations that choose them: near
+the maximum many differ by less than a rough look tells."""
 FEWEST_CELLS = 400
 """Cells of the continuum visited whatever they cost."""
 USUAL = 2000
@@ -224,19 +228,33 @@ class _Search:
             self._raise(gram[torch.where(failed, rough, -1.0).argmax()[None]])
         return missed.cpu()
 
-    def sample(self, cells: _Cells) -> Tensor:
+    def _sample(self, cells: _Cells) -> Tensor:
         """About σ₁ at the centres of some cells; τ rises to the largest, unproved yet."""
         gram, _ = self._look(cells)
         rough = rough_roots(gram.matrices)
         self._raise(gram[rough.topk(min(2, len(rough))).indices])
         return rough
 
+    def survey(self, cells: _Cells, step: int) -> Tensor:
+        """About σ₁ at the centres of some cells; τ rises to about the largest σ₁ anywhere."""
+        roots = torch.cat([self._sample(part) for part in self._chunks(cells)])
+        best = cells[roots.topk(min(WALKS, len(roots))).indices.cpu()]
+        # The walks stay in the group of the first.
+        symbol, group = self.H.symbol, best.group[:1]
+        best = best[best.group == group]
+        offset = best.size if self.shift is None else torch.tensor(self.shift)
+        alone = Symbol(symbol.taps, symbol.matrices[:, group])
+        summit = climb(alone, 2 * best.lower + offset, self.grid, 2 * max(1, step // 2))
+        self._raise(self.H.at(summit[None], self.grid, group))
+        return roots
+
     def first_sizes(self, spans: list[int]) -> list[int]:
         """The boxes to start with, judged by a sample: boxes that fail are in vain."""
         symbol, axes = self.H.symbol, len(spans)
         step = max(8.0, math.prod(spans) / SAMPLE) ** (1 / max(1, sum(c > 1 for c in spans)))
         lower = [[int(k * step) for k in range(math.ceil(c / step))] for c in spans]
-        roots = torch.cat([self.sample(part) for part in self._chunks(_boxes(lower, [1] * axes, symbol))])
+        some = _boxes(lower, [1] * axes, symbol)
+        roots = self.survey(some, int(step))
         best, cost = [1] * axes, 1.0
         steps = [n / d if d else math.inf for n, d in zip(self.grid, symbol.degrees, strict=True)]
         longest = max((s for s in steps if s < math.inf), default=1.0)
@@ -263,10 +281,9 @@ class _Search:
         """Raise τ until σ₁ ≤ τ is proved at these centres."""
         index, margin = which.nonzero().flatten(), 0.0
         while len(index):
-            front = index
-            if len(index) > FRONT:
-                front = index[rough_roots(gram[index].matrices).topk(FRONT).indices]
-            self._raise(gram[front])
+            front = max(2, FRONT // gram.matrices.shape[-1])
+            closer = rough_roots(gram[index].matrices, CLOSER)
+            self._raise(gram[index[closer.topk(min(front, len(index))).indices]])
             self.tau *= 1 + margin
             index = index[~gram[index].proves(self.tau)]
             margin = max(4 * margin, 1e-12)
@@ -289,32 +306,23 @@ CHUNK = 4_000_000
 """Complex entries of matrices and temporaries at a time (64 MB): larger chunks leave the caches."""
 
 
-def supremum(
-    symbol: Symbol, start: float = 0.0, effort: Effort = DEFAULT, H: GramSymbol | None = None
-) -> float:
+def supremum(symbol: Symbol, start: float = 0.0, effort: Effort = DEFAULT) -> float:
     """A proved bound on sup_ω σ₁(K̂(ω)) over all frequencies and groups.
 
     Args:
         symbol: the taps.
         start: a τ worth trying; the result is not smaller.
         effort: the tolerance wanted and the operations it may take; when they are spent, what is proved then.
-        H: the symbol's Gram symbol, if it is known.
     """
     degrees = symbol.degrees
     grid = tuple(4 * d * FINEST if d else 1 for d in degrees)
-    search = _Search(
-        H or gram_symbol(symbol, 4 * math.prod(4.0 * max(d, 1) for d in degrees)),
-        grid,
-        None,
-        effort,
-        tau=start,
-    )
     half = max((i for i, d in enumerate(degrees) if d), default=0)
     counts = [(2 if i == half else 4) * d if d else 1 for i, d in enumerate(degrees)]
     sizes = [FINEST if d else 1 for d in degrees]
-    return search.run(
-        _boxes([[k * s for k in range(c)] for c, s in zip(counts, sizes, strict=True)], sizes, symbol)
-    )
+    cells = _boxes([[k * s for k in range(c)] for c, s in zip(counts, sizes, strict=True)], sizes, symbol)
+    search = _Search(gram_symbol(symbol, USUAL), grid, None, effort, tau=start)
+    search.survey(cells, FINEST)
+    return search.run(cells)
 
 
 def largest_on_grid(

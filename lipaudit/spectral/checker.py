@@ -247,8 +247,10 @@ def _lower_gram(A: Tensor, *, triangular: bool = False) -> Tensor:
 
 def _frobenius_squared(A: Tensor) -> Tensor:
     """‖A‖_F² per matrix, rounded up."""
-    # torch sums |a|² for complex entries; a root and a square more, each within 2u.
-    norm = torch.linalg.vector_norm(A, dim=(-2, -1))
+    # As real numbers in a row: torch's norm of complex matrices is 40 times slower.  A root and a square
+    # more, each within 2u.
+    parts = torch.view_as_real(A.resolve_conj().contiguous()) if A.is_complex() else A
+    norm = torch.linalg.vector_norm(parts.flatten(1), dim=1)
     count = 2 * math.prod(A.shape[1:])
     result: Tensor = norm * norm * (1 + 2 * gamma(count + 16)) + count * _TINY
     return result

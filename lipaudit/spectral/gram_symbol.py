@@ -101,7 +101,9 @@ class GramSymbol:
             imaginary = torch.einsum("bm,mbx->bx", sin.to(chosen.device), chosen)
         G = torch.complex(real, imaginary).reshape(-1, *matrices.shape[2:])
         p, q = G.shape[1:]
-        size = torch.linalg.vector_norm(G, dim=(1, 2)) * (1 + 4 * gamma(2 * p * q + 16))
+        size = torch.linalg.vector_norm(torch.view_as_real(G).flatten(1), dim=1) * (
+            1 + 4 * gamma(2 * p * q + 16)
+        )
         unsure = self.symbol.error()
         error = 2 * gamma(2 * q + 2) * size**2 + unsure * (2 * size + unsure) + 8 * p * q * _TINY
         return Gram(G @ G.mH, error * (1 + 16 * UNIT))
