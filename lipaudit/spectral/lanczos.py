@@ -24,9 +24,9 @@ from torch import Tensor
 from lipaudit.rounding import div_down, gamma, mul_down, mul_up, sub_down
 from lipaudit.spectral.maps import Conv, Dense
 from lipaudit.spectral.method import Estimator, Plain
-from lipaudit.spectral.peaks import peaks
+from lipaudit.spectral.peaks import climb, peaks
 from lipaudit.spectral.schur import schur_bound
-from lipaudit.spectral.symbol import polyphase
+from lipaudit.spectral.symbol import Symbol, polyphase
 
 __all__ = ["ESTIMATOR", "quotient"]
 
@@ -36,10 +36,11 @@ CHEAP, CLOSE = 5e6, 1e-6
 """Products up to which a step costs so little that the search goes on until it gains less than this."""
 MANY_CELLS, ENOUGH = 400_000, 6
 """Entries of an input from which only a part of the image is searched, at least so many kernels wide."""
-PEAK_ENTRIES = 4e8
-"""Weights times frequencies among which the strongest are looked for: about a second's work."""
-WAVES = 8
-"""How many of the strongest frequencies the search starts from."""
+PEAK_ENTRIES = 2e8
+"""Weights times frequencies among which the strongest are looked for: some tenths of a second."""
+WAVES, OTHERS, CLOSER = 8, 0.3, 30
+"""How many of the strongest frequencies of a coarse grid the search starts from, their amplitude beside the
+highest point between them, and the power iterations for that."""
 NOISE = 0.05
 """Length of the random part of the starting vector."""
 STORED_ENTRIES = 40_000_000
@@ -129,7 +130,17 @@ def _waves(plain: Conv) -> Tensor:
     best = values.flatten().topk(min(WAVES, values.numel())).indices
     group, where = best // len(points), best % len(points)
     angles = points[where.cpu()] * (math.pi / torch.tensor(grid))
-    chosen = vectors.permute(0, 2, 1)[group, where]
+    chosen = OTHERS * vectors.permute(0, 2, 1)[group, where]
+    # The highest point is wanted as closely as the image resolves frequencies.
+    finer = 2 ** max(0, math.ceil(math.log2(max(plain.out_image) / max(grid))))
+    if finer > 1:
+        alone = Symbol(symbol.taps, symbol.matrices[:, group[:1]])
+        grid = tuple(n * finer if n > 1 else n for n in grid)
+        near = where[group == group[0]].cpu()
+        summit = climb(alone, finer * points[near], grid, finer)[None]
+        angles = torch.cat([summit * (math.pi / torch.tensor(grid)), angles])
+        chosen = torch.cat([peaks(alone, summit, grid, CLOSER)[1][:, :, 0], chosen])
+        group = torch.cat([group[:1], group])
     if plain.weight.shape[0] // plain.groups > plain.weight.shape[1] * math.prod(plain.stride):
         # The symbol was transposed: its right vectors are the conjugates of outputs.
         waves = _on_image(chosen.conj(), angles, plain.out_image)
