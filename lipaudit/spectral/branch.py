@@ -97,8 +97,8 @@ class _Cells:
 
     def divided(self, weight: Tensor, parts: int) -> _Cells:
         """Cut along every axis that counts at least half as much as the longest (size × weight)."""
-        reach = self.size * weight
-        cut = (reach >= reach.amax(dim=1, keepdim=True) / 2) & (self.size > 1) & (weight > 0)
+        reach = torch.where(self.size > 1, self.size * weight, 0.0)
+        cut = (reach >= reach.amax(dim=1, keepdim=True) / 2) & (reach > 0)
         cells = self
         for axis in range(self.size.shape[1]):
             piece = torch.where(cut[:, axis], -(-cells.size[:, axis] // parts), cells.size[:, axis])
@@ -156,7 +156,10 @@ class _Search:
         # A point lies in the middle of three, not of two.
         parts = 2 if self.shift is None else 3
         while len(cells):
-            if self.shift is None and self.visited + len(cells) > self._most_cells():
+            spent = self.visited + len(cells) > self._most_cells() or bool(
+                (cells.size[:, weight > 0] < 2).any()
+            )
+            if self.shift is None and spent:
                 self._finish(cells)
                 break
             missed = []
@@ -299,7 +302,7 @@ class _Search:
                     roots = rough_roots(gram[left].matrices)
                     wanted = float((roots / D[left].cos()).max())
                     self.tau = max(self.tau, wanted) * (1 + margin)
-                    margin = max(2 * margin, self.effort.tolerance / 4)
+                    margin = max(2 * margin, self.effort.tolerance / 4, 1e-13)
 
 
 CHUNK = 4_000_000

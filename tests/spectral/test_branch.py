@@ -145,6 +145,25 @@ def test_a_large_grid_is_not_visited_point_by_point(monkeypatch):
     assert sum(visited) < 20_000  # of 2,000,000 in one half
 
 
+@pytest.mark.parametrize(
+    ("image", "mode", "k"),
+    [((10, 1000), "zeros", 3), ((4, 500), "zeros", 3), ((2, 57), "circular", (2, 3)), ((1, 900), "zeros", 3)],
+)
+def test_long_and_narrow_grids_come_to_an_end(image, mode, k):
+    """The short axis counts most for each step, but is down to single points first."""
+    kernel = k if isinstance(k, tuple) else (k, k)
+    symbol = symbol_of(normal(4, 4, *kernel))
+    grid = tuple(n + 1 for n in image) if mode == "zeros" else image
+    truth = on_grid(symbol, grid, (0, 0))
+    assert truth * (1 - 1e-14) <= largest_on_grid(symbol, grid) <= truth * (1 + TOLERANCE)
+
+
+def test_the_finest_cells_are_not_divided_for_ever():
+    symbol = symbol_of(normal(2, 2, 3))
+    found = supremum(symbol, effort=Effort(tolerance=0.0, operations=1e15))
+    assert found >= supremum(symbol) * (1 - TOLERANCE)
+
+
 def test_a_grid_stops_where_its_result_is_not_wanted():
     symbol = symbol_of(normal(3, 3, 3, 3))
     whole = largest_on_grid(symbol, (30, 30))
