@@ -248,7 +248,7 @@ def _findings(
 ) -> tuple[Finding, ...]:
     unmet = any(o.metric == "lipschitz" and o.outcome != "pass" for o in outcomes) and not _is_guess(subject)
     layers, plan = bounded
-    fallen = tried.fallback_findings(layers, plan.method_of)
+    fallen = tried.fallback_findings(layers, plan)
     found = (*assemble.layer_findings(layers, over_one=unmet), *fallen)
     if data is None or run is None:
         return found

@@ -5,7 +5,8 @@ Bounds are evidence, seconds are not: the two go to different halves of the repo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from lipaudit.report.model import AuditReport, Finding, MethodTried
@@ -13,7 +14,7 @@ from lipaudit.report.number import Number
 from lipaudit.report.wording import bound_text, plural, printable
 
 if TYPE_CHECKING:
-    from lipaudit.analyze import Layer
+    from lipaudit.analyze import Layer, Plan
     from lipaudit.spectral import Attempt, Proof
 
 __all__ = ["fallback_findings", "methods_tried", "seconds_spent", "tried_lines"]
@@ -53,22 +54,23 @@ def seconds_spent(layers: Sequence[Layer]) -> dict[str, dict[str, float]]:
     return spent
 
 
-def fallback_findings(layers: Sequence[Layer], asked: Callable[[str], str]) -> tuple[Finding, ...]:
-    """Layers for which the method asked for had nothing to say, one finding per method."""
-    silent: dict[str, list[Layer]] = {}
+def fallback_findings(layers: Sequence[Layer], plan: Plan) -> tuple[Finding, ...]:
+    """Layers for which the method asked for had nothing to say, one finding per method or pattern."""
+    silent: dict[str, list[str]] = {}
     for layer in layers:
-        name = asked(layer.node.name)
+        name = plan.method_of(layer.node.name)
         if any(a.method == name and a.bound is None for proof in layer.proofs for a in proof.attempts):
-            silent.setdefault(name, []).append(layer)
-    return tuple(
-        Finding(
-            rule="LIP102",
-            level="note",
-            message=f"{method} has no statement about {_listed([layer.node.name for layer in left])}: "
-            "the other methods were asked there",
-        )
+            silent.setdefault(name, []).append(layer.node.name)
+    notes = [
+        f"{method} has no statement about {_listed(left)}: the other methods were asked there"
         for method, left in silent.items()
-    )
+    ]
+    for pattern, name in plan.choices:
+        meant = [layer for layer in layers if fnmatchcase(layer.node.name, pattern)]
+        if pattern != "*" and not any(layer.proofs for layer in meant):
+            names = _listed([layer.node.name for layer in meant])
+            notes.append(f"--method {pattern}={name} changes nothing: {names} without a linear map")
+    return tuple(Finding(rule="LIP102", level="note", message=message) for message in notes)
 
 
 def tried_lines(report: AuditReport) -> Iterator[str]:

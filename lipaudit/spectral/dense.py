@@ -38,7 +38,9 @@ def matrices(plain: Plain) -> tuple[Tensor, float]:
     groups, rows, cols = matrix_shape(plain)
     table = max(map(math.prod, zip(plain.kernel, plain.out_image, plain.image, strict=True)))
     if max(groups * rows * cols, table) > MAX_ENTRIES:
-        raise NotCovered(f"{plain!r}: a matrix of {groups}×{rows}×{cols} entries, or its table, is too large")
+        raise NotCovered(
+            f"a matrix of {groups}×{rows}×{cols} entries, or its table, is larger than {MAX_ENTRIES:.0e}"
+        )
     if plain.padding_mode == "zeros":
         return plain.blocks(), 0.0
     magnitudes = plain.with_weight(plain.weight.abs()).blocks()

@@ -160,7 +160,9 @@ def _autocorrelation(symbol: Symbol) -> GramSymbol:
     terms = count * q + len(pairs) + 16 * taps.shape[1] + 8
     error = add_up(mul_up(2 * gamma(terms), _spread(matrices)), 8 * terms * p * _TINY)
     known = torch.tensor(list(pairs)).reshape(len(pairs), -1)
-    return GramSymbol(symbol, known, even, odd, error, add_up(_oscillation(even, odd), error))
+    return GramSymbol(
+        symbol, known, even, odd, error, add_up(_oscillation(even, odd), _unsure(matrices, terms))
+    )
 
 
 def _pairs(taps: list[tuple[int, ...]]) -> dict[tuple[int, ...], tuple[list[int], list[int]]]:
@@ -182,6 +184,13 @@ def _oscillation(even: Tensor, odd: Tensor) -> float:
         return 0.0
     norms = torch.linalg.vector_norm(torch.cat([even[1:], odd[1:]], dim=2), dim=2)
     return mul_up(float(norms.sum(dim=0).max()), 1 + 4 * gamma(2 * even[0, 0].numel() + len(even) + 16))
+
+
+def _unsure(matrices: Tensor, terms: int) -> float:
+    """Σ_m‖fl R[m] − R[m]‖_F ≤ 2γ_terms·Σ_{a,b}‖K[a]‖_F‖K[b]‖_F: the norms' sum, not the norm of a sum."""
+    sizes = torch.linalg.vector_norm(matrices.flatten(2), dim=2).sum(dim=0)
+    largest = mul_up(float(sizes.max()), 1 + 4 * gamma(matrices[0, 0].numel() + len(matrices) + 8))
+    return add_up(mul_up(2 * gamma(terms), largest, largest), 8 * terms * matrices.numel() ** 2 * _TINY)
 
 
 def _spread(matrices: Tensor) -> float:

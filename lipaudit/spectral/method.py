@@ -49,7 +49,7 @@ class Method:
         cost: rough float operations, to decide what to try.
         compute: the proved bound of a normalised plain map, given a proposal to try first and an effort.
             Raises NotCovered for maps it has no statement about, and nothing else.
-        outdone_by: another method that is as tight on the same maps; `auto` then leaves this one out.
+        outdone_by: a method that is as tight wherever its cost is finite; `auto` leaves this one out there.
     """
 
     name: str

@@ -57,7 +57,7 @@ PROFILES = (
     # Half a minute on one core for what is loose, a second for the last per cent, less for the rest.
     Profile(BALANCED, ((1.05, 1e12), (1.01, 1e11), (1.001, 2e10), (1 + 1e-6, 2e9)), 3e-7, 1e-4, 2e10),
     # Minutes, until the bracket is as tight as a printed number of six digits.
-    Profile("tight", ((1 + 1e-6, 1e13), (1 + 1e-9, 1e10)), 1e-9, 1e-6, 1e12),
+    Profile("tight", ((1 + 1e-6, 1e13), (1 + 1e-9, 1e10)), 1e-9, 1e-8, 1e12),
 )
 """From quick to tight."""
 
@@ -180,12 +180,11 @@ def _attempts(
 ) -> list[Attempt]:
     plain, _ = prepare(linear_map)
     best: float | None = None
-    found, names = [], {m.name for m in methods}
+    found, names = [], {m.name for m in methods if m.cost(plain) < math.inf}
     for cost, method in sorted(((m.cost(plain), m) for m in methods), key=lambda pair: pair[0]):
         worth = math.inf if best is None else profile.operations(best, below.value)
         if cost == math.inf:
-            note = "not asked: no statement about such a map, or another method is as tight"
-            attempt = Attempt(method.name, None, note=note)
+            attempt = Attempt(method.name, None, note="not asked: no statement about such a map")
         elif method.outdone_by in names:
             attempt = Attempt(method.name, None, note=f"not asked: {method.outdone_by} is as tight")
         elif cost > worth:
@@ -201,4 +200,4 @@ def _attempts(
 def _too_dear(cost: float, worth: float) -> str:
     if worth == 0:
         return "not tried: the bracket was tight already"
-    return f"not tried: about {cost:.0e} float operations, where {worth:.0e} were affordable"
+    return f"not tried: about {cost:.1e} float operations, where {worth:.1e} were affordable"

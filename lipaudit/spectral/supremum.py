@@ -14,7 +14,6 @@ import math
 from lipaudit.errors import NotCovered
 from lipaudit.rounding import mul_up
 from lipaudit.spectral.branch import grid_cost, supremum
-from lipaudit.spectral.fft import is_block_circulant
 from lipaudit.spectral.low_resolution import repetition
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import Effort, Method, Plain
@@ -27,10 +26,9 @@ DENSE_GRID = 4096
 
 
 def _cost(plain: Plain) -> float:
-    if not isinstance(plain, Conv) or plain.padding_mode == "zeros" or is_block_circulant(plain):
-        return math.inf  # `auto` need not try: those maps' own grids are some of these frequencies
-    symbol = polyphase(plain, plain.stride)
-    return 2 * grid_cost(symbol, (DENSE_GRID,) * len(plain.image))
+    if not isinstance(plain, Conv):
+        return math.inf
+    return 2 * grid_cost(polyphase(plain, plain.stride), (DENSE_GRID,) * len(plain.image))
 
 
 def _compute(plain: Plain, start: float, effort: Effort) -> float:
@@ -40,4 +38,11 @@ def _compute(plain: Plain, start: float, effort: Effort) -> float:
     return mul_up(supremum(polyphase(plain, plain.stride), start / factor, effort), factor)
 
 
-METHOD = Method("supremum", "any image size: sup of σ₁ of the symbol, branch and bound", _cost, _compute)
+# Where there is an embedding grid, its points are some of these frequencies.
+METHOD = Method(
+    "supremum",
+    "any image size: sup of σ₁ of the symbol, branch and bound",
+    _cost,
+    _compute,
+    outdone_by="embedding",
+)

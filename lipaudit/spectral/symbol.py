@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lipaudit.errors import NotCovered
 from lipaudit.rounding import UNIT, add_up, gamma, mul_up
 from lipaudit.spectral.maps import Conv
 
@@ -85,7 +86,12 @@ def twiddles(taps: Tensor, points: Tensor, grid: tuple[int, ...]) -> tuple[Tenso
         taps: (T, D) int64.
         points: (b, D) int64.
         grid: N per axis.
+
+    Raises:
+        NotCovered: if the integers point·tap exceed 64 bits (degrees above a million).
     """
+    if len(points) and int(points.abs().max()) * int(taps.abs().max()) >= 2**62:
+        raise NotCovered("the kernel spans too many cells for its frequencies to be exact integers")
     cos = torch.ones(len(points), len(taps), dtype=torch.float64)
     sin = torch.zeros_like(cos)
     for axis, n in enumerate(grid):

@@ -57,12 +57,15 @@ def test_seconds_are_summed_and_what_did_not_run_has_none():
 
 
 def test_a_method_that_fell_silent_is_one_note_for_all_its_layers():
-    (found,) = tried.fallback_findings([layer(FIRST)] * 7, lambda _: "c")
+    (found,) = tried.fallback_findings([layer(FIRST)] * 7, Plan((("*", "c"),)))
     assert (found.rule, found.level) == ("LIP102", "note")
     assert found.message.startswith("c has no statement about 7 layers (")
     assert "…" in found.message
-    assert tried.fallback_findings([layer(FIRST)], lambda _: "a") == ()
-    assert tried.fallback_findings([layer(FIRST)], lambda _: "auto") == ()
+    assert tried.fallback_findings([layer(FIRST)], Plan((("*", "a"),))) == ()
+    assert tried.fallback_findings([layer(FIRST)], Plan()) == ()
+    (found,) = tried.fallback_findings([layer(), layer()], Plan((("l*", "a"),)))
+    assert "changes nothing" in found.message
+    assert tried.fallback_findings([layer(), layer(FIRST)], Plan((("l*", "a"),))) == ()
 
 
 def test_lines_tell_bounds_or_reasons_with_seconds():

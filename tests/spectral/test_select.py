@@ -40,8 +40,8 @@ def test_the_cheapest_is_asked_first_and_what_is_too_dear_is_said():
     assert [a.method for a in proof.attempts] == ["cheap", "middling", "dear"]
     assert proof.bracket.above.method == "middling"
     assert proof.attempts[2].bound is None
-    assert "1e+15" in proof.attempts[2].note
-    assert "1e+12" in proof.attempts[2].note
+    assert "1.0e+15" in proof.attempts[2].note
+    assert "1.0e+12" in proof.attempts[2].note
     assert proof.attempts[2].seconds == 0 < proof.attempts[0].seconds
 
 
@@ -79,6 +79,8 @@ def test_no_method_is_outdone_by_one_that_says_less():
             assert row.outdone_by in {"", *(names - {row.name})}
             if row.outdone_by and row.cost(prepare(linear_map)[0]) < math.inf:
                 rival = next(m for m in METHODS if m.name == row.outdone_by)
+                if rival.cost(prepare(linear_map)[0]) == math.inf:
+                    continue
                 assert rival.bound(linear_map).value <= row.bound(linear_map).value * (1 + 1e-6)
 
 
@@ -131,7 +133,8 @@ def test_profiles_change_what_is_tried_and_never_what_is_true():
         values[profile.name] = proof.bracket.above.value
         assert proof.bracket.below.value <= proof.bracket.above.value
         assert {a.method for a in proof.attempts} == {m.name for m in METHODS}
-    assert values["tight"] <= values["balanced"] <= values["fast"]
+    # Up to what the profiles call close enough.
+    assert values["tight"] * (1 - 1e-6) <= values["balanced"] <= values["fast"] * (1 + 1e-6)
 
 
 def test_a_named_method_is_the_only_attempt():
