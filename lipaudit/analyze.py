@@ -24,15 +24,13 @@ from lipaudit.graph.node import Combine, Gain, Node, Shape, Unsupported
 from lipaudit.rounding import hypot_up, sqrt_down, sub_down
 from lipaudit.spectral import METHODS, LinearMap, Proof, prove
 from lipaudit.spectral.method import DEFAULT
-from lipaudit.spectral.select import AUTO, BALANCED, chosen, profile_named
+from lipaudit.spectral.select import AUTO, BALANCED, check_memory, chosen, profile_named
 
 __all__ = ["Layer", "Plan", "analyze"]
 
 SHAVE = 1 - 1e-9
 """Jacobian products in float64 err by far less than this, relatively."""
 POWER_STEPS = 6
-LEAST_MEMORY = 2**24
-"""Bytes; below it not even small matrices could be held."""
 LARGEST_JACOBIAN = 20_000_000
 """Entries of input and output up to which a witness is searched for a nonlinear op."""
 
@@ -60,8 +58,7 @@ class Plan:
             UsageError: if no method or profile has that name, a pattern is empty, or `memory` is no amount
                 with which anything could be done.
         """
-        if memory < LEAST_MEMORY:
-            raise UsageError(f"{memory} bytes of memory are too few", hint="at least 16MiB")
+        check_memory(memory)
         choices = []
         for text in methods:
             pattern, separator, name = text.rpartition("=")

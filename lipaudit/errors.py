@@ -109,7 +109,9 @@ class InputUnavailable(LipauditError):
 
 
 class NotCovered(LipauditError):
-    """A spectral method has no statement about this map."""
+    """A spectral method has no statement about this map, or not within the memory it may use."""
+
+    exit_code = ExitCode.USAGE
 
 
 class Falsified(LipauditError):

@@ -17,7 +17,7 @@ CODES = {
     "UnsafeInput": 4,
     "ConversionMismatch": 4,
     "InputUnavailable": 5,
-    "NotCovered": 70,
+    "NotCovered": 2,
     "Falsified": 70,
 }
 

@@ -56,13 +56,15 @@ def seconds_spent(layers: Sequence[Layer]) -> dict[str, dict[str, float]]:
 
 def fallback_findings(layers: Sequence[Layer], plan: Plan) -> tuple[Finding, ...]:
     """Layers for which the method asked for had nothing to say, one finding per method or pattern."""
-    silent: dict[str, list[str]] = {}
+    silent: dict[str, dict[str, str]] = {}
     for layer in layers:
         name = plan.method_of(layer.node.name)
-        if any(a.method == name and a.bound is None for proof in layer.proofs for a in proof.attempts):
-            silent.setdefault(name, []).append(layer.node.name)
+        for attempt in (a for proof in layer.proofs for a in proof.attempts):
+            if attempt.method == name and attempt.bound is None:
+                silent.setdefault(name, {})[layer.node.name] = attempt.note
     notes = [
-        f"{method} has no statement about {_listed(left)}: the other methods were asked there"
+        f"{method} proved nothing about {_listed(list(left))}, the other methods were asked there: "
+        + "; ".join(list(dict.fromkeys(left.values()))[:NAMED])
         for method, left in silent.items()
     ]
     for pattern, name in plan.choices:

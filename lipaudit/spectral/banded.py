@@ -33,9 +33,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lipaudit.rounding import UNIT, add_up, gamma, mul_up, sqrt_up
+from lipaudit.rounding import gamma, mul_up
 from lipaudit.spectral.maps import Conv
-from lipaudit.spectral.tridiagonal import PANEL, STRIPS, ceiling
+from lipaudit.spectral.tridiagonal import PANEL, STRIPS
 
 __all__ = [
     "Axis",
@@ -45,7 +45,6 @@ __all__ = [
     "axes_of",
     "cheapest_layout",
     "has_few_reads",
-    "proved_norm",
 ]
 
 PANEL_OVERHEAD = 5e6
@@ -199,42 +198,6 @@ def cheapest_layout(
     ]
     fitting = [layout for layout in tried if layout.memory <= memory]
     return min(fitting, key=lambda layout: layout.cost, default=Layout(0, inputs=True, folded=False, group=1))
-
-
-HALVINGS, CHEAP = 10, 1e9
-"""Proofs that close in on the norm where Lanczos stopped too early, if one takes fewer float operations."""
-
-
-def proved_norm(gramian: Gramian, likely: float, tolerance: float) -> float:
-    """A proved bound on the largest ‖T‖ of the batch; inf if nothing above `likely` but below its tenfold is.
-
-    Args:
-        gramian: of T.
-        likely: about ‖T‖, unproved.
-        tolerance: the relative excess to try first; it is widened tenfold each time the proof fails.
-    """
-    error = gramian.error()
-
-    def granted(margin: float) -> float:
-        # No proof can succeed below the error of forming H.
-        shift = (max(likely, math.sqrt(error)) * (1 + margin)) ** 2
-        bound = float(ceiling(gramian.rows(), shift).max())
-        return bound if bound == math.inf else sqrt_up(add_up(bound, error))
-
-    first = max(tolerance, 4 * UNIT)
-    margin, best = first, granted(first)
-    while best == math.inf and margin < 1:
-        margin *= 10
-        best = granted(margin)
-    if margin == first or best == math.inf:
-        return best
-    # The last margin but one failed: between the two by halves of the exponent, where that costs little.
-    low, high = margin / 10, margin
-    for _ in range(HALVINGS if gramian.layout.cost < CHEAP else 2):
-        middle = math.sqrt(low * high)
-        closer = granted(middle)
-        low, high, best = (middle, high, best) if closer == math.inf else (low, middle, min(best, closer))
-    return best
 
 
 def _layouts(

@@ -23,24 +23,22 @@ from lipaudit.spectral.search import largest_norm
 
 __all__ = ["METHOD", "matrices", "matrix_shape"]
 
-MAX_ENTRIES = 6_000_000
-"""Largest matrix, or table of (tap, output, input) of one axis, formed for a convolution (48 MB)."""
+BYTES_PER_ENTRY = 48
+"""Of a convolution's matrix, with the copies that forming and proving it take."""
 
 
-def matrices(plain: Plain) -> tuple[Tensor, float]:
+def matrices(plain: Plain, memory: int) -> tuple[Tensor, float]:
     """The matrix of each group, (groups, rows, cols) float64, and a bound on ‖T_g − fl T_g‖.
 
     Raises:
-        NotCovered: for convolutions whose matrix is too large to be formed.
+        NotCovered: for convolutions whose matrix is too large for so many bytes.
     """
     if not isinstance(plain, Conv):
         return plain.weight[None], 0.0
     groups, rows, cols = matrix_shape(plain)
     table = max(map(math.prod, zip(plain.kernel, plain.out_image, plain.image, strict=True)))
-    if max(groups * rows * cols, table) > MAX_ENTRIES:
-        raise NotCovered(
-            f"a matrix of {groups}×{rows}×{cols} entries, or its table, is larger than {MAX_ENTRIES:.0e}"
-        )
+    if BYTES_PER_ENTRY * max(groups * rows * cols, table) > memory:
+        raise NotCovered(f"a matrix of {groups}×{rows}×{cols} entries needs more than {memory >> 20} MiB")
     if plain.padding_mode == "zeros":
         return plain.blocks(), 0.0
     magnitudes = plain.with_weight(plain.weight.abs()).blocks()
@@ -62,8 +60,7 @@ def _cost(plain: Plain) -> float:
 
 
 def _compute(plain: Plain, start: float, effort: Effort) -> float:
-    del effort
-    blocks, error = matrices(plain)
+    blocks, error = matrices(plain, effort.memory)
     return add_up(largest_norm([blocks], start), error)
 
 

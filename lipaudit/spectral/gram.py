@@ -186,7 +186,7 @@ def method(steps: int | None = None, norm: str = "frobenius") -> Method:
     check_steps(steps, least=0)
 
     def compute(plain: Plain, start: float, effort: Effort) -> float:
-        blocks, error = matrices(plain)
+        blocks, error = matrices(plain, effort.memory)
         enough = start * (1 + effort.tolerance)
         return add_up(gram_bound(blocks, steps, norm, tolerance=effort.tolerance, enough=enough), error)
 

@@ -40,7 +40,7 @@ from torch import Tensor
 from lipaudit.errors import NotCovered
 from lipaudit.rounding import UNIT, add_up, div_up, mul_up, scale_up, sqrt_up
 from lipaudit.spectral import supremum
-from lipaudit.spectral.banded import Axis, Frequencies, Gramian, cheapest_layout, has_few_reads, proved_norm
+from lipaudit.spectral.banded import Axis, Frequencies, Gramian, cheapest_layout, has_few_reads
 from lipaudit.spectral.checker import scaled
 from lipaudit.spectral.fft import is_block_circulant
 from lipaudit.spectral.krylov import banded_product, likely_top
@@ -48,6 +48,7 @@ from lipaudit.spectral.maps import Conv, power_of_two
 from lipaudit.spectral.method import DEFAULT, Effort, Method, Plain
 from lipaudit.spectral.partition import Interior, Piece, is_regular, pieces_of
 from lipaudit.spectral.schur import schur_bound
+from lipaudit.spectral.toeplitz import proved_norm
 from lipaudit.spectral.tridiagonal import ceiling
 
 __all__ = ["METHOD"]

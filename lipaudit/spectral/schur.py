@@ -54,4 +54,4 @@ def _compute(plain: Plain, start: float, effort: Effort) -> float:
     return min(frobenius, schur_bound(plain))
 
 
-METHOD = Method("schur", "√(largest row sum × largest column sum) of |T|", _cost, _compute)
+METHOD = Method("schur", "√(largest row sum × largest column sum) of absolute entries", _cost, _compute)

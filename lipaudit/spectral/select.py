@@ -18,8 +18,21 @@ from lipaudit.spectral.lanczos import ESTIMATOR
 from lipaudit.spectral.maps import LinearMap
 from lipaudit.spectral.method import Effort, Method, prepare
 
-__all__ = ["AUTO", "BALANCED", "PROFILES", "Attempt", "Profile", "Proof", "chosen", "profile_named", "prove"]
+__all__ = [
+    "AUTO",
+    "BALANCED",
+    "PROFILES",
+    "Attempt",
+    "Profile",
+    "Proof",
+    "check_memory",
+    "chosen",
+    "profile_named",
+    "prove",
+]
 
+LEAST_MEMORY = 2**24
+"""Bytes; below it not even small matrices could be held."""
 AUTO = "auto"
 """The name that stands for the best of all affordable methods."""
 
@@ -124,6 +137,16 @@ def chosen(methods: Sequence[Method], name: str) -> Sequence[Method]:
     return found
 
 
+def check_memory(memory: int) -> None:
+    """Enough for small matrices?
+
+    Raises:
+        UsageError: if it is not a whole number of bytes from 16 MiB on.
+    """
+    if not isinstance(memory, int) or memory < LEAST_MEMORY:
+        raise UsageError(f"memory={memory!r}: bytes, at least 16MiB, are needed", hint="such as 2**31")
+
+
 def prove(
     linear_map: LinearMap,
     methods: Sequence[Method],
@@ -146,9 +169,10 @@ def prove(
 
     Raises:
         NotCovered: if the named method has no statement about this map, and `strictly`.
-        UsageError: if no method has that name.
+        UsageError: if no method has that name, or memory is no amount to work with.
     """
     candidates = chosen(methods, method)
+    check_memory(memory)
     effort = Effort(profile.tolerance, memory, profile.search)
     started = time.perf_counter()
     below = ESTIMATOR.estimate(linear_map, tolerance=profile.witness)

@@ -22,18 +22,22 @@ import torch
 from torch import Tensor
 
 from lipaudit.errors import NotCovered
-from lipaudit.spectral.banded import Gramian, Layout, axes_of, cheapest_layout, has_few_reads, proved_norm
+from lipaudit.rounding import UNIT, add_up, sqrt_up
+from lipaudit.spectral.banded import Gramian, Layout, axes_of, cheapest_layout, has_few_reads
 from lipaudit.spectral.krylov import likely_top
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import DEFAULT, Effort, Method, Plain
+from lipaudit.spectral.tridiagonal import ceiling
 
-__all__ = ["METHOD", "likely_norm"]
+__all__ = ["METHOD", "likely_norm", "proved_norm"]
 
 STEPS = 800
 """Lanczos steps at most: on hundreds of rows the largest eigenvalues lie close together."""
 EXPECTED_STEPS = 200
 CONVOLVED = 6.0
 """Float operations in a product that a convolution's are worth: float64 runs that much slower there."""
+HALVINGS, CHEAP = 10, 1e9
+"""Proofs that close in on the norm where Lanczos stopped too early, if one takes fewer float operations."""
 UNREASONABLE = 2e13
 """Float operations from which on the method does not start: ten minutes of one core."""
 
@@ -47,6 +51,38 @@ def likely_norm(conv: Conv, tolerance: float) -> float:
 
     top = likely_top(apply, conv.weight.new_zeros(1, *conv.in_shape), STEPS, tolerance / 10)
     return math.sqrt(max(float(top), 0.0))
+
+
+def proved_norm(gramian: Gramian, likely: float, tolerance: float) -> float:
+    """A proved bound on the largest ‖T‖ of the batch; inf if nothing above `likely` but below its tenfold is.
+
+    Args:
+        gramian: of T.
+        likely: about ‖T‖, unproved.
+        tolerance: the relative excess to try first; it is widened tenfold each time the proof fails.
+    """
+    error = gramian.error()
+
+    def granted(margin: float) -> float:
+        # No proof can succeed below the error of forming H.
+        shift = (max(likely, math.sqrt(error)) * (1 + margin)) ** 2
+        bound = float(ceiling(gramian.rows(), shift).max())
+        return bound if bound == math.inf else sqrt_up(add_up(bound, error))
+
+    first = max(tolerance, 4 * UNIT)
+    margin, best = first, granted(first)
+    while best == math.inf and margin < 1:
+        margin *= 10
+        best = granted(margin)
+    if margin == first or best == math.inf:
+        return best
+    # The last margin but one failed: between the two by halves of the exponent, where that costs little.
+    low, high = margin / 10, margin
+    for _ in range(HALVINGS if gramian.layout.cost < CHEAP else 2):
+        middle = math.sqrt(low * high)
+        closer = granted(middle)
+        low, high, best = (middle, high, best) if closer == math.inf else (low, middle, min(best, closer))
+    return best
 
 
 def _layout(conv: Conv, effort: Effort) -> Layout:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from lipaudit.analyze import LEAST_MEMORY
 from lipaudit.cli import auditing, values
 from lipaudit.cli.commands import COMMANDS, command_named
 from lipaudit.cli.entry import with_command
 from lipaudit.cli.request import AuditRequest
 from lipaudit.errors import UsageError
 from lipaudit.spectral import METHODS, PROFILES
+from lipaudit.spectral.select import LEAST_MEMORY
 
 
 def test_a_model_needs_no_command(run, pipeline, model):

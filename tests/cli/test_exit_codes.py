@@ -44,7 +44,7 @@ def test_verdicts(run, pipeline, model, verdict):
         (ConversionMismatch("bad"), 4),
         (InputUnavailable("bad"), 5),
         (Falsified("bad"), 70),
-        (NotCovered("bad"), 70),
+        (NotCovered("bad"), 2),
         (ValueError("bad"), 70),
         (AssertionError(), 70),
         (RecursionError("bad"), 70),
