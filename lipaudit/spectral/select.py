@@ -66,7 +66,7 @@ class Profile:
 
 BALANCED = "balanced"
 PROFILES = (
-    Profile("fast", ((1.05, 6e10), (1.01, 5e9), (1.001, 2e9), (1 + 1e-5, 1e8)), 1e-5, 1e-3, 5e9),
+    Profile("fast", ((1.2, 5e11), (1.05, 6e10), (1.01, 5e9), (1.001, 2e9), (1 + 1e-5, 1e8)), 1e-5, 1e-3, 5e9),
     # Half a minute on one core for what is loose, a second for the last per cent, less for the rest.
     Profile(BALANCED, ((1.05, 1e12), (1.01, 1e11), (1.001, 2e10), (1 + 1e-6, 2e9)), 3e-7, 1e-4, 2e10),
     # Minutes, until the bracket is as tight as a printed number of six digits.

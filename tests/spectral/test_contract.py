@@ -132,7 +132,7 @@ def test_bounds_scale_with_any_factor(method, factor):
         found = bound_or_none(method, linear_map)
         if found is not None:
             scaled = bound_or_none(method, linear_map.with_weight(linear_map.weight * factor))
-            assert scaled.value == pytest.approx(found.value * factor, rel=1e-7)
+            assert scaled.value == pytest.approx(found.value * factor, rel=1e-6)
 
 
 @every_method
