@@ -77,6 +77,10 @@ USUAL = 2000
 """Points of a large grid that are visited, usually."""
 OVERHEAD = 4e6
 """Operations that visiting a cell is worth beside its matrices."""
+CHUNK = 4_000_000
+"""Complex entries of matrices and temporaries at a time (64 MB): larger chunks leave the caches."""
+LEAST = 2.0**-500
+"""Claims below it would underflow when squared; weights are normalised: no norm is nearly as small."""
 SAFE = 1 - 256 * UNIT
 """Sines, cosines and their angles err by less, relative to values that stay above 0.01."""
 
@@ -143,6 +147,7 @@ class _Search:
     joint: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
+        self.tau = max(self.tau, LEAST)
         if self.shift is None:
             return
         angles = [math.pi * d / (2 * n) for d, n in zip(self.H.symbol.degrees, self.grid, strict=True)]
@@ -156,10 +161,8 @@ class _Search:
         # A point lies in the middle of three, not of two.
         parts = 2 if self.shift is None else 3
         while len(cells):
-            spent = self.visited + len(cells) > self._most_cells() or bool(
-                (cells.size[:, weight > 0] < 2).any()
-            )
-            if self.shift is None and spent:
+            finest = bool((cells.size[:, weight > 0] < 2).any())
+            if self.shift is None and (finest or self.visited + len(cells) > self._most_cells()):
                 self._finish(cells)
                 break
             missed = []
@@ -172,10 +175,8 @@ class _Search:
 
     def _most_cells(self) -> float:
         p, q = self.H.symbol.matrices.shape[2:]
-        each = (
-            16.0 * p**3 + 4.0 * len(self.H.lags) * p * p + (0 if self.H.even is not None else 8.0 * p * p * q)
-        )
-        return max(FEWEST_CELLS, self.effort.operations / (each + OVERHEAD))
+        forming = 4.0 * len(self.H.lags) * p * p if self.H.even is not None else 8.0 * p * p * q
+        return max(FEWEST_CELLS, self.effort.operations / (16.0 * p**3 + forming + OVERHEAD))
 
     def _chunks(self, cells: _Cells) -> Iterator[_Cells]:
         # Complex entries: the matrices, their copies in the proof, and single precision ones.
@@ -187,9 +188,8 @@ class _Search:
     def _look(self, cells: _Cells) -> tuple[Gram, Tensor]:
         """H at the centres, and D of each cell, rounded up."""
         # In float64 from the start: torch would divide integers in single precision.
-        per_step = (
-            math.pi * torch.tensor(self.H.symbol.degrees, dtype=torch.float64) / torch.tensor(self.grid)
-        )
+        degrees = torch.tensor(self.H.symbol.degrees, dtype=torch.float64)
+        per_step = math.pi * degrees / torch.tensor(self.grid)
         if self.shift is None:
             points, steps = 2 * cells.lower + cells.size, cells.size.double() / 2
         else:
@@ -212,10 +212,10 @@ class _Search:
         gram, D = self._look(cells)
         point = D == 0
         if bool(point.all()):
-            self._settle(gram, ~gram.proves(max(self.tau, 2.0**-1000)))
+            self._settle(gram, ~gram.proves(self.tau))
             return torch.zeros(len(cells), dtype=torch.bool)
         rough = rough_roots(gram.matrices)
-        if float(rough.max()) > self.seen or self.tau == 0:
+        if float(rough.max()) > self.seen:
             self.seen = max(self.seen, float(rough.max()))
             self._raise(gram[rough.topk(min(2, len(rough))).indices])
         claims = self._claims(D)
@@ -262,9 +262,8 @@ class _Search:
         steps = [n / d if d else math.inf for n, d in zip(self.grid, symbol.degrees, strict=True)]
         longest = max((s for s in steps if s < math.inf), default=1.0)
         for power in range(1, 40):
-            sizes = [
-                3 ** max(0, power - round(math.log(longest / s, 3))) if s < math.inf else 1 for s in steps
-            ]
+            shorter = [round(math.log(longest / s, 3)) if s < math.inf else power for s in steps]
+            sizes = [3 ** max(0, power - less) for less in shorter]
             D = math.pi * sum(size // 2 / s for size, s in zip(sizes, steps, strict=True))
             if D + self.between > 1.2:
                 break
@@ -303,10 +302,6 @@ class _Search:
                     wanted = float((roots / D[left].cos()).max())
                     self.tau = max(self.tau, wanted) * (1 + margin)
                     margin = max(2 * margin, self.effort.tolerance / 4, 1e-13)
-
-
-CHUNK = 4_000_000
-"""Complex entries of matrices and temporaries at a time (64 MB): larger chunks leave the caches."""
 
 
 def supremum(symbol: Symbol, start: float = 0.0, effort: Effort = DEFAULT) -> float:

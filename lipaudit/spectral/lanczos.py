@@ -34,8 +34,10 @@ SMALL = 2000
 """Weights up to this many entries are searched in float64: it costs nothing there."""
 CHEAP, CLOSE = 5e6, 1e-6
 """Products up to which a step costs so little that the search goes on until it gains less than this."""
-MANY_CELLS, ENOUGH = 400_000, 6
+MANY_CELLS, ENOUGH = 120_000, 6
 """Entries of an input from which only a part of the image is searched, at least so many kernels wide."""
+THOROUGH, MORE = 1e-5, 8
+"""Tolerance from which on so many times as large images are searched whole."""
 PEAK_ENTRIES = 2e8
 """Weights times frequencies among which the strongest are looked for: some tenths of a second."""
 WAVES, OTHERS, CLOSER = 8, 0.3, 30
@@ -64,12 +66,12 @@ def quotient(plain: Plain, v: Tensor) -> float:
     return div_down(sub_down(mul_down(size, 1 - 2 * gamma(image.numel() + 8)), error), length)
 
 
-def _first_cells(plain: Plain) -> Plain:
+def _first_cells(plain: Plain, limit: int) -> Plain:
     """The same convolution on a smaller image, where the whole one is large and padded with zeros."""
     if not isinstance(plain, Conv) or plain.transposed or plain.padding_mode != "zeros":
         return plain
     image = list(plain.image)
-    while plain.weight.shape[1] * plain.groups * math.prod(image) > MANY_CELLS:
+    while plain.weight.shape[1] * plain.groups * math.prod(image) > limit:
         longest = max(range(len(image)), key=lambda axis: image[axis] / plain.extent[axis])
         if image[longest] < 2 * ENOUGH * plain.extent[longest]:
             break
@@ -87,7 +89,7 @@ def _first_cells(plain: Plain) -> Plain:
 
 
 def _compute(plain: Plain, steps: int, tolerance: float) -> float:
-    plain = _first_cells(plain)
+    plain = _first_cells(plain, MANY_CELLS * (MORE if tolerance <= THOROUGH else 1))
     dtype = torch.float32 if plain.weight.numel() > SMALL else torch.float64
     generator = torch.Generator().manual_seed(0)
     v = torch.randn(math.prod(plain.in_shape), generator=generator, dtype=torch.float64)

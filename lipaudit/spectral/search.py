@@ -21,7 +21,9 @@ __all__ = ["largest_norm", "rough_roots", "top_root"]
 
 POWER_STEPS = 6
 EXACT_EIGENVALUES = 256
-"""Up to this size eigenvalues are computed; beyond, 60 Lanczos steps propose (both unproved)."""
+"""Up to this size eigenvalues are computed; beyond, 120 Lanczos steps propose (both unproved)."""
+CLOSE = 1e-8
+"""First step above a proposal that turned out too low; further ones are four times as large each."""
 GIVE_UP = 200
 """Doublings of the margin after which the search stops: 2^200 covers every float that matters."""
 
@@ -66,7 +68,7 @@ def _cover(G: Tensor, tau: float) -> float:
         # Those that failed are few: look closer at them, and widen the margin each time.
         known = known[~proved]
         own = max(own, known.enough(top_root(_front(known)))) * (1 + margin)
-        margin = max(4 * margin, 1e-12)
+        margin = max(4 * margin, CLOSE)
     return math.inf
 
 
@@ -123,7 +125,7 @@ def _largest_part(G: Tensor) -> Tensor:
     return (torch.view_as_real(G.resolve_conj()) if G.is_complex() else G).abs().max()
 
 
-def _lanczos_root(A: Tensor, steps: int = 60) -> float:
+def _lanczos_root(A: Tensor, steps: int = 120) -> float:
     """About √λ_max of one Hermitian matrix."""
     generator = torch.Generator().manual_seed(1)
     v = torch.randn(A.shape[0], generator=generator, dtype=torch.float64).to(A.device, A.dtype)

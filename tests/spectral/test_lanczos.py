@@ -93,11 +93,10 @@ def test_the_schur_bound_covers_the_absolute_map_too(recipe):
 )
 def test_the_first_cells_have_no_larger_norm(options, monkeypatch):
     """Also where padding is negative, uneven, or wider than the kernel."""
-    monkeypatch.setattr(lanczos, "MANY_CELLS", 300)
     monkeypatch.setattr(lanczos, "ENOUGH", 1)
     weight = seeded(3, 4, 4 // options.get("groups", 1), 3, 2)
     whole = Conv(weight, (23, 19), **options)
-    part = lanczos._first_cells(whole)
+    part = lanczos._first_cells(whole, 300)
     assert math.prod(part.image) < math.prod(whole.image) / 3
     norms = [float(torch.linalg.matrix_norm(m.as_matrix(), ord=2)) for m in (whole, part)]
     assert norms[1] <= norms[0] * (1 + 1e-12)
@@ -107,11 +106,11 @@ def test_the_first_cells_have_no_larger_norm(options, monkeypatch):
     columns = torch.zeros(whole.in_shape, dtype=torch.bool)
     columns[(slice(None), *(slice(n) for n in part.image))] = True
     assert torch.equal(whole.as_matrix()[rows.flatten()][:, columns.flatten()], part.as_matrix())
-    assert lanczos.ESTIMATOR.estimate(whole).value <= norms[0]
+    monkeypatch.setattr(lanczos, "MANY_CELLS", 300)
+    assert lanczos.ESTIMATOR.estimate(whole, tolerance=1e-3).value <= norms[0]
 
 
-def test_what_wraps_is_searched_as_a_whole(monkeypatch):
-    monkeypatch.setattr(lanczos, "MANY_CELLS", 10)
+def test_what_wraps_is_searched_as_a_whole():
     for mode in ("circular", "reflect", "replicate"):
         whole = Conv(seeded(1, 2, 2, 3, 3), (9, 9), padding=1, padding_mode=mode)
-        assert lanczos._first_cells(whole) is whole
+        assert lanczos._first_cells(whole, 10) is whole
