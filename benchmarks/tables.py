@@ -90,8 +90,8 @@ def _resnet(rows: Sequence[Row]) -> Iterator[str]:
             continue
         yield f"### ResNet-18, {kernel} kernels: `balanced` against all singular values of the grid"
         yield ""
-        yield "Times in seconds; embedding: the bound alone; balanced: with a search for a witness; svdvals: FFT"
-        yield "and all singular values in float64, on half of the same grid."
+        yield "Times in seconds; embedding: the bound alone; balanced: with a search for a witness;"
+        yield "svdvals: FFT and all singular values in float64, on half of the same grid."
         yield ""
         heads = ("layer", "×", "embedding", "balanced", "svdvals", *map(" / ".join, RATIOS), "MB")
         yield f"| {' | '.join(heads)} |"
