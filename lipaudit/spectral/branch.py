@@ -57,7 +57,7 @@ from lipaudit.spectral.checker import Gram
 from lipaudit.spectral.gram_symbol import GramSymbol, gram_symbol, lag_count
 from lipaudit.spectral.method import DEFAULT, Effort
 from lipaudit.spectral.peaks import climb
-from lipaudit.spectral.search import rough_roots, top_root
+from lipaudit.spectral.search import EXACT_EIGENVALUES, rough_roots, top_root
 from lipaudit.spectral.symbol import Symbol
 
 __all__ = ["grid_cost", "largest_on_grid", "supremum"]
@@ -66,6 +66,8 @@ FINEST = 2**20
 """Steps of a starting cell of the continuum; dividing one further would gain less than 1e-11."""
 WALKS = 16
 """Points of the sample from which the search for the maximum walks uphill."""
+POLISHING = 100
+"""Steps of the last walk at most."""
 SAMPLE = 48
 """Grid points looked at before the first boxes are chosen."""
 FRONT, CLOSER = 1024, 24
@@ -248,8 +250,24 @@ class _Search:
         offset = best.size if self.shift is None else torch.tensor(self.shift)
         alone = Symbol(symbol.taps, symbol.matrices[:, group])
         summit = climb(alone, 2 * best.lower + offset, self.grid, 2 * max(1, step // 2))
+        if self.shift is None and self.H.side <= EXACT_EIGENVALUES:
+            summit = self._polished(summit, group, step // 8)
         self._raise(self.H.at(summit[None], self.grid, group))
         return roots
+
+    def _polished(self, summit: Tensor, group: Tensor, step: int) -> Tensor:
+        """The summit in double precision: single precision sees a plateau, and τ would stay below S."""
+        offsets = torch.cartesian_prod(*([torch.tensor([0, -1, 1])] * len(self.grid))).reshape(
+            -1, len(self.grid)
+        )
+        for _ in range(POLISHING):
+            if step < 1:
+                break
+            around = summit + step * offsets
+            gram = self.H.at(around, self.grid, group.expand(len(around)))
+            best = int(torch.linalg.eigvalsh(gram.matrices)[:, -1].argmax())
+            summit, step = around[best], step if best else step // 4
+        return summit
 
     def first_sizes(self, spans: list[int]) -> list[int]:
         """The boxes to start with, judged by a sample: boxes that fail are in vain."""

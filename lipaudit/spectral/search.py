@@ -17,7 +17,7 @@ from torch import Tensor
 from lipaudit.rounding import scale_up
 from lipaudit.spectral import checker
 
-__all__ = ["largest_norm", "rough_roots", "top_root"]
+__all__ = ["EXACT_EIGENVALUES", "largest_norm", "rough_roots", "top_root"]
 
 POWER_STEPS = 6
 EXACT_EIGENVALUES = 256
