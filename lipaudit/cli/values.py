@@ -19,7 +19,7 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 LARGEST_SIDE = 2**14
 """Of images; `data.sizing`, which needs torch, says the same."""
 LEAST_MEMORY = 2**24
-"""Bytes; `analyze`, which needs torch, says the same."""
+"""Bytes; `spectral.select`, which needs torch, says the same."""
 _EXTENT = re.compile(r"[0-9]{1,9}")
 _MEMORY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([kmgt]?)(i?)(b?)", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}

@@ -51,7 +51,7 @@ from torch import Tensor
 from lipaudit.errors import UsageError
 from lipaudit.rounding import UNIT, gamma
 
-__all__ = ["Gram", "gram", "proves", "refuse_emulation", "scaled", "scaled_gram"]
+__all__ = ["Gram", "gram", "largest_part", "proves", "refuse_emulation", "scaled", "scaled_gram"]
 
 _TINY = 2.0**-1022
 _WIDTHS = ((40, 40), (384, 32), (math.inf, 64))
@@ -163,7 +163,7 @@ def scaled_gram(G: Tensor) -> tuple[Gram | None, int]:
     if G.dtype not in (torch.float64, torch.complex128):
         msg = f"proofs are made in float64, got {G.dtype}"
         raise TypeError(msg)
-    largest = _largest_entry(G)
+    largest = largest_part(G)
     if not math.isfinite(largest):
         return None, 0
     exponent = math.frexp(largest)[1]
@@ -256,7 +256,7 @@ def _frobenius_squared(A: Tensor) -> Tensor:
     return result
 
 
-def _largest_entry(G: Tensor) -> float:
+def largest_part(G: Tensor) -> float:
     """Largest absolute real or imaginary part; NaN or inf if G holds one."""
     if G.numel() == 0:
         return 0.0

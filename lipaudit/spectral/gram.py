@@ -37,7 +37,7 @@ from torch import Tensor
 
 from lipaudit.errors import UsageError
 from lipaudit.rounding import UNDERFLOW, add_up, gamma, mul_up, scale_up, sqrt_up
-from lipaudit.spectral.checker import scaled
+from lipaudit.spectral.checker import largest_part, scaled
 from lipaudit.spectral.dense import matrices, matrix_shape
 from lipaudit.spectral.method import Effort, Method, Plain
 
@@ -49,7 +49,6 @@ __all__ = [
     "frobenius",
     "gram_bound",
     "gram_error",
-    "largest_part",
     "method",
     "unwound",
 ]
@@ -125,12 +124,6 @@ def unwound(closed: float, trail: list[tuple[int, float]]) -> list[float]:
     for exponent, error in reversed(trail):
         bounds.append(sqrt_up(add_up(scale_up(bounds[-1], exponent), error)))
     return bounds[::-1]
-
-
-def largest_part(G: Tensor) -> float:
-    """Largest absolute real or imaginary part; NaN or infinity if G holds one."""
-    parts = torch.view_as_real(G.resolve_conj()) if G.is_complex() else G
-    return float(torch.linalg.vector_norm(parts, ord=math.inf))
 
 
 def frobenius(G: Tensor) -> float:

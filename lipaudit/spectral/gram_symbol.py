@@ -50,7 +50,7 @@ class GramSymbol:
         lags: (M, D) int64, the zero lag first.
         even, odd: R[m] ± R[m]ᵀ, (M, groups, p·p) float64; `even[0]` is R[0], `odd[0]` is 0.  None where
             direct evaluation is cheaper.
-        error: bound on ‖fl H(ω) − H(ω)‖ for every ω and group (with `even` and `odd`).
+        error: bound on ‖fl H(ω) − H(ω)‖ for every ω and group; η of the symbol where H is formed directly.
         oscillation: ρ = Σ_{m≠0}‖R[m]‖ ≥ sup ‖H(ω) − R[0]‖, rounded up; infinite where R is not known.
     """
 
@@ -76,49 +76,40 @@ class GramSymbol:
         """
         if self.even is None or self.odd is None:
             return self._direct(points, grid, group)
-        p, device = self.side, self.even.device
+        p = self.side
         cos, sin = twiddles(self.lags, points, grid)
-        cos, sin = cos.to(device), sin.to(device)
-        if self.even.shape[1] == 1:
-            real, imaginary = cos @ self.even[:, 0], sin @ self.odd[:, 0]
-        else:
-            real = torch.einsum("bm,mbx->bx", cos, self.even[:, group])
-            imaginary = torch.einsum("bm,mbx->bx", sin, self.odd[:, group])
+        real = _weighted(cos, self.even, group)
         # Without other lags than zero H is real.
-        full = real if len(self.lags) == 1 else torch.complex(real, imaginary)
-        error = torch.full((len(points),), self.error, dtype=torch.float64, device=device)
+        full = real if len(self.lags) == 1 else torch.complex(real, _weighted(sin, self.odd, group))
+        error = torch.full((len(points),), self.error, dtype=torch.float64, device=full.device)
         return Gram(full.reshape(-1, p, p), error)
 
     def _direct(self, points: Tensor, grid: tuple[int, ...], group: Tensor) -> Gram:
-        matrices = self.symbol.matrices
+        shape, matrices = self.symbol.matrices.shape, self.symbol.matrices.flatten(2)
         cos, sin = twiddles(self.symbol.taps, points, grid)
-        if matrices.shape[1] == 1:
-            flat = matrices[:, 0].flatten(1)
-            real, imaginary = cos.to(flat.device) @ flat, sin.to(flat.device) @ flat
-        else:
-            chosen = matrices[:, group].flatten(2)
-            real = torch.einsum("bm,mbx->bx", cos.to(chosen.device), chosen)
-            imaginary = torch.einsum("bm,mbx->bx", sin.to(chosen.device), chosen)
-        G = torch.complex(real, imaginary).reshape(-1, *matrices.shape[2:])
-        p, q = G.shape[1:]
-        size = torch.linalg.vector_norm(torch.view_as_real(G).flatten(1), dim=1) * (
-            1 + 4 * gamma(2 * p * q + 16)
-        )
-        unsure = self.symbol.error()
-        error = 2 * gamma(2 * q + 2) * size**2 + unsure * (2 * size + unsure) + 8 * p * q * _TINY
+        G = torch.complex(_weighted(cos, matrices, group), _weighted(sin, matrices, group))
+        G = G.reshape(-1, *shape[2:])
+        p, q = shape[2:]
+        size = torch.linalg.vector_norm(torch.view_as_real(G).flatten(1), dim=1)
+        size = size * (1 + 4 * gamma(2 * p * q + 16))
+        error = 2 * gamma(2 * q + 2) * size**2 + self.error * (2 * size + self.error) + 8 * p * q * _TINY
         return Gram(G @ G.mH, error * (1 + 16 * UNIT))
 
     def entries(self) -> int:
         """Complex numbers that a frequency takes, temporary ones included."""
         _, groups, p, q = self.symbol.matrices.shape
-        copied = (
-            0
-            if groups == 1
-            else len(self.lags) * p * p
-            if self.even is not None
-            else len(self.symbol.taps) * p * q
-        )
-        return 3 * p * p + (0 if self.even is not None else 2 * p * q) + copied + 4 * len(self.lags)
+        own = p * q if self.even is None else p * p
+        terms = self.symbol.taps if self.even is None else self.lags
+        copied = 0 if groups == 1 else len(terms) * own
+        return 3 * p * p + (2 * p * q if self.even is None else 0) + copied + 4 * len(self.lags)
+
+
+def _weighted(factors: Tensor, coefficients: Tensor, group: Tensor) -> Tensor:
+    """Σ_m factors[b, m]·coefficients[m, group_b]: (b, x) of (b, m) and (m, groups, x)."""
+    factors = factors.to(coefficients.device)
+    if coefficients.shape[1] == 1:
+        return factors @ coefficients[:, 0]
+    return torch.einsum("bm,mbx->bx", factors, coefficients[:, group])
 
 
 def gram_symbol(symbol: Symbol, expected: float) -> GramSymbol:
@@ -132,7 +123,7 @@ def gram_symbol(symbol: Symbol, expected: float) -> GramSymbol:
     # R also tells how flat the symbol is, which saves frequencies.
     if with_lags <= directly + SMALL:
         return _autocorrelation(symbol)
-    return GramSymbol(symbol, symbol.taps[:1] * 0, None, None, 0.0, math.inf)
+    return GramSymbol(symbol, symbol.taps[:1] * 0, None, None, symbol.error(), math.inf)
 
 
 def lag_count(taps: Tensor) -> int:

@@ -48,7 +48,8 @@ from torch import Tensor
 
 from lipaudit.errors import NotCovered
 from lipaudit.rounding import UNDERFLOW, UNIT, add_up, div_up, gamma, mul_up, scale_up, sqrt_up
-from lipaudit.spectral.gram import check_steps, frobenius, gram_error, largest_part, unwound
+from lipaudit.spectral.checker import largest_part
+from lipaudit.spectral.gram import check_steps, frobenius, gram_error, unwound
 from lipaudit.spectral.low_resolution import repetition
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import DEFAULT, Effort, Method, Plain

@@ -87,7 +87,7 @@ def rough_roots(A: Tensor, steps: int = POWER_STEPS) -> Tensor:
         A: (batch, p, p), float64 or complex128, both triangles filled.
         steps: power iterations.
     """
-    scale = float(_largest_part(A))
+    scale = checker.largest_part(A)
     if scale == 0 or not math.isfinite(scale):
         return torch.zeros(len(A), dtype=torch.float64, device=A.device)
     single = torch.complex64 if A.is_complex() else torch.float32
@@ -108,7 +108,7 @@ def rough_roots(A: Tensor, steps: int = POWER_STEPS) -> Tensor:
 
 def top_root(A: Tensor) -> float:
     """About the largest √λ_max of a small batch of Hermitian A ⪰ 0; unproved."""
-    scale = float(_largest_part(A))
+    scale = checker.largest_part(A)
     if scale == 0 or not math.isfinite(scale):
         return 0.0
     A = A / scale
@@ -119,10 +119,6 @@ def top_root(A: Tensor) -> float:
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         top = float(torch.linalg.vector_norm(A, dim=(1, 2)).max())
     return math.sqrt(scale * max(top, 0.0))
-
-
-def _largest_part(G: Tensor) -> Tensor:
-    return (torch.view_as_real(G.resolve_conj()) if G.is_complex() else G).abs().max()
 
 
 def _lanczos_root(A: Tensor, steps: int = 120) -> float:

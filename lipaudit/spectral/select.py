@@ -204,8 +204,10 @@ def _attempts(
 ) -> list[Attempt]:
     plain, _ = prepare(linear_map)
     best: float | None = None
-    found, names = [], {m.name for m in methods if m.cost(plain) < math.inf}
-    for cost, method in sorted(((m.cost(plain), m) for m in methods), key=lambda pair: pair[0]):
+    costs = {m.name: m.cost(plain) for m in methods}
+    found, names = [], {name for name, cost in costs.items() if cost < math.inf}
+    for method in sorted(methods, key=lambda m: costs[m.name]):
+        cost = costs[method.name]
         worth = math.inf if best is None else profile.operations(best, below.value)
         if cost == math.inf:
             attempt = Attempt(method.name, None, note="not asked: no statement about such a map")
