@@ -27,6 +27,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from baselines import BASELINES, GRID_MAXIMUM, truth
@@ -224,6 +225,13 @@ def environment() -> dict[str, object]:
     }
 
 
+def stored(document: dict[str, Any]) -> str:
+    """JSON with one measurement per line."""
+    rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in document["rows"])
+    facts = json.dumps(document["environment"], ensure_ascii=False)
+    return f'{{"environment": {facts},\n"rows": [\n{rows}\n]}}\n'
+
+
 def main() -> int:
     """Measure, write, tell."""
     parser = argparse.ArgumentParser(
@@ -243,8 +251,7 @@ def main() -> int:
     document = {"environment": facts, "rows": [asdict(row) for row in rows]}
     is_part = arguments.quick or bool(arguments.only)
     name = "quick-spectral" if is_part else "spectral"
-    stored = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-    (arguments.results / f"{name}.json").write_text(stored, encoding="utf-8")
+    (arguments.results / f"{name}.json").write_text(stored(document), encoding="utf-8")
     text = markdown(document)
     for path in plot(document, arguments.results, name):
         print(f"wrote {path}")

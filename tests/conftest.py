@@ -1,6 +1,13 @@
 """No test reaches the network, and most read model files in their own process."""
 
+import os
+
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each worker is one thread already: two threads each on two cores make small linear algebra three
+    # times as slow.  Before torch is imported, and for the processes that tests start.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import lipaudit  # noqa: F401 - before onnxruntime, whose telemetry it switches off
 from lipaudit import load

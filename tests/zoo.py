@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from oracles import spectral_norm
@@ -21,7 +22,7 @@ TIGHT = 1 + 1e-6
 EXTREMES = (2.0**-1000, 1e-150, 1e-30, 1e30, 1e150, 2.0**1000)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Specimen:
     """A map under test and the matrix it must have."""
 
@@ -30,7 +31,7 @@ class Specimen:
     matrix: Callable[[], Tensor]
     slack: float = TIGHT
 
-    @property
+    @cached_property
     def truth(self) -> float:
         """The largest singular value of the oracle's matrix."""
         return spectral_norm(self.matrix())

@@ -114,15 +114,16 @@ def test_which_method_speaks_of_which_matrix(specimen):
 
 @zoo
 @every_method
-@pytest.mark.parametrize("factor", [-1.0, 2.0**-7, 2.0**9])
-def test_bounds_scale_with_the_weight(specimen, method, factor):
+def test_bounds_scale_with_the_weight(specimen, method):
     linear_map = specimen.make()
-    found = bound_or_none(method, linear_map)
-    if found is None or not 1e-290 < found.value < 1e290 or linear_map.weight.numel() > 10_000:
+    if linear_map.weight.numel() > 10_000:
         return
-    assert bound_or_none(method, linear_map.with_weight(linear_map.weight * factor)).value == pytest.approx(
-        found.value * abs(factor), rel=1e-12
-    )
+    found = bound_or_none(method, linear_map)
+    if found is None or not 1e-290 < found.value < 1e290:
+        return
+    for factor in (-1.0, 2.0**-7, 2.0**9):
+        scaled = bound_or_none(method, linear_map.with_weight(linear_map.weight * factor))
+        assert scaled.value == pytest.approx(found.value * abs(factor), rel=1e-12)
 
 
 @every_method
