@@ -217,7 +217,7 @@ def test_damaged_external_data(tmp_path):
 
 def test_the_command_itself(tmp_path):
     """A documented code, and no traceback."""
-    files = [*onnx_files(30, seed=300), *checkpoint_files(12, seed=301), *external_files(8, seed=302)]
+    files = [*onnx_files(14, seed=300), *checkpoint_files(6, seed=301), *external_files(4, seed=302)]
 
     def run(item):
         index, (name, contents) = item

@@ -54,7 +54,7 @@ def test_random_maps_cut_in_every_size(steps):
 @pytest.mark.slow
 def test_many_random_maps_cut_in_every_size(steps):
     rng = random.Random(100 + steps)
-    for _ in range(600):
+    for _ in range(250):
         recipe = irregular(rng, largest=14)
         try:
             found = PATCHES.bound(recipe.conv).value
