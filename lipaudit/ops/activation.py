@@ -11,7 +11,8 @@ attributes; the irrational ones are suprema in closed or bracketed form, rounded
     erf          2/√π                       at x = 0
 
 The rounding of one evaluation is taken as at most 16u(|x| + |y|) plus the row's `jump` (torch's
-softplus returns x above its threshold: e⁻²⁰/β away from the true function).
+softplus returns x above its threshold: e⁻²⁰/β away from the true function).  The jump counts twice, at the
+sample and at whatever it is compared with: so radii hold for the stored function, not for the true one only.
 
 Slopes and signs: Hendrycks, Gimpel (2016), arXiv 1606.08415; Klambauer et al. (2017), arXiv
 1706.02515; Misra (2019), arXiv 1908.08681; Ramachandran et al. (2017), arXiv 1710.05941.
@@ -75,7 +76,7 @@ class Elementwise:
         if self.exact:
             return torch.zeros_like(out)
         entries = math.sqrt(math.prod(shapes[0]))
-        return 16 * UNIT * (norms[0] + out) + entries * (self.jump + UNDERFLOW)
+        return 16 * UNIT * (norms[0] + out) + entries * (2 * self.jump + UNDERFLOW)
 
 
 Parameters = dict[str, float]
