@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 import lipaudit
 
@@ -41,16 +40,9 @@ def network(name, channels, image):
     """The published weights, read and run by torch alone; of the CIFAR-10 file's stages the first."""
     stored = torch.load(SHARED / "models" / "torch" / name, weights_only=True, map_location="cpu")
     stored = stored["state_dict"][0] if "state_dict" in stored else stored
-    net = nn.Sequential(
-        nn.Conv2d(channels, 16, 4, 2, 1),
-        nn.ReLU(),
-        nn.Conv2d(16, 32, 4, 2, 1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(32 * (image // 4) ** 2, 100),
-        nn.ReLU(),
-        nn.Linear(100, 10),
-    )
+    space = {}
+    exec(ARCH, space)  # noqa: S102 - the text above
+    net = space["net"](channels, image)
     net.load_state_dict(stored)
     return net.double().requires_grad_(False)
 
@@ -71,7 +63,7 @@ def check_upper(found, net, shape, factor=1.0):
     product, x = factor, torch.rand(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     witness = factor * stretched(net, x)
     for layer in net:
-        if any(True for _ in layer.parameters()):
+        if list(layer.parameters()):
             product *= stretched(layer, x, 300)
         x = layer(x)
     assert witness <= found <= product * 1.001, (witness, found, product)
