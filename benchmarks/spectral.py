@@ -1,16 +1,18 @@
 """How tight, how fast and how large the proved bounds are, beside what others compute.
 
-    python benchmarks/spectral.py --quick     less than three minutes: does everything run?
-    python benchmarks/spectral.py             at most 40 minutes: the numbers of benchmarks/README.md
+    python benchmarks/spectral.py --quick             less than three minutes: does everything run?
+    python benchmarks/spectral.py                     80 minutes: the numbers of benchmarks/README.md
+    python benchmarks/spectral.py --only ResNet-50    some parts of them, the others stay as they are stored
 
 Every method of `lipaudit.spectral.METHODS` and every profile, on the convolutions of ResNet-18, ResNet-50,
 VGG-16 (224×224) and a 32×32 network, with the kernels of `layers.py`, and the baselines of `baselines.py` in
 the same run.  One thread.  Each call is a process of its own and is stopped after its cap: its row then holds
-the reason in place of numbers, as do rows for which the overall time was too short.  A proved bound below a
-witness ends in exit 1.
+the reason in place of numbers.  A part is a network (or a claim) with one kind of kernels.  Its times stand
+side by side, so it is measured as a whole: its environment is stored with it, and what its time is too short
+for says so.  A proved bound below a witness ends in exit 1.
 
-Writes results/spectral.json, results/spectral-*.svg and the tables between the markers of README.md; with
---quick or --only results/quick-*.json and .svg (not kept by git), and prints the tables.
+Writes results/spectral.json after every part, at the end results/spectral-*.svg and the tables between the
+markers of README.md; with --quick results/quick-*.json and .svg (not kept by git), and prints the tables.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ START, END = "<!-- spectral -->", "<!-- /spectral -->"
 SPEED = 1e11
 """Float operations per second that no core reaches: what even so would take longer is not run."""
 REPEATS = 3
+SMALL_CAP = 10.0
+"""With caps up to this, claims are shown on small maps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,11 @@ class Task:
     count: int = 1
     geometry: Layer | None = None
     extra: tuple[Method, ...] = ()
+
+    @property
+    def part(self) -> str:
+        """What is measured and stored as a whole."""
+        return f"{self.section}, {self.kernel}"
 
 
 METHODS_ONLY = {"truth": 20.0, "method": 5.0, "profile:fast": 10.0, "profile:balanced": 60.0, "grid": 60.0}
@@ -123,18 +132,22 @@ def quick() -> Iterator[Task]:
 
 
 def special(sizes: Iterable[int], fully: tuple[int, int], cap: float) -> Iterator[Task]:
-    """Claims of their own: five steps on the kernel, growth with the image, flat spectra, a large matrix."""
+    """Claims of their own: five steps on the kernel, growth, flat spectra, a large matrix, the finite map."""
     caps = {"truth": cap, "method": cap, "profile:balanced": cap, "baseline": cap, "grid": cap}
     small = {name: min(value, 60.0) for name, value in caps.items()}
     yield replace(of_layer("five steps", Layer(64, 64, 3, 32), "he", small), extra=five_steps())
     quickly = {name: min(value, 20.0) for name, value in caps.items() if name != "baseline"}
     yield from (of_layer("growth", Layer(64, 64, 3, n), "he", quickly) for n in sizes)
-    width = 512 if cap > 10 else 32
+    width = 512 if cap > SMALL_CAP else 32
     for kernel in ("delta", "bcop"):
-        yield of_layer("flat spectrum", Layer(width, width, 3, 14), kernel, quickly)
+        for mode in ("zeros", "circular"):
+            yield of_layer("flat spectrum", Layer(width, width, 3, 14, mode=mode), kernel, quickly)
     rows, columns = fully
     only = {name: caps[name] for name in ("truth", "method", "profile:balanced")}
     yield Task("dense", f"{columns}×{rows}", lambda: Dense(dense(columns, rows)), "he", only)
+    finite = Layer(64, 3, 7, 224, 2) if cap > SMALL_CAP else Layer(16, 3, 3, 16)
+    ends = dict.fromkeys(("truth", "profile:balanced", "profile:tight"), 3 * cap)
+    yield of_layer("finite", finite, "he", ends)
 
 
 def five_steps() -> tuple[Method, ...]:
@@ -153,8 +166,8 @@ def runners(
     if "truth" in task.caps:
         yield "truth", "largest witness", task.caps["truth"], partial(truth, linear_map)
     plain, _ = prepare(linear_map)
-    for method in (*METHODS, *task.extra):
-        cap = task.caps["method"]
+    cap = task.caps.get("method", 0.0)
+    for method in (*METHODS, *task.extra) if cap else ():
         cost = method.cost(plain)
         call = partial(bound_of, method, linear_map)
         dear = f"not run: about {cost:.0e} float operations"
@@ -179,8 +192,9 @@ def best_of(profile: str, linear_map: Conv | Dense) -> float:
     return prove(linear_map, profile=profile).bracket.above.value
 
 
-def run(tasks: Iterable[Task], deadline: float, repeats: int) -> Iterator[Row]:
-    """Measure everything; what does not start before the deadline is said to."""
+def run(tasks: Iterable[Task], minutes: float, repeats: int) -> Iterator[Row]:
+    """Measure everything; what does not start in time is said to."""
+    deadline = time.monotonic() + 60 * minutes
     for task in tasks:
         linear_map = task.make()
         for kind, name, cap, call in runners(task, linear_map):
@@ -227,9 +241,18 @@ def environment() -> dict[str, object]:
 
 def stored(document: dict[str, Any]) -> str:
     """JSON with one measurement per line."""
+    facts = json.dumps(document["environments"], ensure_ascii=False, indent=0)
     rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in document["rows"])
-    facts = json.dumps(document["environment"], ensure_ascii=False)
-    return f'{{"environment": {facts},\n"rows": [\n{rows}\n]}}\n'
+    return f'{{"environments": {facts},\n"rows": [\n{rows}\n]}}\n'
+
+
+def merged(old: dict[str, Any], part: str, facts: dict[str, object], rows: Iterable[Row]) -> dict[str, Any]:
+    """The stored run with one part measured anew."""
+    others = [row for row in old["rows"] if f"{row['section']}, {row['kernel']}" != part]
+    return {
+        "environments": {**old["environments"], part: facts},
+        "rows": [*others, *(asdict(row) for row in rows)],
+    }
 
 
 def main() -> int:
@@ -238,33 +261,52 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="a small part, in less than three minutes")
-    parser.add_argument("--minutes", type=float, default=38.0, help="no measurement starts after this time")
-    parser.add_argument("--only", default="", help="only sections whose names contain this text")
+    parser.add_argument(
+        "--minutes", type=float, default=30.0, help="no call of a part starts after this time"
+    )
+    parser.add_argument(
+        "--only", default="", help="only parts (`ResNet-18, he`) whose names contain this text"
+    )
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of JSON and plots")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    began = time.monotonic()
-    repeats, limit = (1, 2.5) if arguments.quick else (REPEATS, arguments.minutes)
-    tasks = [t for t in (quick() if arguments.quick else full()) if arguments.only in t.section]
-    rows = list(run(tasks, began + 60 * limit, repeats))
-    facts = {**environment(), "minutes": round((time.monotonic() - began) / 60, 1), "repeats": repeats}
-    document = {"environment": facts, "rows": [asdict(row) for row in rows]}
-    is_part = arguments.quick or bool(arguments.only)
-    name = "quick-spectral" if is_part else "spectral"
-    (arguments.results / f"{name}.json").write_text(stored(document), encoding="utf-8")
-    text = markdown(document)
-    for path in plot(document, arguments.results, name):
-        print(f"wrote {path}")
-    if is_part:
-        print(text)
-    else:
-        readme = HERE / "README.md"
-        before, _, rest = readme.read_text(encoding="utf-8").partition(START)
-        readme.write_text(f"{before}{START}\n{text}{END}{rest.partition(END)[2]}", encoding="utf-8")
-    wrong = refuted(rows)
+    parts: dict[str, list[Task]] = {}
+    for task in quick() if arguments.quick else full():
+        parts.setdefault(task.part, []).append(task)
+    repeats, name = (1, "quick-spectral") if arguments.quick else (REPEATS, "spectral")
+    file = arguments.results / f"{name}.json"
+    document: dict[str, Any] = {"environments": {}, "rows": []}
+    if file.exists() and not arguments.quick:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    wrong: list[Row] = []
+    for part, tasks in parts.items():
+        if arguments.only not in part:
+            continue
+        began = time.monotonic()
+        rows = list(run(tasks, arguments.minutes, repeats))
+        facts = {**environment(), "minutes": round((time.monotonic() - began) / 60, 1), "repeats": repeats}
+        document = merged(document, part, facts, rows)
+        file.write_text(stored(document), encoding="utf-8")
+        wrong += refuted(rows)
+    order = {part: number for number, part in enumerate(parts)}
+    document["rows"].sort(key=lambda row: order.get(f"{row['section']}, {row['kernel']}", len(order)))
+    publish(document, arguments.results, name)
     for row in wrong:
         print(f"REFUTED: {row}")
     return 1 if wrong else 0
+
+
+def publish(document: dict[str, Any], folder: Path, name: str) -> None:
+    """Plots and tables: in README.md, or on the screen."""
+    for path in plot(document, folder, name):
+        print(f"wrote {path}")
+    text = markdown(document)
+    if folder != HERE / "results" or name != "spectral":
+        print(text)
+        return
+    readme = HERE / "README.md"
+    before, _, rest = readme.read_text(encoding="utf-8").partition(START)
+    readme.write_text(f"{before}{START}\n{text}{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

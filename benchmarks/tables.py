@@ -22,18 +22,23 @@ EXACT = 1e-9
 
 def markdown(document: dict[str, Any]) -> str:
     """Every table of the run."""
-    rows, facts = document["rows"], document["environment"]
-    machine = f"{facts['cpu']}, {facts['threads']} thread, {facts['platform']}"
-    software = f"Python {facts['python']}, torch {facts['torch']} ({facts['blas']})"
-    effort = f"{facts['minutes']} minutes, median of at most {facts['repeats']} runs"
-    lines = [
-        f"{machine}, {software}, {facts['date']}; {effort}.",
-        "",
-        *_resnet(rows),
-        *_special(rows),
-        *_summaries(rows),
-    ]
+    rows = document["rows"]
+    lines = [*_environments(document["environments"]), *_resnet(rows), *_special(rows), *_summaries(rows)]
     return "\n".join(lines) + "\n"
+
+
+def _environments(facts: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Every machine once, with what was measured there."""
+    parts: dict[str, list[str]] = {}
+    for part, here in facts.items():
+        machine = f"{here['cpu']}, {here['threads']} thread, {here['platform']}"
+        software = f"Python {here['python']}, torch {here['torch']} ({here['blas']})"
+        effort = f"median of at most {here['repeats']} runs"
+        told = f"{machine}, {software}, {here['date']}; {effort}"
+        parts.setdefault(told, []).append(f"{part} ({here['minutes']} min)")
+    for told, measured in parts.items():
+        yield f"{told}: {'; '.join(measured)}."
+        yield ""
 
 
 def plot(document: dict[str, Any], folder: Path, name: str) -> Iterator[Path]:
@@ -143,6 +148,7 @@ def _special(rows: Sequence[Row]) -> Iterator[str]:
         "growth": "Growth with the image, 64→64 3×3, Gaussian",
         "flat spectrum": "Nearly orthogonal kernels",
         "dense": "A large dense layer",
+        "finite": "`tight` against the finite map: the layer of ResNet-18 with image side × channels ≤ 1024",
     }
     for section, title in titles.items():
         mine = [r for r in rows if r["section"] == section and r["kind"] != "truth"]
@@ -165,7 +171,7 @@ def _summaries(rows: Sequence[Row]) -> Iterator[str]:
         for kernel in dict.fromkeys(r["kernel"] for r in rows if r["section"] == section):
             mine = [r for r in rows if (r["section"], r["kernel"]) == (section, kernel)]
             if not _any_measured(mine):
-                yield f"{section}, {kernel} kernels: not measured, all time was used up."
+                yield f"{section}, {kernel} kernels: not measured, the time of this part was used up."
                 yield ""
                 continue
             shown = [r for r in mine if r["kind"] != "truth"]

@@ -76,12 +76,25 @@ def test_a_bound_below_a_witness_is_told():
     assert done.stdout == "['method']\n", done.stderr
 
 
+def test_a_part_measured_anew_leaves_the_others_alone():
+    done = python(
+        "-c",
+        "from spectral import Row, merged\n"
+        "def row(kernel, value):\n    return Row('s', 'l', 1, kernel, 'method', 'm', value, 0.0, 1, 0, '')\n"
+        "document = {'environments': {}, 'rows': []}\n"
+        "for kernel, value in (('a', 1.0), ('b', 2.0), ('a', 3.0)):\n"
+        "    document = merged(document, f's, {kernel}', {'of': value}, [row(kernel, value)])\n"
+        "print(document['environments'], [r['value'] for r in document['rows']])",
+    )
+    assert done.stdout == "{'s, a': {'of': 3.0}, 's, b': {'of': 2.0}} [2.0, 3.0]\n", done.stderr
+
+
 @pytest.mark.slow
 def test_a_part_of_the_benchmark(tmp_path):
     done = python(str(BENCHMARKS / "spectral.py"), "--quick", "--only", "growth", "--results", str(tmp_path))
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "quick-spectral.json").read_text(encoding="utf-8"))
     assert {row["section"] for row in document["rows"]} == {"growth"}
-    assert document["environment"]["threads"] == 1
+    assert document["environments"]["growth, he"]["threads"] == 1
     assert all((row["value"] is None) == bool(row["note"]) for row in document["rows"])
     assert "### Growth" in done.stdout
