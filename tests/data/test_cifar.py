@@ -345,7 +345,9 @@ def test_truncated_archives(archived, keep):
 
 
 @pytest.mark.parametrize(
-    "content", [b"<!doctype html>", gzip.compress(b"hello" * 1000), b"version https://git-lfs.github.com\n"]
+    "content",
+    [b"<!doctype html>", gzip.compress(b"hello" * 1000), b"version https://git-lfs.github.com\n"],
+    ids=["a page", "a compressed text", "a pointer"],
 )
 def test_what_is_no_archive(archived, content):
     archived.write_bytes(content)
