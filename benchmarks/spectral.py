@@ -46,8 +46,15 @@ START, END = "<!-- spectral -->", "<!-- /spectral -->"
 SPEED = 1e11
 """Float operations per second that no core reaches: what even so would take longer is not run."""
 REPEATS = 3
+QUICKLY = 150.0
+"""Seconds after which --quick starts no call, all parts together."""
 SMALL_CAP = 10.0
 """With caps up to this, claims are shown on small maps."""
+
+
+def part_of(section: str, kernel: str) -> str:
+    """What is measured and stored as a whole."""
+    return f"{section}, {kernel}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +86,6 @@ class Task:
     count: int = 1
     geometry: Layer | None = None
     extra: tuple[Method, ...] = ()
-
-    @property
-    def part(self) -> str:
-        """What is measured and stored as a whole."""
-        return f"{self.section}, {self.kernel}"
 
 
 METHODS_ONLY = {"truth": 20.0, "method": 5.0, "profile:fast": 10.0, "profile:balanced": 60.0, "grid": 60.0}
@@ -192,9 +194,8 @@ def best_of(profile: str, linear_map: Conv | Dense) -> float:
     return prove(linear_map, profile=profile).bracket.above.value
 
 
-def run(tasks: Iterable[Task], minutes: float, repeats: int) -> Iterator[Row]:
-    """Measure everything; what does not start in time is said to."""
-    deadline = time.monotonic() + 60 * minutes
+def run(tasks: Iterable[Task], deadline: float, repeats: int) -> Iterator[Row]:
+    """Measure everything; what does not start before the deadline is said to."""
     for task in tasks:
         linear_map = task.make()
         for kind, name, cap, call in runners(task, linear_map):
@@ -248,10 +249,20 @@ def stored(document: dict[str, Any]) -> str:
 
 def merged(old: dict[str, Any], part: str, facts: dict[str, object], rows: Iterable[Row]) -> dict[str, Any]:
     """The stored run with one part measured anew."""
-    others = [row for row in old["rows"] if f"{row['section']}, {row['kernel']}" != part]
+    others = [row for row in old["rows"] if part_of(row["section"], row["kernel"]) != part]
     return {
         "environments": {**old["environments"], part: facts},
         "rows": [*others, *(asdict(row) for row in rows)],
+    }
+
+
+def ordered(document: dict[str, Any], parts: Iterable[str]) -> dict[str, Any]:
+    """The same in the order of the parts, whatever was measured last; unknown ones at the end."""
+    place = {part: number for number, part in enumerate(parts)}
+    facts, rows = document["environments"], document["rows"]
+    return {
+        "environments": dict(sorted(facts.items(), key=lambda pair: place.get(pair[0], len(place)))),
+        "rows": sorted(rows, key=lambda r: place.get(part_of(r["section"], r["kernel"]), len(place))),
     }
 
 
@@ -272,24 +283,24 @@ def main() -> int:
     torch.set_num_threads(1)
     parts: dict[str, list[Task]] = {}
     for task in quick() if arguments.quick else full():
-        parts.setdefault(task.part, []).append(task)
+        parts.setdefault(part_of(task.section, task.kernel), []).append(task)
     repeats, name = (1, "quick-spectral") if arguments.quick else (REPEATS, "spectral")
     file = arguments.results / f"{name}.json"
     document: dict[str, Any] = {"environments": {}, "rows": []}
     if file.exists() and not arguments.quick:
         document = json.loads(file.read_text(encoding="utf-8"))
     wrong: list[Row] = []
+    all_done = time.monotonic() + QUICKLY
     for part, tasks in parts.items():
         if arguments.only not in part:
             continue
         began = time.monotonic()
-        rows = list(run(tasks, arguments.minutes, repeats))
+        deadline = all_done if arguments.quick else began + 60 * arguments.minutes
+        rows = list(run(tasks, deadline, repeats))
         facts = {**environment(), "minutes": round((time.monotonic() - began) / 60, 1), "repeats": repeats}
-        document = merged(document, part, facts, rows)
+        document = ordered(merged(document, part, facts, rows), parts)
         file.write_text(stored(document), encoding="utf-8")
         wrong += refuted(rows)
-    order = {part: number for number, part in enumerate(parts)}
-    document["rows"].sort(key=lambda row: order.get(f"{row['section']}, {row['kernel']}", len(order)))
     publish(document, arguments.results, name)
     for row in wrong:
         print(f"REFUTED: {row}")
