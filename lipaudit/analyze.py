@@ -21,12 +21,12 @@ from lipaudit.errors import LipauditError, UsageError
 from lipaudit.graph.derivative import pushforward
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.graph.node import Combine, Gain, Node, Shape, Unsupported
-from lipaudit.rounding import hypot_up, sqrt_down, sub_down
+from lipaudit.rounding import add_up, hypot_up, mul_up, sqrt_down, sub_down
 from lipaudit.spectral import METHODS, LinearMap, Proof, prove
 from lipaudit.spectral.method import DEFAULT
 from lipaudit.spectral.select import AUTO, BALANCED, check_memory, chosen, profile_named
 
-__all__ = ["Layer", "Plan", "analyze"]
+__all__ = ["Layer", "Plan", "Prover", "analyze", "carried", "combined"]
 
 SHAVE = 1 - 1e-9
 """Jacobian products in float64 err by far less than this, relatively."""
@@ -116,6 +116,7 @@ class Prover:
     found: list[Proof] = field(default_factory=list)
 
     def __call__(self, linear_map: LinearMap) -> Bound:
+        """The upper end of a bracket, which is kept."""
         found = prove(linear_map, self.method, self.plan.profile, self.plan.memory)
         self.found.append(found)
         return found.bracket.above
@@ -171,6 +172,21 @@ def _layer(node: Node, shapes: tuple[Shape, ...], prover: Prover, device: torch.
         return Layer(node, gain, upper, None, proofs)
     lower = _witness(node, shapes, device)
     return Layer(node, gain, upper, lower, proofs)
+
+
+def combined(gain: Gain, inputs: Sequence[float]) -> float:
+    """What an op makes of bounds on its inputs' differences, rounded up."""
+    parts = [mul_up(b.value, value) for b, value in zip(gain.per_input, inputs, strict=True)]
+    return add_up(*parts) if gain.combine is Combine.SUM else hypot_up(*parts)
+
+
+def carried(gain: Gain, errors: Sequence[Tensor]) -> Tensor:
+    """The same for bounds on errors, per sample, in floating point: callers widen the result."""
+    gains = [b.value for b in gain.per_input]
+    if math.inf in gains:
+        return torch.full_like(errors[0], torch.inf)
+    parts = torch.stack([g * e for g, e in zip(gains, errors, strict=True)])
+    return parts.sum() if gain.combine is Combine.SUM else torch.linalg.vector_norm(parts)
 
 
 def _joint(gain: Gain) -> Bound:

@@ -3,7 +3,8 @@
     L(input) = 1;   SUM: L(v) = Σ gᵢ L(uᵢ);   STACK: L(v) = √Σ (gᵢ L(uᵢ))².
 
 Proof: ‖uᵢ(x) − uᵢ(y)‖ ≤ L(uᵢ)‖x − y‖ by induction, then the op's own promise.  All rounded up; an input
-read twice is counted twice, which is sound and only loose.
+read twice is counted twice, which is sound and only loose.  Where a claim about the part between two values
+is smaller than what the layers give, it takes their place:  L(end) ≤ claim·L(source)   (`blocks`).
 """
 
 from __future__ import annotations
@@ -11,40 +12,53 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lipaudit.analyze import Layer
+from lipaudit.analyze import Layer, combined
+from lipaudit.blocks import Claim
 from lipaudit.bound import Bound
 from lipaudit.graph.graph import INPUT, LayerGraph
-from lipaudit.graph.node import Combine, Gain
-from lipaudit.rounding import add_up, hypot_up, mul_up
+from lipaudit.rounding import mul_up
 
-__all__ = ["NetworkBound", "combined", "compose"]
+__all__ = ["NetworkBound", "compose"]
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkBound:
-    """`total` bounds the whole network, `running[name]` the map from the input to that value."""
+    """`total` bounds the whole network, `running[name]` the map from the input to that value.
+
+    `claims` are those that were used.
+    """
 
     total: Bound
     running: Mapping[str, float]
+    claims: tuple[Claim, ...] = ()
 
 
-def combined(gain: Gain, inputs: Sequence[float]) -> float:
-    """What an op makes of bounds on its inputs' differences, rounded up."""
-    parts = [mul_up(b.value, value) for b, value in zip(gain.per_input, inputs, strict=True)]
-    return add_up(*parts) if gain.combine is Combine.SUM else hypot_up(*parts)
+def compose(graph: LayerGraph, layers: Sequence[Layer], claims: Sequence[Claim] = ()) -> NetworkBound:
+    """The Lipschitz bound of the whole graph.
 
-
-def compose(graph: LayerGraph, layers: Sequence[Layer]) -> NetworkBound:
-    """The Lipschitz bound of the whole graph."""
+    Args:
+        graph: the network.
+        layers: its gains, in graph order.
+        claims: what is proved about parts of it.
+    """
     running = {INPUT: 1.0}
     reasons: dict[str, str] = {}
+    used = []
     for layer in layers:
         node = layer.node
-        running[node.name] = combined(layer.gain, [running[name] for name in node.inputs])
+        value = combined(layer.gain, [running[name] for name in node.inputs])
+        for claim in claims:
+            if claim.end == node.name:
+                through = mul_up(claim.bound.value, running[claim.source])
+                if through < value:
+                    value = through
+                    used.append(claim)
+        running[node.name] = value
         if not layer.upper.is_finite:
             reasons[node.name] = layer.upper.note
-    value = running[graph.output]
-    if value < float("inf"):
-        return NetworkBound(Bound(value, "composition"), running)
+    total = running[graph.output]
+    if total < float("inf"):
+        return NetworkBound(Bound(total, "composition"), running, tuple(used))
     culprits = "; ".join(f"{name}: {why}" for name, why in reasons.items())
-    return NetworkBound(Bound.unbounded(culprits or "the product of the layers overflows"), running)
+    bound = Bound.unbounded(culprits or "the product of the layers overflows")
+    return NetworkBound(bound, running, tuple(used))

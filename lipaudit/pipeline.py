@@ -17,6 +17,7 @@ import torch
 
 from lipaudit import policy
 from lipaudit.analyze import Layer, Plan, analyze
+from lipaudit.blocks import find_claims
 from lipaudit.certify.agreement import check_answers
 from lipaudit.certify.curve import certified_counts
 from lipaudit.certify.dataset import Certification, certify
@@ -27,7 +28,7 @@ from lipaudit.data import Dataset, load_dataset, make_sizing
 from lipaudit.data.plausible import is_near_chance
 from lipaudit.errors import InputUnavailable, UsageError
 from lipaudit.load import LoadedModel, check_file, load_model
-from lipaudit.report import assemble, tried
+from lipaudit.report import assemble, structure, tried
 from lipaudit.report.model import (
     AuditReport,
     BudgetOutcome,
@@ -157,7 +158,8 @@ def audit(  # noqa: PLR0913 - the options of the command line
 
     clock.stage("bounding layers", len(subject.graph.nodes))
     layers = analyze(subject.graph, plan, clock.advance)
-    bound = compose(subject.graph, layers)
+    clock.stage("looking for structure", len(subject.graph.nodes))
+    bound = compose(subject.graph, layers, find_claims(subject.graph, layers, plan, clock.advance))
     points = subject.samples
     run = None if points is None else _certified(loaded, subject, layers, bound, points, clock)
     robustness = None if run is None else _robustness(run, asked)
@@ -176,6 +178,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
         ),
         global_=NetworkBracket.of(bound.total, attacked.below),
         layers=assemble.layer_records(layers, bound),
+        blocks=structure.block_records(bound),
         dataset=None if data is None else assemble.dataset_record(data, limit, seed),
         robustness=robustness,
         falsification=assemble.falsification_record(attacked),
@@ -220,7 +223,9 @@ def _certified(
     check_scores(subject)
     clock.stage("certifying", len(data))
     constants, how = pair_constants(subject.graph, bound)
-    run = certify(subject.graph, layers, data, (constants.to(subject.graph.device), how), clock.advance)
+    run = certify(
+        subject.graph, layers, data, (constants.to(subject.graph.device), how), bound.claims, clock.advance
+    )
     clock.stage("asking the original program", len(data))
     check_answers(run, data, subject.entrance, loaded.reference, subject.middle, clock.advance)
     return run

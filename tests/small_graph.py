@@ -9,10 +9,11 @@ from jacobian import largest_slope, outputs, probes
 from sample_kind import Call
 from torch import Tensor, nn
 
-from lipaudit.analyze import analyze
+from lipaudit.analyze import Plan, analyze
+from lipaudit.blocks import find_claims
 from lipaudit.bound import Bound
 from lipaudit.certify.forward_error import with_error
-from lipaudit.compose import compose
+from lipaudit.compose import NetworkBound, compose
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.load.export import export_module
 from lipaudit.load.translate import translate
@@ -20,6 +21,7 @@ from lipaudit.passes import simplify
 
 __all__ = [
     "bound_of",
+    "bounded",
     "checked_bound",
     "exported_graph",
     "lifted",
@@ -51,9 +53,16 @@ def simplified(module: nn.Module | Callable[..., Tensor], *shape: int, **buffers
     return simplify(raw_graph(module, *shape, **buffers))
 
 
+def bounded(graph: LayerGraph, profile: str = "balanced") -> NetworkBound:
+    """The network's bound with everything that an audit uses, its structure included."""
+    plan = Plan(profile=profile)
+    layers = analyze(graph, plan)
+    return compose(graph, layers, find_claims(graph, layers, plan))
+
+
 def bound_of(graph: LayerGraph) -> Bound:
     """The network's bound."""
-    return compose(graph, analyze(graph)).total
+    return bounded(graph).total
 
 
 def op_names(graph: LayerGraph) -> list[str]:
@@ -63,7 +72,8 @@ def op_names(graph: LayerGraph) -> list[str]:
 
 def lifted(graph: LayerGraph) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """Outputs and error bounds for a batch (n, *shape[1:])."""
-    evaluate = with_error(graph, analyze(graph))
+    layers = analyze(graph)
+    evaluate = with_error(graph, layers, find_claims(graph, layers, Plan()))
     return torch.vmap(lambda x: evaluate(x.unsqueeze(0)))
 
 

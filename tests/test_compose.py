@@ -14,11 +14,11 @@ from sample_kind import Call
 from small_graph import bound_of, lifted, raw_graph, simplified
 from torch import nn
 
-from lipaudit.analyze import analyze
+from lipaudit.analyze import analyze, combined
 from lipaudit.bound import Bound
 from lipaudit.certify.attack import Ascent, ascend
 from lipaudit.certify.forward_error import with_error
-from lipaudit.compose import combined, compose
+from lipaudit.compose import compose
 from lipaudit.graph.node import Combine, Gain
 from lipaudit.passes import simplify
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lipaudit.analyze import Layer
+from lipaudit.blocks import Claim
 from lipaudit.certify.forward_error import with_error
 from lipaudit.certify.radius import Radii, certified_radii
 from lipaudit.data import Dataset
@@ -43,6 +44,7 @@ def certify(
     layers: Sequence[Layer],
     dataset: Dataset,
     constants: tuple[Tensor, str],
+    claims: Sequence[Claim] = (),
     advance: Callable[[int], None] = lambda _: None,
 ) -> Certification:
     """Predict and certify every sample.
@@ -52,6 +54,7 @@ def certify(
         layers: its gains, in graph order.
         dataset: the samples.
         constants: from `pair_constants`.
+        claims: bounds of parts of the graph.
         advance: called with the size of each finished chunk.
 
     Raises:
@@ -65,7 +68,7 @@ def certify(
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
         try:
             first = dataset.pixels(0, TRIED).to(device).reshape(-1, *graph.input_shape[1:])
-            evaluate = _together(with_error(graph, layers), first)
+            evaluate = _together(with_error(graph, layers, claims), first)
             for start in range(0, total, chunk):
                 images = dataset.pixels(start, min(start + chunk, total)).to(device)
                 labels = dataset.labels[start : start + len(images)].to(device)

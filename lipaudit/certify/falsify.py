@@ -64,7 +64,7 @@ def falsify(
     """
     if not bound.total.is_finite:
         return Outcome(None, None, "No finite bound was claimed, so nothing was attacked.")
-    evaluate = with_error(graph, layers)
+    evaluate = with_error(graph, layers, bound.claims)
     small = _cost(graph) <= SMALL_NETWORK
     points = _starting_points(graph, data, STARTING_POINTS if small else 1)
     try:

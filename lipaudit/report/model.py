@@ -23,6 +23,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "AssumptionRecord",
     "AuditReport",
+    "Block",
     "BudgetOutcome",
     "Conversion",
     "CurvePoint",
@@ -69,6 +70,9 @@ def _encodable(value: object) -> object:
 
 Text = Annotated[str, BeforeValidator(_encodable)]
 """A string that any UTF-8 file can carry."""
+
+StoredValue = float | int | str | tuple[float, ...] | tuple[tuple[float, ...], ...]
+"""What a rule stores: numbers (floats in hex where each bit counts), lists of them, digests."""
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 """A SHA-256 in lower-case hex."""
@@ -205,6 +209,20 @@ class Layer(Record):
         )
 
 
+class Block(Record):
+    """A part of the graph whose structure proves more than the product of its layers."""
+
+    source: Text = Field(description="the value that goes in; `input` is the network's input")
+    end: Text = Field(description="the layer whose value comes out")
+    layers: tuple[Text, ...] = Field(description="the layers in between, the last one included")
+    rule: Text
+    upper: Number
+    plain: Number = Field(description="what the gains of the layers would have given")
+    proof: dict[str, StoredValue] = Field(
+        default_factory=dict, description="what it takes to prove the bound again without a search"
+    )
+
+
 class DatasetRecord(Record):
     """Which samples were evaluated."""
 
@@ -323,6 +341,7 @@ class Evidence(Record):
     preprocessing: PreprocessingRecord
     global_: NetworkBracket = Field(validation_alias="global", serialization_alias="global")
     layers: tuple[Layer, ...]
+    blocks: tuple[Block, ...] = ()
     dataset: DatasetRecord | None
     robustness: Robustness | None
     falsification: Falsification | None = None

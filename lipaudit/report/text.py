@@ -17,6 +17,7 @@ from lipaudit.errors import ExitCode
 from lipaudit.report import advice, wording
 from lipaudit.report.layer_table import layer_table, omission
 from lipaudit.report.model import AssumptionRecord, AuditReport, BudgetOutcome, Evidence, Robustness
+from lipaudit.report.structure import structure_lines
 
 __all__ = ["WIDTH", "to_text", "verdict_line"]
 
@@ -84,6 +85,7 @@ def _blocks(report: AuditReport, evidence: Evidence) -> Iterable[RenderableType]
     if omission(evidence):
         yield Text(omission(evidence))
     yield Text()
+    yield _part("structure", map(Text, structure_lines(evidence)))
     yield _part("network", _network_lines(evidence))
     if evidence.robustness is not None:
         yield _part("certified", _certified_lines(evidence.robustness))

@@ -11,6 +11,10 @@ Proof.  M = (τ² − s)I − A + Δ with Δ diagonal; forming τ², τ² − s 
 3uτ² (a_ii ≤ τ², or M had a negative diagonal entry).  So
 τ²I − H = sI + M + (A − H) − Δ ⪰ (s − e − δ − 3uτ²)I. ∎
 
+**H ⪰ 0 itself** (`positive`): if ‖A − H‖ ≤ δ, M = fl(A − sI) ⪰ −e·I is proved and s exceeds
+δ + e + u(max|a_ii| + s), then
+H = sI + M + (H − A) − Δ ⪰ (s − e − δ − u(max|a_ii| + s))I ⪰ 0.
+
 **A = fl(GGᴴ)** for complex G, p×q: a sum of q complex products errs by at most √2·γ_{2q+2}·Σ|a||b| in any
 order, fused or not, so |A − GGᴴ| ≤ 2γ_{2q+2}|G||G|ᴴ and δ = 2γ_{2q+2}‖G‖_F² (plus underflow).
 
@@ -51,7 +55,16 @@ from torch import Tensor
 from lipaudit.errors import UsageError
 from lipaudit.rounding import UNIT, gamma
 
-__all__ = ["Gram", "gram", "largest_part", "proves", "refuse_emulation", "scaled", "scaled_gram"]
+__all__ = [
+    "Gram",
+    "gram",
+    "largest_part",
+    "positive",
+    "proves",
+    "refuse_emulation",
+    "scaled",
+    "scaled_gram",
+]
 
 _TINY = 2.0**-1022
 _WIDTHS = ((40, 40), (384, 32), (math.inf, 64))
@@ -149,6 +162,31 @@ def proves(G: Tensor, tau: float) -> Tensor:
     if tau >= _ldexp(2.0 * G.shape[1] * G.shape[2], exponent):  # ‖G‖_F ≤ √(2pq)·2^exponent
         return torch.full((len(G),), math.isfinite(tau), device=G.device)
     return known.proves(math.nextafter(_ldexp(tau, -exponent), 0.0))
+
+
+def positive(matrices: Tensor, error: float) -> Tensor:
+    """For each Hermitian H with ‖A − H‖ ≤ error: is H ⪰ 0 proved?
+
+    Args:
+        matrices: A, (batch, p, p) float64 or complex128; only the lower triangle and the diagonal's real part
+            are read, entries lie within 2^±300 or do not matter to `error`.
+        error: non-negative.
+
+    Returns:
+        (batch,) bool.  False proves nothing.
+    """
+    refuse_emulation()
+    p = matrices.shape[-1]
+    diagonal = matrices.diagonal(dim1=-2, dim2=-1).real
+    largest = diagonal.abs().amax(dim=1)
+    underflow = 8 * p * (2 * p + 8) * _TINY
+    guess = 1.25 * _rounding(p) * p * largest
+    s = (error + guess + 8 * UNIT * largest + underflow) * (1 + 16 * UNIT)
+    M = matrices.clone()
+    M.diagonal(dim1=-2, dim2=-1).copy_((diagonal - s[:, None]).to(M.dtype))
+    need = (error + _defect(M) + 4 * UNIT * (largest + s) + underflow) * (1 + 16 * UNIT)
+    # Comparisons with NaN are False.
+    return torch.isfinite(need) & (s >= need)
 
 
 def scaled_gram(G: Tensor) -> tuple[Gram | None, int]:

@@ -90,7 +90,7 @@ def twiddles(taps: Tensor, points: Tensor, grid: tuple[int, ...]) -> tuple[Tenso
     Raises:
         NotCovered: if the integers point·tap exceed 64 bits (degrees above a million).
     """
-    if len(points) and int(points.abs().max()) * int(taps.abs().max()) >= 2**62:
+    if points.numel() and int(points.abs().max()) * int(taps.abs().max()) >= 2**62:
         raise NotCovered("the kernel spans too many cells for its frequencies to be exact integers")
     cos = torch.ones(len(points), len(taps), dtype=torch.float64)
     sin = torch.zeros_like(cos)

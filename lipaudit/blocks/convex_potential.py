@@ -1,0 +1,147 @@
+"""Convex-potential and SDP-based residual blocks: y = h·x − Wᵀ R φ(Wx + b), R ≥ 0, slopes of φ in [0, 1].
+
+**Statement.**  With S = ‖R^½W‖², R ≥ 0 diagonal, and any G in place of −WᵀR,
+
+    Lip(h·x + Gφ(Wx + b)) ≤ max(|h|, |h − S|) + ‖G + WᵀR‖·‖W‖.
+
+Proof.  For two inputs φ(u) − φ(u') = D(u − u') with D diagonal, 0 ≤ D ≤ I, so the outputs differ by (hI +
+GDW)(x − x'), and hI + GDW = hI − WᵀRDW + (G + WᵀR)DW.  WᵀRDW = (R^½W)ᵀD(R^½W) is symmetric with eigenvalues
+in [0, S]: the first two terms have norm at most max(|h|, |h − S|), the last one at most ‖G + WᵀR‖‖W‖. ∎
+
+Where G and W are one stored tensor, entry by entry, beside diagonal factors (W = diag(l)K, G = c·Kᵀdiag(t)),
+R_i = −c·t_i/l_i and the last term is 0.  Else R is what makes G + WᵀR small, R_i = −⟨g_i, w_i⟩/‖w_i‖² for the
+columns of G and rows of W, negative ones taken as 0.  So G = −WᵀR is never taken for granted: what is missing
+is measured, and where the weight was changed, transposed or shifted the last term grows until the rule says
+nothing new.  The roundings of diag(√R)W, of the difference and of factors are counted in ulps.
+
+Stored: r = √R, h, the digest of the weights; spectral norms prove it again.
+
+Meunier, Delattre, Araujo, Allauzen (2022), ICML; Araujo, Havens, Delattre, Allauzen, Hu (2023), ICLR (SLL).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from lipaudit.blocks.claim import Part, Proved, Rule, Stored, digest, numbers, weights_of
+from lipaudit.blocks.wiring import Map, Term, Wiring
+from lipaudit.graph.node import BoundMap
+from lipaudit.ops.linear import perturbed
+from lipaudit.rounding import add_up, mul_up, up
+from lipaudit.spectral.maps import Conv, Dense
+from lipaudit.spectral.schur import schur_bound
+
+__all__ = ["RULE", "Adjoint", "adjoint_pair", "norm_of"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adjoint:
+    """A region z = φ(Wx + b), y = (…) + Gz whose maps have each other's transposed geometry.
+
+    Args:
+        inner: the term Wx.
+        outer: the term Gz.
+        W, G: taps of W (T, hidden, in) and of Gᵀ laid out alike (T, hidden, out).
+        ulps: roundings of an entry of either.
+        rest: the other terms of the output.
+    """
+
+    inner: Term
+    outer: Term
+    W: Tensor
+    G: Tensor
+    ulps: int
+    rest: tuple[Term, ...]
+
+    @property
+    def map(self) -> Map:
+        """The inner map."""
+        if self.inner.map is None:
+            msg = "a pair has two maps"
+            raise AssertionError(msg)
+        return self.inner.map
+
+
+def adjoint_pair(wires: Wiring) -> Adjoint | None:
+    """The two maps of a region with one hidden unit; None for other regions and other geometry."""
+    if len(wires.hidden) != 1 or wires.hidden[0].linear or wires.output is None:
+        return None
+    pre = wires.hidden[0].pre.terms
+    outer = [t for t in wires.output.terms if t.atom == 1]
+    if len(pre) != 1 or len(outer) != 1 or pre[0].atom != 0:
+        return None
+    inner, back = pre[0], outer[0]
+    if inner.map is None or back.map is None or not back.map.is_adjoint_of(inner.map):
+        return None
+    # Equal images: what one map reads from where, the other one writes there.
+    if wires.image(wires.output.shape) != wires.image(wires.shape):
+        return None
+    W, G = inner.matrices(), back.map.laid_out_as(inner.map, back.matrices())
+    if not (inner.is_tame and back.is_tame):
+        return None
+    rest = tuple(t for t in wires.output.terms if t.atom == 0)
+    return Adjoint(inner, back, W, G, max(inner.roundings, back.roundings), rest)
+
+
+def norm_of(linear_map: Conv | Dense, ulps: int, spectral: BoundMap, size: Tensor | None = None) -> float:
+    """‖T‖ of a map whose entries err by γ_ulps·size (default: of their own size)."""
+    absolute = schur_bound(linear_map if size is None else linear_map.with_weight(size))
+    return perturbed(spectral(linear_map), ulps, absolute).value
+
+
+def prove(part: Part) -> Proved | None:
+    """max(|h|, |h − S|) + ‖G + WᵀR‖‖W‖."""
+    pair = None if part.wires is None else adjoint_pair(part.wires)
+    if part.wires is None or pair is None or pair.G.shape != pair.W.shape:
+        return None
+    if len(pair.rest) != 1 or not pair.rest[0].is_diagonal:
+        return None
+    identity = pair.rest[0].left
+    if not bool((identity == identity[0]).all()) or pair.rest[0].ulps:
+        return None
+    R, missing, ulps = _exact_scaling(pair), 0.0, pair.ulps + pair.outer.roundings + 6
+    if R is None:
+        R = -(pair.G * pair.W).sum(dim=(0, 2)) / pair.W.square().sum(dim=(0, 2)).clamp(min=2.0**-1000)
+        R = R.clamp(min=0.0)
+        missing = _missing(part, pair, R)
+    if not bool(R.any()):
+        return None
+    h, r = float(identity[0]), R.sqrt()
+    potential = norm_of(pair.map.with_taps(r[:, None] * pair.W), ulps, part.spectral)
+    if not math.isfinite(potential):
+        return None
+    above = up(max(Fraction(0), Fraction(potential) ** 2 - Fraction(h)))
+    stored: dict[str, Stored] = {
+        "h": h,
+        "scaling": numbers(r),
+        "weights_sha256": digest(weights_of(part.wires)),
+    }
+    return Proved(add_up(max(abs(h), above), missing), stored)
+
+
+def _exact_scaling(pair: Adjoint) -> Tensor | None:
+    """R where both maps hold one tensor beside factors; None where they do not or some R_i < 0."""
+    inner, outer = pair.inner, pair.outer
+    if outer.map is None or inner.right is not None or not bool((outer.left == outer.left[0]).all()):
+        return None
+    if not torch.equal(outer.map.laid_out_as(pair.map, outer.map.taps), pair.map.taps):
+        return None
+    factors = torch.ones_like(inner.left) if outer.right is None else outer.right
+    R = -outer.left[0] * factors / inner.left
+    return R if bool((R >= 0).all()) and bool(torch.isfinite(R).all()) else None
+
+
+def _missing(part: Part, pair: Adjoint, R: Tensor) -> float:
+    """‖G + WᵀR‖·‖W‖."""
+    folded = R[:, None] * pair.W
+    size = pair.map.with_taps(pair.G.abs() + folded.abs()).weight
+    defect = norm_of(pair.map.with_taps(pair.G + folded), pair.ulps + 4, part.spectral, size)
+    return mul_up(defect, norm_of(pair.map.with_taps(pair.W), pair.ulps, part.spectral))
+
+
+RULE = Rule("convex potential", "h·x − Wᵀ R φ(Wx + b)", prove)
