@@ -1,4 +1,4 @@
-"""Layers that are 1-Lipschitz by construction, as their authors build them, in eval mode with float32 weights.
+"""1-Lipschitz layers as their authors build them, in eval mode with float32 weights.
 
 A family has raw parameters (drawn, or after a few steps of gradient descent on random data), from which the
 stored weights are derived in float64 and then rounded.  What is exported holds the derived ones only.
@@ -189,7 +189,7 @@ CPL_CONV_SPELLINGS = (
 )  # fmt: skip
 
 
-def cpl_conv(  # noqa: PLR0913
+def cpl_conv(
     seed: int,
     *,
     spelling: str = "sub",
@@ -300,7 +300,7 @@ def sll_dense(
     return stored(raw, derive, function, (1, size), steps=steps)
 
 
-def sll_conv(  # noqa: PLR0913
+def sll_conv(
     seed: int,
     *,
     channels: int = 3,
@@ -369,7 +369,7 @@ def _series(spelling: str, terms: int) -> Callable[[Callable[[Tensor], Tensor], 
 SOC_SPELLINGS = ("divide", "factorials", "horner")
 
 
-def soc_conv(  # noqa: PLR0913
+def soc_conv(
     seed: int,
     *,
     terms: int = 12,
