@@ -43,6 +43,7 @@ def reduction_samples() -> list[Sample]:
         ),
         peak("topk", lambda x: x.topk(3, dim=2).values),
         peak("topk smallest", lambda x: x.topk(2, largest=False).values),
+        Sample("msort", Call(lambda x: torch.msort(x[0])[None]), MAP, true=1),
         Sample("sort", Call(lambda x: x.sort(1).values), MAP, true=1),
         Sample(
             "sort stable",
@@ -137,6 +138,8 @@ def shape_samples() -> list[Sample]:
         ),
         Sample("pixel_shuffle", nn.PixelShuffle(2), MAP, linear=True),
         Sample("pixel_unshuffle", nn.PixelUnshuffle(2), (1, 2, 4, 6), linear=True),
+        Sample("unfold", Call(lambda x: x.unfold(2, 3, 2)), MAP, linear=True),
+        Sample("im2col", nn.Unfold((3, 2), dilation=(1, 2), padding=1, stride=(2, 1)), MAP, linear=True),
         Sample("channel_shuffle", nn.ChannelShuffle(2), MAP, linear=True),
         # Two slices of one tensor are added up as if they were two tensors.
         Sample("split", Call(lambda x: torch.cat(x.split(3, 3)[::-1], 1)), MAP, linear=True, exact=False),

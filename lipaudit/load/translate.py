@@ -33,6 +33,16 @@ __all__ = ["translate"]
 OURS = tuple(str(Path(module).parent) for module in (torch.__file__, errors.__file__))
 """Source files under these folders are not the user's."""
 
+SHAPED: dict[str, float | None] = {
+    "aten.zeros_like.default": 0.0,
+    "aten.new_zeros.default": 0.0,
+    "aten.ones_like.default": 1.0,
+    "aten.new_ones.default": 1.0,
+    "aten.full_like.default": None,
+    "aten.new_full.default": None,
+}
+"""Constants in the shape or type of a tensor, by the number they hold; None is the argument `fill_value`."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Several:
@@ -63,7 +73,8 @@ class _Translation:
             name += "'"
         self.names.add(name)
         self.nodes.append(Node(name, op, inputs, shape, origin))
-        return Live(name, shape)
+        value = node.meta.get("val")
+        return Live(name, shape, not isinstance(value, Tensor) or value.is_floating_point())
 
 
 def translate(program: ExportedProgram) -> LayerGraph:
@@ -135,6 +146,8 @@ def _call(state: _Translation, node: FxNode) -> object:
     live = _live_in([args, kwargs])
     named = _by_name(node, args, kwargs)
     _refuse_chance(node, named)
+    if live and str(node.target) in SHAPED and not isinstance(named.get("fill_value"), Live):
+        return _filled(node, named)
     if not live:
         with torch.no_grad():
             return node.target(*args, **kwargs)  # type: ignore[operator]
@@ -151,6 +164,14 @@ def _call(state: _Translation, node: FxNode) -> object:
         ops = tuple(op or Unsupported(str(node.target), _no_index(node), _runner(state, node)) for op in made)
         return Several(ops, tuple(call.inputs), shapes, origin)
     return state.add(node, made, tuple(call.inputs), shapes[0], origin)
+
+
+def _filled(node: FxNode, named: Mapping[str, Any]) -> Tensor:
+    """A constant of which the input gives shape and type only."""
+    fill = SHAPED[str(node.target)]
+    value = named["fill_value"] if fill is None else fill
+    like: Tensor = node.meta["val"]
+    return torch.full(_shapes(node)[0], value, dtype=like.dtype)
 
 
 def _refuse_coarse(node: FxNode) -> None:

@@ -198,10 +198,13 @@ def _identity(args: Args) -> Relayout:
 
 def _cast(args: Args) -> Relayout:
     """A change between float32 and float64 is the identity in real arithmetic (others are refused before)."""
-    args.ref("self" if "self" in args.values else "input")
+    source = "self" if "self" in args.values else "input"
+    args.ref(source)
     args.ignore(*args.values)
+    if args.is_floating(source):
+        return _move("identity", lambda x: x)
     # Whole numbers and truth values come from operations without a bound, and still have to run.
-    return _move("identity", lambda x: x if x.is_floating_point() else x.double())
+    return _move("cast", lambda x: x if x.is_floating_point() else x.double())
 
 
 def _dropout(args: Args) -> Relayout:
@@ -260,6 +263,11 @@ ROWS = (
         ("aten.pixel_unshuffle.default",), _simple("pixel_unshuffle", F.pixel_unshuffle, "downscale_factor")
     ),
     OpSpec(("aten.channel_shuffle.default",), _simple("channel_shuffle", F.channel_shuffle, "groups")),
+    OpSpec(("aten.unfold.default",), _simple("unfold", torch.Tensor.unfold, "dimension", "size", "step")),
+    OpSpec(
+        ("aten.im2col.default",),
+        _simple("im2col", F.unfold, "kernel_size", "dilation", "padding", "stride"),
+    ),
     OpSpec(("aten.expand.default",), _expand),
     OpSpec(("aten.select.int",), _select),
     OpSpec(("aten.slice.Tensor",), _slice),

@@ -41,6 +41,12 @@ def _sort(args: Args) -> tuple[Sort | None, ...]:
     return (Sort(args.attr("dim"), bool(args.attr("descending"))), None)
 
 
+def _msort(args: Args) -> Sort:
+    """By the first axis."""
+    args.ref("self")
+    return Sort(0, descending=False)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TopK(Exact):
     """The k largest (or smallest) entries of each fibre along `dim`, in order: a part of the sorted fibre."""
@@ -69,5 +75,6 @@ def _topk(args: Args) -> tuple[TopK | None, ...]:
 
 ROWS = (
     OpSpec(("aten.sort.default", "aten.sort.stable"), _sort),
+    OpSpec(("aten.msort.default",), _msort),
     OpSpec(("aten.topk.default",), _topk),
 )

@@ -25,10 +25,11 @@ class Untranslatable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A value that depends on the network's input: a node's name and shape."""
+    """A value that depends on the network's input: a node's name and shape; is its type a float?"""
 
     name: str
     shape: Shape
+    floating: bool = True
 
 
 @dataclass(slots=True)
@@ -46,6 +47,11 @@ class Args:
     output: Shape
     inputs: list[str] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+
+    def is_floating(self, name: str) -> bool:
+        """Whether that live argument has a float type."""
+        value = self.values.get(name)
+        return isinstance(value, Live) and value.floating
 
     def is_live(self, name: str) -> bool:
         """Whether that argument depends on the input."""

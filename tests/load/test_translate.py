@@ -254,3 +254,21 @@ def test_recurrent_layers_in_eval_mode_are_unbounded_not_random():
         bound = bound_of(translate(export_module(Last(kind).eval(), torch.zeros(1, 5, 4), "t")))
         assert not bound.is_finite
         assert "random" not in bound.note
+
+
+FILLED = {
+    "zeros_like": lambda x: torch.maximum(x, torch.zeros_like(x)),
+    "ones_like": lambda x: x + 3 * torch.ones_like(x),
+    "full_like": lambda x: torch.cat([x, torch.full_like(x, 2.5)], 1),
+    "new_zeros": lambda x: torch.cat([x.new_zeros(1, 2), x], 1),
+    "new_ones": lambda x: x * x.new_ones(4),
+    "new_full": lambda x: x * x.new_full((4,), -1.0),
+}
+
+
+@pytest.mark.parametrize("name", FILLED)
+def test_constants_in_the_shape_of_the_input_are_constants(name):
+    graph = simplify(exported_graph(FILLED[name], 1, 4))
+    points = probes((1, 4))
+    torch.testing.assert_close(graph.run(points).flatten(1), outputs(Call(FILLED[name]), points))
+    assert bound_of(graph).value == 1

@@ -2,8 +2,11 @@
 
 import random
 
+import pytest
 import torch
+from jacobian import outputs, probes
 from networks import Branch, MaxMin
+from sample_kind import Call
 from small_graph import checked_bound, op_names, raw_graph, simplified
 from torch import nn
 
@@ -30,3 +33,18 @@ def test_residual_and_sorted_networks_stay_what_they_are():
         graph = simplified(module, 1, 6)
         assert op_names(graph).count("max_min") == 2
         checked_bound(module, graph)
+
+
+TRUTH = {
+    "scaled": lambda x: (x > 0).to(x.dtype) * 2.5 + x,
+    "complement": lambda x: x * (1 - (x > 0).double()),
+    "reshaped": lambda x: (x > 0).reshape(-1).to(x.dtype).reshape(x.shape) * 0.3,
+    "whole numbers": lambda x: x.argmax(1, keepdim=True).to(x.dtype) * 0.5 + x,
+}
+
+
+@pytest.mark.parametrize("name", TRUTH)
+def test_a_cast_of_truth_values_is_no_identity(name):
+    points = probes((1, 6))
+    graph = simplified(TRUTH[name], 1, 6)
+    torch.testing.assert_close(graph.run(points).flatten(1), outputs(Call(TRUTH[name]), points))

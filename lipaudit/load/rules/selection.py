@@ -151,7 +151,9 @@ def _top_k(args: NodeArgs) -> Callable[..., tuple[Tensor, ...]]:
     largest, in_order = bool(args.attr("largest", 1)), bool(args.attr("sorted", 1))
     if not count:
         raise Unconvertible("k is missing")
-    return lambda x: torch.topk(x, count[0], axis, largest, in_order)
+    if not in_order and count[0] > 1:
+        raise Unconvertible("sorted=0 leaves the order of what it returns to each runtime")
+    return lambda x: torch.topk(x, count[0], axis, largest)
 
 
 RULES: dict[str, Rule] = {
