@@ -12,6 +12,7 @@ from lipaudit.graph.graph import LayerGraph
 from lipaudit.passes.compose_activations import compose_activations
 from lipaudit.passes.drop_identities import drop_identities
 from lipaudit.passes.fold_affine import fold_affine
+from lipaudit.passes.join_moves import join_moves
 from lipaudit.passes.local_response import local_response
 from lipaudit.passes.merge_moves import merge_moves
 from lipaudit.passes.merge_padding import merge_padding
@@ -26,6 +27,7 @@ PASSES: tuple[Callable[[LayerGraph], LayerGraph], ...] = (
     compose_activations,
     local_response,
     merge_moves,
+    join_moves,
     sort_pairs,
     merge_padding,
     fold_affine,

@@ -7,6 +7,8 @@ Then x ↦ (a, b) has norm ≤ 1, and (a, b) ↦ (max(a, b), min(a, b)) sorts ea
 **Reductions.**  The same with maximum and minimum over an axis of m ≥ 2 entries: they are two different
 entries of the sorted fibre.  (For m = 1 both are x, and the constant is √2: not this rule.)
 
+**Signs.**  −max(−a, −b) is min(a, b), exactly.  Signs that do not cancel so are not this rule.
+
 Premises are checked on the graph: the cells behind a and b are found by pushing indices through the
 moves between x and them (`Relayout.sources`), and must be disjoint.  Max and min may stand in either
 order, concatenated or stacked; broadcasting between a and b is excluded by the equal shapes.
@@ -25,7 +27,7 @@ from torch import Tensor
 
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.graph.node import BoundMap, Gain, Node, Shape
-from lipaudit.ops.arithmetic import Extremum
+from lipaudit.ops.arithmetic import Affine, Extremum
 from lipaudit.ops.concat import Concat
 from lipaudit.ops.reduction import ReduceExtremum
 from lipaudit.ops.shape import Relayout
@@ -64,13 +66,11 @@ def sort_pairs(graph: LayerGraph) -> LayerGraph:
 
 
 def _sorted_source(graph: LayerGraph, node: Node) -> tuple[str, Callable[[Tensor], Tensor]] | None:
-    if not isinstance(node.op, Concat) or len(node.inputs) != 2 or None not in node.op.parts:
-        return None
-    if any(part is not None for part in node.op.parts):
+    if not isinstance(node.op, Concat) or len(node.inputs) != 2 or len(node.op.parts) != 2:
         return None
     # Views between max, min and the concatenation keep the cells apart.
-    first, second = (_past_views(graph, name) for name in node.inputs)
-    if first is None or second is None:
+    first, second = (_extremum(graph, name) for name in node.inputs)
+    if first is None or second is None or first.largest == second.largest:
         return None
     source = _pair_source(graph, first, second) or _group_source(first, second)
     if source is None:
@@ -78,33 +78,71 @@ def _sorted_source(graph: LayerGraph, node: Node) -> tuple[str, Callable[[Tensor
     return source, subfunction(graph, source, node)
 
 
-def _past_views(graph: LayerGraph, name: str) -> Node | None:
-    node = graph.node(name)
-    while node is not None and isinstance(node.op, Relayout):
+@dataclass(frozen=True, slots=True, eq=False)
+class _Extreme:
+    """A maximum or minimum of values; `dims` and `terms` if over axes of one."""
+
+    largest: bool
+    of: tuple[str, ...]
+    shape: Shape
+    dims: frozenset[int] = frozenset()
+    terms: int = 0
+
+
+def _extremum(graph: LayerGraph, name: str) -> _Extreme | None:
+    """The extremum behind a value, past views and one sign."""
+    node, negative = graph.node(name), False
+    while node is not None and not isinstance(node.op, Extremum | ReduceExtremum):
         shape = graph.shape_of(node.inputs[0])
-        if math.prod(shape) != math.prod(node.shape) or node.op.most_copies(shape) != 1:
+        if isinstance(node.op, Affine):
+            if negative or not _is_minus(node, shape):
+                return None
+            negative = True
+        elif not isinstance(node.op, Relayout) or not _is_view(node, shape):
             return None
         node = graph.node(node.inputs[0])
-    return node
+    if node is None or not isinstance(node.op, Extremum | ReduceExtremum):
+        return None
+    of = [_without_minus(graph, name) if negative else name for name in node.inputs]
+    known = tuple(name for name in of if name is not None)
+    if len(known) < len(of):
+        return None
+    largest = node.op.largest != negative
+    if isinstance(node.op, ReduceExtremum):
+        return _Extreme(largest, known, node.shape, frozenset(node.op.dims), node.op.terms)
+    return _Extreme(largest, known, node.shape)
 
 
-def _group_source(first: Node, second: Node) -> str | None:
+def _is_view(node: Node, shape: Shape) -> bool:
+    whole = isinstance(node.op, Relayout) and math.prod(shape) == math.prod(node.shape)
+    return whole and isinstance(node.op, Relayout) and node.op.most_copies(shape) == 1
+
+
+def _is_minus(node: Node, shape: Shape) -> bool:
+    op = node.op
+    if not isinstance(op, Affine) or op.ulps or shape != node.shape:
+        return False
+    return bool((op.scale == -1).all()) and not bool(op.shift.any())
+
+
+def _without_minus(graph: LayerGraph, name: str) -> str | None:
+    """x of a value −x."""
+    node = graph.node(name)
+    minus = node is not None and _is_minus(node, graph.shape_of(node.inputs[0]))
+    return node.inputs[0] if node is not None and minus else None
+
+
+def _group_source(first: _Extreme, second: _Extreme) -> str | None:
     """Maximum and minimum over the same axes of one tensor, at least two entries each."""
-    a, b = first.op, second.op
-    if not isinstance(a, ReduceExtremum) or not isinstance(b, ReduceExtremum):
-        return None
-    same = first.inputs == second.inputs and set(a.dims) == set(b.dims)
-    return first.inputs[0] if same and a.largest != b.largest and a.terms >= 2 else None
+    same = first.of == second.of and first.dims == second.dims
+    return first.of[0] if same and min(first.terms, second.terms) >= 2 else None
 
 
-def _pair_source(graph: LayerGraph, first: Node, second: Node) -> str | None:
+def _pair_source(graph: LayerGraph, first: _Extreme, second: _Extreme) -> str | None:
     """max(a, b) and min(a, b) of two disjoint selections of one tensor."""
-    a, b = first.op, second.op
-    if not isinstance(a, Extremum) or not isinstance(b, Extremum) or a.largest == b.largest:
+    if set(first.of) != set(second.of) or len(set(first.of)) != 2 or first.dims or second.dims:
         return None
-    if set(first.inputs) != set(second.inputs) or len(set(first.inputs)) != 2:
-        return None
-    left, right = first.inputs
+    left, right = first.of
     if graph.shape_of(left) != graph.shape_of(right) or graph.shape_of(left) != first.shape:
         return None
     for source in _ancestors(graph, left):

@@ -39,6 +39,18 @@ SORTED = {
     "stacked": lambda x: stacked(*x.chunk(2, 1)),
     "view and reduce": lambda x: extremes(x.view(1, 2, 3)),
     "reduce with keepdim": lambda x: extremes(x.view(1, 2, 3), keepdim=True),
+    "minus the maximum of negatives": lambda x: torch.cat(
+        [torch.maximum(x[:, :3], x[:, 3:]), -torch.maximum(-x[:, :3], -x[:, 3:])], 1
+    ),
+    "minus both": lambda x: torch.cat(
+        [-torch.minimum(-x[:, :3], -x[:, 3:]), -torch.maximum(-x[:, 3:], -x[:, :3])], 1
+    ),
+    "minus the reduction of negatives": lambda x: torch.cat(
+        [x.view(1, 2, 3).amax(1), -(-x.view(1, 2, 3)).amax(1)], 1
+    ),
+    "views behind minus": lambda x: torch.cat(
+        [x.view(1, 2, 3).amax(1)[:, None], -((-x.view(1, 2, 3)).amax(1)[:, None])], 1
+    ),
     "parts of a larger tensor": lambda x: maxmin(lambda x: x[:, 1:3], lambda x: x[:, 4:], x),
 }
 TWICE = {
@@ -63,6 +75,26 @@ UNSORTED = {
     ),
     "scaled half": (lambda x: maxmin(lambda x: x[:, :3], lambda x: 3 * x[:, 3:], x), 3.0),
     "group of one": (lambda x: torch.cat([x[:, :, None].amax(2), x[:, :, None].amin(2)], 1), math.sqrt(2)),
+    "minus the maximum": (
+        lambda x: torch.cat([x.view(1, 2, 3).amax(1), -x.view(1, 2, 3).amax(1)], 1),
+        math.sqrt(2),
+    ),
+    "minus the minimum of negatives": (
+        lambda x: torch.cat([torch.maximum(x[:, :3], x[:, 3:]), -torch.minimum(-x[:, :3], -x[:, 3:])], 1),
+        math.sqrt(2),
+    ),
+    "one negative": (
+        lambda x: torch.cat([torch.maximum(x[:, :3], x[:, 3:]), -torch.maximum(-x[:, :3], x[:, 3:])], 1),
+        None,
+    ),
+    "minus a multiple": (
+        lambda x: torch.cat([x.view(1, 2, 3).amax(1), -2 * (-x.view(1, 2, 3)).amax(1)], 1),
+        2.0,
+    ),
+    "minus and an offset": (
+        lambda x: torch.cat([x.view(1, 2, 3).amax(1), 1 - (-x.view(1, 2, 3) * 2).amax(1)], 1),
+        2.0,
+    ),
     "other axes": (
         lambda x: torch.cat([x.view(1, 2, 3).amax(1), x.view(1, 2, 3).amin(2)], 1),
         None,
