@@ -148,7 +148,13 @@ def layers(steps: int = 0) -> tuple[Net, ...]:
         Net("GroupSort", lambda: GroupSort().eval(), image, plain=True, isometry=True),
         Net("sort of all channels", lambda: GroupSort(4).eval(), image, plain=True, isometry=True),
         *(
-            Net(f"Householder, {b}", lambda b=b: Householder(1, 4, blend=b).eval(), image, isometry=True)
+            Net(
+                f"Householder, {b}",
+                lambda b=b: Householder(1, 4, blend=b).eval(),
+                image,
+                plain=True,
+                isometry=True,
+            )
             for b in ("where", "mask")
         ),
     )

@@ -68,9 +68,21 @@ def test_training_moves_the_weights():
     assert float((one - other).norm() / one.norm()) > 0.1
 
 
-@pytest.mark.parametrize("name", [n for n in NETWORKS if not NETWORKS[n].spectral])
+FAST = ("CPL", "Sandwich", "averaged residual")
+
+
+@pytest.mark.parametrize("name", FAST)
 def test_networks_load_from_onnx(name, tmp_path):
-    net, path = NETWORKS[name], tmp_path / "network.onnx"
+    judge_file(NETWORKS[name], tmp_path / "network.onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n not in FAST and not NETWORKS[n].spectral])
+def test_more_networks_load_from_onnx(name, tmp_path):
+    judge_file(NETWORKS[name], tmp_path / "network.onnx")
+
+
+def judge_file(net, path):
     module = net.make()
     torch.onnx.export(module, (torch.zeros(net.shape),), path, dynamo=True, verbose=False)
     bound = bound_of(simplify(translate(load_model(path).program))).value
