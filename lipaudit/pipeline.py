@@ -27,6 +27,7 @@ from lipaudit.compose import NetworkBound, compose
 from lipaudit.data import Dataset, load_dataset, make_sizing
 from lipaudit.data.plausible import is_near_chance
 from lipaudit.errors import InputUnavailable, UsageError
+from lipaudit.graph.graph import LayerGraph
 from lipaudit.load import LoadedModel, check_file, load_model
 from lipaudit.report import assemble, structure, tried
 from lipaudit.report.model import (
@@ -156,10 +157,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
     clock.stage("finding the preprocessing", 0)
     subject = make_subject(loaded, stated, data, trying, target, threat_space)
 
-    clock.stage("bounding layers", len(subject.graph.nodes))
-    layers = analyze(subject.graph, plan, clock.advance)
-    clock.stage("looking for structure", len(subject.graph.nodes))
-    bound = compose(subject.graph, layers, find_claims(subject.graph, layers, plan, clock.advance))
+    layers, bound = _bounded(subject.graph, plan, clock)
     points = subject.samples
     run = None if points is None else _certified(loaded, subject, layers, bound, points, clock)
     robustness = None if run is None else _robustness(run, asked)
@@ -188,6 +186,14 @@ def audit(  # noqa: PLR0913 - the options of the command line
     )
     run_record = clock.run(target, command, layers)
     return AuditReport(verdict=verdict, exit_code=code, evidence=evidence, run=run_record)
+
+
+def _bounded(graph: LayerGraph, plan: Plan, clock: _Clock) -> tuple[tuple[Layer, ...], NetworkBound]:
+    """The layers one by one, parts of the network as a whole, and what follows for all of it."""
+    clock.stage("bounding layers", len(graph.nodes))
+    layers = analyze(graph, plan, clock.advance)
+    clock.stage("looking for structure", len(graph.nodes))
+    return layers, compose(graph, layers, find_claims(graph, layers, plan, clock.advance))
 
 
 def _data(model: str | Path, load: Callable[[], Dataset | None]) -> Dataset | None:
@@ -224,7 +230,7 @@ def _certified(
     clock.stage("certifying", len(data))
     constants, how = pair_constants(subject.graph, bound)
     run = certify(
-        subject.graph, layers, data, (constants.to(subject.graph.device), how), bound.claims, clock.advance
+        subject.graph, layers, data, (constants.to(subject.graph.device), how), clock.advance, bound.claims
     )
     clock.stage("asking the original program", len(data))
     check_answers(run, data, subject.entrance, loaded.reference, subject.middle, clock.advance)

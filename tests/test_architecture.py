@@ -26,6 +26,7 @@ ORDER = [
     "data",
     "subject",
     "analyze",
+    "blocks",
     "compose",
     "certify",
     "report",

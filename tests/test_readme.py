@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import lipaudit
+from lipaudit.blocks import RULES
 from lipaudit.cli import main
 from lipaudit.cli.commands import COMMANDS, command_named
 from lipaudit.cli.help import help_text
@@ -152,6 +153,12 @@ def test_methods():
     rows = [f"| `{method.name}` | {method.summary} |" for method in METHODS]
     table = "\n".join(["| method | bound |", "|---|---|", *rows])
     assert f"<!-- methods -->\n{table}\n" in README, f"README shows another table than this:\n{table}"
+
+
+def test_rules():
+    rows = [f"| `{rule.name}` | {rule.summary.replace('|', '&#124;')} |" for rule in RULES]
+    table = "\n".join(["| rule | part |", "|---|---|", *rows])
+    assert f"<!-- rules -->\n{table}\n" in README, f"README shows another table than this:\n{table}"
 
 
 def field_of(model, path):

@@ -144,4 +144,4 @@ def _missing(part: Part, pair: Adjoint, R: Tensor) -> float:
     return mul_up(defect, norm_of(pair.map.with_taps(pair.W), pair.ulps, part.spectral))
 
 
-RULE = Rule("convex potential", "h·x − Wᵀ R φ(Wx + b)", prove)
+RULE = Rule("convex potential", "h·x − Wᵀ R φ(Wx + b) (CPL, SLL)", prove)

@@ -42,4 +42,9 @@ def prove(part: Part) -> Proved | None:
     )
 
 
-RULE = Rule("semidefinite", "LMI with a diagonal multiplier, at every frequency", prove)
+RULE = Rule(
+    "semidefinite",
+    "LMI with a diagonal multiplier, at every frequency: any part of convolutions or dense layers, sums, "
+    "concatenations and activations with slopes in [0, 1]",
+    prove,
+)

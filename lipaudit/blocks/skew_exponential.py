@@ -232,4 +232,4 @@ def _maximum(bernstein: list[Fraction]) -> Fraction:
     return max(above, below)
 
 
-RULE = Rule("skew polynomial", "max |p(iλ)| for p(A) with A skew-symmetric", prove)
+RULE = Rule("skew polynomial", "max |p(iλ)| for p(A) with A skew-symmetric (SOC)", prove)

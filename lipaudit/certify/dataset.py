@@ -44,8 +44,8 @@ def certify(
     layers: Sequence[Layer],
     dataset: Dataset,
     constants: tuple[Tensor, str],
-    claims: Sequence[Claim] = (),
     advance: Callable[[int], None] = lambda _: None,
+    claims: Sequence[Claim] = (),
 ) -> Certification:
     """Predict and certify every sample.
 
@@ -54,8 +54,8 @@ def certify(
         layers: its gains, in graph order.
         dataset: the samples.
         constants: from `pair_constants`.
-        claims: bounds of parts of the graph.
         advance: called with the size of each finished chunk.
+        claims: bounds of parts of the graph.
 
     Raises:
         Incomplete: if the network cannot be evaluated.

@@ -25,7 +25,7 @@ def planned(seed):
 
 
 def finite_form(wires, multipliers, rho):
-    """The quadratic form (1) of the finite maps as a matrix, from matrices that were written out cell by cell."""
+    """The quadratic form (1) of the finite maps as a matrix, from matrices written out cell by cell."""
     matrices = dense_of(wires)
     sizes = [math.prod(wires.shape_of(a)) for a in range(len(wires.hidden) + 1)]
     starts = [sum(sizes[:a]) for a in range(len(sizes) + 1)]
@@ -101,7 +101,7 @@ def channels(plan):
 
 
 def exact_parts(plan, multipliers, rho):
-    """The same matrices by complex exponentials, one tap after the other, scaled by the same powers of two."""
+    """The same matrices by complex exponentials, tap by tap, scaled by the same powers of two."""
     weights = plan.per_row(multipliers)
     scale = torch.where(plan.is_output, 1.0, torch.exp2(-torch.round(torch.log2(2 * weights) / 2)))
     starts = [sum(plan.sizes[:i]) for i in range(len(plan.sizes) + 1)]

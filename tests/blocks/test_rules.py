@@ -1,4 +1,4 @@
-"""What an audit proves of layers with structure: 1 where the family promises it, the truth where it is broken."""
+"""What is proved of layers with structure: 1 where the family promises it, the truth where it is broken."""
 
 import pytest
 import torch
@@ -75,4 +75,6 @@ def test_each_claim_says_what_it_takes_to_prove_it_again():
         for claim in audited(net.make().double(), net.shape).claims:
             assert len(claim.stored["weights_sha256"]) == 64
             assert claim.plain > claim.bound.value
-            assert all(torch.isfinite(torch.tensor(v)).all() for v in claim.stored.values() if isinstance(v, tuple))
+            assert all(
+                torch.isfinite(torch.tensor(v)).all() for v in claim.stored.values() if isinstance(v, tuple)
+            )

@@ -11,7 +11,7 @@ from lipaudit.graph.graph import INPUT
 from lipaudit.passes import simplify
 
 
-def wired(module, simple=True):
+def wired(module, *, simple=True):
     graph = raw_graph(module, *module.shape)
     graph = simplify(graph) if simple else graph
     return graph, wiring(graph, region(graph, INPUT, graph.output, 100))
@@ -21,7 +21,7 @@ def wired(module, simple=True):
 @pytest.mark.parametrize("seed", range(60))
 def test_matrices_and_activations_give_the_regions_differences(seed, simple):
     module = Block(seed)
-    graph, wires = wired(module, simple)
+    graph, wires = wired(module, simple=simple)
     if module.circular and not simple:
         assert wires is None  # the pad stands by itself
         return
