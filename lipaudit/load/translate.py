@@ -12,24 +12,27 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 from torch.fx.node import Node as FxNode
 from torch.fx.node import map_arg
+from torch.utils._pytree import tree_map_only
 
 from lipaudit import errors
 from lipaudit.errors import InputRefused
 from lipaudit.graph.graph import INPUT, LayerGraph
 from lipaudit.graph.node import Node, Op, Origin, Unsupported
-from lipaudit.ops import OPS, Args, Live, Untranslatable
+from lipaudit.ops import OPS, PAIRS, Args, Live, OpSpec, Untranslatable
 from lipaudit.ops.activation import why_unbounded
+from lipaudit.ops.pairs import paired, unpaired
 
 __all__ = ["translate"]
 
 
+_FINE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 OURS = tuple(str(Path(module).parent) for module in (torch.__file__, errors.__file__))
 """Source files under these folders are not the user's."""
 
@@ -44,13 +47,20 @@ SHAPED: dict[str, float | None] = {
 """Constants in the shape or type of a tensor, by the number they hold; None is the argument `fill_value`."""
 
 
+class Value(NamedTuple):
+    """What a call returns: the shape of its node, and whether that is one of pairs (`Live.paired`)."""
+
+    shape: tuple[int, ...]
+    paired: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Several:
     """The outputs of one call, still to be picked from: an op (or a reason) for each."""
 
     ops: tuple[Op, ...]
     inputs: tuple[str, ...]
-    shapes: tuple[tuple[int, ...], ...]
+    values: tuple[Value, ...]
     origin: Origin
 
 
@@ -62,9 +72,7 @@ class _Translation:
     nodes: list[Node] = field(default_factory=list)
     names: set[str] = field(default_factory=lambda: {INPUT})
 
-    def add(
-        self, node: FxNode, op: Op, inputs: tuple[str, ...], shape: tuple[int, ...], origin: Origin
-    ) -> Live:
+    def add(self, node: FxNode, op: Op, inputs: tuple[str, ...], value: Value, origin: Origin) -> Live:
         label, unique = _label(node), node.name
         name = label
         if name in self.names:  # a module of several calls: they are told apart by the exporter's names
@@ -72,9 +80,10 @@ class _Translation:
         while name in self.names:
             name += "'"
         self.names.add(name)
-        self.nodes.append(Node(name, op, inputs, shape, origin))
-        value = node.meta.get("val")
-        return Live(name, shape, not isinstance(value, Tensor) or value.is_floating_point())
+        self.nodes.append(Node(name, op, inputs, value.shape, origin))
+        made = node.meta.get("val")
+        floating = not isinstance(made, Tensor) or made.is_floating_point() or made.is_complex()
+        return Live(name, value.shape, value.paired, floating)
 
 
 def translate(program: ExportedProgram) -> LayerGraph:
@@ -97,6 +106,8 @@ def translate(program: ExportedProgram) -> LayerGraph:
                 )
             if not isinstance(node.meta.get("val"), Tensor):
                 raise InputRefused("the model takes an argument that is no tensor")
+            if node.meta["val"].is_complex():
+                raise InputRefused("the model takes complex numbers", hint="export it with a real input")
             shape = tuple(int(n) for n in node.meta["val"].shape)
             state.values[node] = Live(INPUT, shape)
         elif node.op == "call_function":
@@ -152,18 +163,18 @@ def _call(state: _Translation, node: FxNode) -> object:
         with torch.no_grad():
             return node.target(*args, **kwargs)  # type: ignore[operator]
     origin = _origin(node)
-    shapes = _shapes(node)
-    call = Args(str(node.target), named, shapes[0])
+    values = _values(node)
+    call = Args(str(node.target), named, values[0].shape, paired=values[0].paired)
     try:
         _refuse_coarse(node)
-        made = _translated(call)
+        made = _translated(call, OPS if not any(v.paired for v in (*values, *live)) else PAIRS)
     except (Untranslatable, InputRefused) as why:
         op = Unsupported(str(node.target), str(why), _runner(state, node), _scalars(args))
-        made, call.inputs = (op,) * len(shapes) if len(shapes) > 1 else op, [v.name for v in live]
+        made, call.inputs = (op,) * len(values) if len(values) > 1 else op, [v.name for v in live]
     if isinstance(made, tuple):
         ops = tuple(op or Unsupported(str(node.target), _no_index(node), _runner(state, node)) for op in made)
-        return Several(ops, tuple(call.inputs), shapes, origin)
-    return state.add(node, made, tuple(call.inputs), shapes[0], origin)
+        return Several(ops, tuple(call.inputs), values, origin)
+    return state.add(node, made, tuple(call.inputs), values[0], origin)
 
 
 def _filled(node: FxNode, named: Mapping[str, Any]) -> Tensor:
@@ -171,7 +182,7 @@ def _filled(node: FxNode, named: Mapping[str, Any]) -> Tensor:
     fill = SHAPED[str(node.target)]
     value = named["fill_value"] if fill is None else fill
     like: Tensor = node.meta["val"]
-    return torch.full(_shapes(node)[0], value, dtype=like.dtype)
+    return torch.full(like.shape, value, dtype=like.dtype)
 
 
 def _refuse_coarse(node: FxNode) -> None:
@@ -181,7 +192,7 @@ def _refuse_coarse(node: FxNode) -> None:
     """
     value = node.meta["val"]
     first = value[0] if isinstance(value, list | tuple) else value
-    if isinstance(first, Tensor) and first.dtype not in (torch.float32, torch.float64):
+    if isinstance(first, Tensor) and first.dtype not in _FINE:
         kind = str(first.dtype).removeprefix("torch.")
         why = why_unbounded(_operation(str(node.target)))
         raise Untranslatable(why or f"{node.target} computes in {kind}, which rounds in coarse steps")
@@ -205,10 +216,11 @@ def _refuse_chance(node: FxNode, named: Mapping[str, Any]) -> None:
         raise InputRefused(f"the model calls {name}, which reads uninitialised memory")
 
 
-def _translated(call: Args) -> Op | tuple[Op | None, ...]:
-    row = OPS.get(call.target)
+def _translated(call: Args, table: Mapping[str, OpSpec]) -> Op | tuple[Op | None, ...]:
+    row = table.get(call.target)
     if row is None:
-        raise Untranslatable(why_unbounded(_operation(call.target)) or f"no rule for {call.target}")
+        of = "" if table is OPS else " of complex numbers"
+        raise Untranslatable(why_unbounded(_operation(call.target)) or f"no rule for {call.target}{of}")
     made = row.translate(call)
     call.done()
     return made
@@ -230,7 +242,7 @@ def _pick(state: _Translation, node: FxNode, source: Any, index: int) -> object:
         op: Op = _picking(source.ops[index], index)
     else:
         op = source.ops[index]
-    return state.add(node, op, source.inputs, source.shapes[index], source.origin)
+    return state.add(node, op, source.inputs, source.values[index], source.origin)
 
 
 def _picking(op: Op, index: int) -> Op:
@@ -267,12 +279,15 @@ def _runner(state: _Translation, node: FxNode) -> Callable[..., Tensor]:
         def fill(used: FxNode) -> Any:  # noqa: ANN401
             value = known[used]
             if isinstance(value, Live):
-                return next(feed)
+                x = next(feed)
+                return unpaired(x) if value.paired else x
+            if isinstance(value, Tensor) and value.is_complex():
+                return value.to(xs[0].device, torch.promote_types(xs[0].dtype, torch.complex64))
             floating = isinstance(value, Tensor) and value.is_floating_point()
             return value.to(xs[0]) if floating else value
 
         result: Tensor = target(*map_arg(node.args, fill), **map_arg(node.kwargs, fill))
-        return result
+        return tree_map_only(Tensor, lambda t: paired(t) if t.is_complex() else t, result)
 
     return run
 
@@ -300,7 +315,7 @@ def _by_name(node: FxNode, args: Any, kwargs: Any) -> dict[str, Any]:  # noqa: A
     return named
 
 
-def _shapes(node: FxNode) -> tuple[tuple[int, ...], ...]:
+def _values(node: FxNode) -> tuple[Value, ...]:
     value = node.meta["val"]
     values = value if isinstance(value, list | tuple) else [value]
     if not all(isinstance(n, int) for v in values if isinstance(v, Tensor) for n in v.shape):
@@ -308,7 +323,14 @@ def _shapes(node: FxNode) -> tuple[tuple[int, ...], ...]:
             f"the size of {node.name} ({node.target}) depends on values, so it has no static shape",
             hint="export the model without boolean masks and the like",
         )
-    return tuple(tuple(int(n) for n in v.shape) if isinstance(v, Tensor) else () for v in values)
+    return tuple(_value(v) for v in values)
+
+
+def _value(value: object) -> Value:
+    if not isinstance(value, Tensor):
+        return Value(())
+    shape = tuple(int(n) for n in value.shape)
+    return Value((*shape, 2), paired=True) if value.is_complex() else Value(shape)
 
 
 def _origin(node: FxNode) -> Origin:

@@ -12,6 +12,7 @@ from lipaudit.ops import (
     concat,
     contraction,
     conv,
+    fourier,
     linear,
     normalization,
     pool,
@@ -21,15 +22,17 @@ from lipaudit.ops import (
     softmax,
     sorting,
 )
+from lipaudit.ops.pairs import PAIRS
 from lipaudit.ops.spec import Args, Live, OpSpec, Untranslatable, checked_table
 
-__all__ = ["OPS", "Args", "Live", "OpSpec", "Untranslatable"]
+__all__ = ["OPS", "PAIRS", "Args", "Live", "OpSpec", "Untranslatable"]
 
 OPS: dict[str, OpSpec] = checked_table(
     [
         linear.ROWS,
         contraction.ROWS,
         conv.ROWS,
+        fourier.ROWS,
         pool.ROWS,
         normalization.ROWS,
         activation.ROWS,

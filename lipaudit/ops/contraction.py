@@ -14,7 +14,7 @@ Rounding of one pass: γ_{n+2} max_a ‖|W_a|‖ ‖x‖ with n terms per sum   
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -22,11 +22,11 @@ from torch import Tensor
 
 from lipaudit.graph.node import BoundMap, Gain, Shape
 from lipaudit.ops.linear import Linear, affine_error
-from lipaudit.ops.spec import Args, OpSpec, Untranslatable
+from lipaudit.ops.spec import Args, Live, OpSpec, Untranslatable
+from lipaudit.rounding import gamma, mul_up
 from lipaudit.spectral.maps import Dense
-from lipaudit.spectral.schur import schur_bound
 
-__all__ = ["ROWS", "Contraction"]
+__all__ = ["ROWS", "Contraction", "einsum_of", "indices_of", "product_of"]
 
 MANY = 256
 """Different matrices in one product up to which each gets a bound of its own."""
@@ -54,12 +54,11 @@ class Contraction:
     absolute: float = field(init=False)
 
     def __post_init__(self) -> None:
-        largest = max((schur_bound(Dense(block)) for block in self.blocks()), default=0.0)
-        object.__setattr__(self, "absolute", largest)
+        object.__setattr__(self, "absolute", _schur(self.blocks()))
 
     def blocks(self) -> Tensor:
         """(aligned, made, summed): the matrices W_a."""
-        live, constant, result = _indices(self.equation)
+        live, constant, result = indices_of(self.equation)
         sizes = self._sizes()
         kinds = (
             [i for i in result if i in live and i in constant],
@@ -74,7 +73,7 @@ class Contraction:
         return whole.reshape([math.prod(sizes[i] for i in kind) for kind in kinds])
 
     def _sizes(self) -> Mapping[str, int]:
-        live, constant, _ = _indices(self.equation)
+        live, constant, _ = indices_of(self.equation)
         return dict(zip(live + constant, (*self.live, *self.weight.shape), strict=True))
 
     def forward(self, *xs: Tensor) -> Tensor:
@@ -93,10 +92,23 @@ class Contraction:
     def error(self, shapes: tuple[Shape, ...], norms: tuple[Tensor, ...], out: Tensor) -> Tensor:
         """γ_m max_a ‖|W_a|‖ ‖x‖."""
         del shapes, out
-        return affine_error(self.blocks().shape[2], self.absolute, norms[0], None, 1)
+        live, _, result = indices_of(self.equation)
+        sizes = self._sizes()
+        terms = math.prod(sizes[index] for index in live if index not in result)
+        return affine_error(terms, self.absolute, norms[0], None, 1)
 
 
-def _indices(equation: str) -> tuple[str, str, str]:
+def _schur(blocks: Tensor) -> float:
+    """The largest √(‖|W_a|‖₁‖|W_a|‖_∞), of all blocks at once (`spectral.schur`)."""
+    if not blocks.numel():
+        return 0.0
+    sizes = Dense(blocks.flatten(1)).weight.abs().reshape(blocks.shape)
+    largest = float((sizes.sum(1).amax(1).sqrt() * sizes.sum(2).amax(1).sqrt()).max())
+    # Two sums, their roots, and a product.
+    return mul_up(largest, 1 + 4 * gamma(2 * sizes[0].numel() + 8))
+
+
+def indices_of(equation: str) -> tuple[str, str, str]:
     """Of x, of the constant, of the result."""
     operands, _, result = equation.partition("->")
     live, _, constant = operands.partition(",")
@@ -114,19 +126,24 @@ def _matmul(left: str, right: str) -> Callable[[Args], Linear | Contraction]:
             whole = math.prod(weight.shape[:-2]) == 1
             if whole:
                 return Linear(weight.reshape(weight.shape[-2:]).T.contiguous(), name="matmul")
-        return _product(shape, weight, args.output, first=first)
+        equation, read, stored = product_of(shape, tuple(weight.shape), first=first)
+        return Contraction(equation, weight.reshape(stored), read, args.output)
 
     return translate
 
 
-def _product(shape: Shape, weight: Tensor, result: Shape, *, first: bool) -> Contraction:
-    """x @ W (`first`) or W @ x, broadcast as `torch.matmul` does."""
+def product_of(shape: Shape, weight: Shape, *, first: bool) -> tuple[str, Shape, Shape]:
+    """x @ W (`first`) or W @ x, broadcast as `torch.matmul` does, of tensors of such shapes.
+
+    Returns:
+        The equation, and the shapes that x and W are read as.
+    """
     live = ("ik" if first else "kj") if len(shape) > 1 else "k"
-    constant = ("kj" if first else "ik") if weight.dim() > 1 else "k"
+    constant = ("kj" if first else "ik") if len(weight) > 1 else "k"
     core = "".join(i for i in "ij" if i in live + constant)
     sizes = dict(zip(live, shape[-len(live) :], strict=True))
-    sizes |= dict(zip(constant, weight.shape[-len(constant) :], strict=True))
-    outer, stacked = shape[: -len(live)], tuple(weight.shape[: -len(constant)])
+    sizes |= dict(zip(constant, weight[-len(constant) :], strict=True))
+    outer, stacked = shape[: -len(live)], weight[: -len(constant)]
     axes = max(len(outer), len(stacked))
     of_live = of_constant = both = ""
     for letter, n, m in zip(
@@ -138,20 +155,18 @@ def _product(shape: Shape, weight: Tensor, result: Shape, *, first: bool) -> Con
         both += letter if n * m > 1 else ""
         sizes[letter] = max(n, m)
     live, constant = of_live + live, of_constant + constant
-    return Contraction(
-        f"{live},{constant}->{both}{core}",
-        weight.reshape([sizes[i] for i in constant]),
-        tuple(sizes[i] for i in live),
-        result,
-    )
+    read, stored = (tuple(sizes[i] for i in indices) for indices in (live, constant))
+    return f"{live},{constant}->{both}{core}", read, stored
 
 
-def _einsum(args: Args) -> Linear | Contraction:
-    """One live tensor and one constant, every index at most once in each and in the result."""
-    equation = args.attr("equation").replace(" ", "")
-    args.ignore("path")
-    left, arrow, out = equation.partition("->")
-    operands = list(zip(left.split(","), args.members("tensors"), strict=True))
+def einsum_of(equation: str, members: Sequence[Live | Tensor]) -> tuple[str, Live, Tensor]:
+    """An einsum with the live tensor first: the equation, that tensor, the constant.
+
+    Raises:
+        Untranslatable: unless every index is at most once in each operand and in the result.
+    """
+    left, arrow, out = equation.replace(" ", "").partition("->")
+    operands = list(zip(left.split(","), members, strict=True))
     live = [(names, m) for names, m in operands if not isinstance(m, Tensor)]
     fixed = [(names, m) for names, m in operands if isinstance(m, Tensor)]
     if len(live) != 1 or len(fixed) != 1:
@@ -164,11 +179,18 @@ def _einsum(args: Args) -> Linear | Contraction:
     alone = set(pair) - {*names, *out}
     if not arrow or "." in equation or repeated or stretched or alone:
         raise Untranslatable(f"einsum {equation} has no rule")
+    return f"{names},{pair}->{out}", tensor, weight
+
+
+def _einsum(args: Args) -> Linear | Contraction:
+    args.ignore("path")
+    equation, tensor, weight = einsum_of(args.attr("equation"), args.members("tensors"))
+    names, pair, out = indices_of(equation)
     if len(pair) == 2 and names and names[-1] in pair:
         made = pair.replace(names[-1], "")
         if made not in names and out == names[:-1] + made:
             return Linear((weight if pair[1] == names[-1] else weight.T).contiguous(), name="einsum")
-    return Contraction(f"{names},{pair}->{out}", weight, tensor.shape, args.output, name="einsum")
+    return Contraction(equation, weight, tensor.shape, args.output, name="einsum")
 
 
 def _cumsum(args: Args) -> Contraction:

@@ -25,10 +25,14 @@ class Untranslatable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A value that depends on the network's input: a node's name and shape; is its type a float?"""
+    """A value that depends on the network's input: a node's name and shape; is its type a float?
+
+    `paired` says that it is complex, and that the last axis of the shape holds real and imaginary parts.
+    """
 
     name: str
     shape: Shape
+    paired: bool = False
     floating: bool = True
 
 
@@ -40,6 +44,7 @@ class Args:
         target: the call, e.g. `aten.conv2d.default`.
         values: every schema argument, defaults filled in; tensors are `Live` or constant `Tensor`.
         output: shape of the result (of the first one if there are several).
+        paired: whether the result is complex, as `Live.paired`.
     """
 
     target: str
@@ -47,6 +52,7 @@ class Args:
     output: Shape
     inputs: list[str] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+    paired: bool = False
 
     def is_floating(self, name: str) -> bool:
         """Whether that live argument has a float type."""

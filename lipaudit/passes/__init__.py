@@ -12,6 +12,7 @@ from lipaudit.graph.graph import LayerGraph
 from lipaudit.passes.compose_activations import compose_activations
 from lipaudit.passes.drop_identities import drop_identities
 from lipaudit.passes.fold_affine import fold_affine
+from lipaudit.passes.frequency_blocks import frequency_blocks
 from lipaudit.passes.half_planes import half_planes
 from lipaudit.passes.join_moves import join_moves
 from lipaudit.passes.local_response import local_response
@@ -28,6 +29,7 @@ PASSES: tuple[Callable[[LayerGraph], LayerGraph], ...] = (
     compose_activations,
     local_response,
     merge_moves,
+    frequency_blocks,
     join_moves,
     half_planes,
     sort_pairs,
