@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from lipaudit.load.converters import Rule
-from lipaudit.load.rules import linear, normalization, pointwise, pool, reduction, resize, selection, shape
+from lipaudit.load.rules import (
+    fourier,
+    linear,
+    normalization,
+    pointwise,
+    pool,
+    reduction,
+    resize,
+    selection,
+    shape,
+)
 
 __all__ = ["RULES"]
 
@@ -20,6 +30,7 @@ def _merge(*tables: dict[str, Rule]) -> dict[str, Rule]:
 
 
 RULES = _merge(
+    fourier.RULES,
     linear.RULES,
     normalization.RULES,
     pointwise.RULES,
