@@ -23,6 +23,7 @@ from torch import Tensor
 from lipaudit.graph.node import BoundMap, Gain, Shape
 from lipaudit.ops.linear import Linear, affine_error
 from lipaudit.ops.spec import Args, Live, OpSpec, Untranslatable
+from lipaudit.ops.stacked import stacked
 from lipaudit.rounding import gamma, mul_up
 from lipaudit.spectral.maps import Dense
 
@@ -51,40 +52,53 @@ class Contraction:
     live: Shape
     result: Shape
     name: str = "matmul"
+    blocks: Tensor = field(init=False)
     absolute: float = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "absolute", _schur(self.blocks()))
+        object.__setattr__(self, "blocks", self._blocks())
+        object.__setattr__(self, "absolute", _schur(self.blocks))
 
-    def blocks(self) -> Tensor:
-        """(aligned, made, summed): the matrices W_a."""
+    def kinds(self) -> tuple[str, str, str, str]:
+        """The indices that are aligned, made, summed and kept."""
         live, constant, result = indices_of(self.equation)
-        sizes = self._sizes()
-        kinds = (
-            [i for i in result if i in live and i in constant],
-            [i for i in result if i not in live],
-            [i for i in live if i not in result],
+        return (
+            "".join(i for i in result if i in live and i in constant),
+            "".join(i for i in result if i not in live),
+            "".join(i for i in live if i not in result),
+            "".join(i for i in result if i not in constant),
         )
-        wanted = [i for kind in kinds for i in kind]
-        # A summed index that the constant lacks is summed with weight 1.
-        lacking = "".join(i for i in wanted if i not in constant)
-        ones = self.weight.new_ones([sizes[i] for i in lacking])
-        whole = torch.einsum(f"{constant},{lacking}->{''.join(wanted)}", self.weight, ones)
-        return whole.reshape([math.prod(sizes[i] for i in kind) for kind in kinds])
 
-    def _sizes(self) -> Mapping[str, int]:
+    def sizes(self) -> Mapping[str, int]:
+        """The extent of every index."""
         live, constant, _ = indices_of(self.equation)
         return dict(zip(live + constant, (*self.live, *self.weight.shape), strict=True))
 
+    def _blocks(self) -> Tensor:
+        """(aligned, made, summed): the matrices W_a."""
+        _, constant, _ = indices_of(self.equation)
+        sizes, kinds = self.sizes(), self.kinds()[:3]
+        wanted = "".join(kinds)
+        # A summed index that the constant lacks is summed with weight 1.
+        lacking = "".join(i for i in wanted if i not in constant)
+        ones = self.weight.new_ones([sizes[i] for i in lacking])
+        whole = torch.einsum(f"{constant},{lacking}->{wanted}", self.weight, ones)
+        return whole.reshape([math.prod(sizes[i] for i in kind) for kind in kinds]).contiguous()
+
     def forward(self, *xs: Tensor) -> Tensor:
         """The map itself."""
-        x = xs[0].reshape(self.live)
-        return torch.einsum(self.equation, x, self.weight.to(x.dtype)).reshape(self.result)
+        live, _, result = indices_of(self.equation)
+        aligned, made, summed, kept = self.kinds()
+        sizes = self.sizes()
+        x = xs[0].reshape(self.live).permute([live.index(i) for i in aligned + summed + kept])
+        x = x.reshape([math.prod(sizes[i] for i in kind) for kind in (aligned, summed, kept)])
+        y = stacked(self.blocks.to(x.dtype), x).reshape([sizes[i] for i in aligned + made + kept])
+        return y.permute([(aligned + made + kept).index(i) for i in result]).reshape(self.result)
 
     def gain(self, shapes: tuple[Shape, ...], spectral: BoundMap) -> Gain:
         """max_a ‖W_a‖."""
         del shapes
-        blocks = self.blocks()
+        blocks = self.blocks
         if len(blocks) > MANY or not blocks.numel():
             return Gain.of(self.absolute, "schur")
         return Gain((max((spectral(Dense(block)) for block in blocks), key=lambda bound: bound.value),))
@@ -92,10 +106,7 @@ class Contraction:
     def error(self, shapes: tuple[Shape, ...], norms: tuple[Tensor, ...], out: Tensor) -> Tensor:
         """γ_m max_a ‖|W_a|‖ ‖x‖."""
         del shapes, out
-        live, _, result = indices_of(self.equation)
-        sizes = self._sizes()
-        terms = math.prod(sizes[index] for index in live if index not in result)
-        return affine_error(terms, self.absolute, norms[0], None, 1)
+        return affine_error(self.blocks.shape[2], self.absolute, norms[0], None, 1)
 
 
 def _schur(blocks: Tensor) -> float:

@@ -197,9 +197,13 @@ def _product(equation: str, weight: Tensor, read: Shape, args: Args, *, name: st
     pairs = paired(weight)
     turned = torch.stack([-pairs[..., 1], pairs[..., 0]], -1)
     whole = torch.stack([pairs, turned], -2)  # (…, r, s): what part r of x adds to part s
-    return Contraction(
-        f"{live}{r},{constant}{r}{s}->{result}{s}", whole, (*read, 2), args.output, name=name
-    )
+    # Stored as the product reads it, or every call would lay it out anew.
+    shared = "".join(index for index in constant if index in live and index in result)
+    made = "".join(index for index in constant if index not in live)
+    summed = "".join(index for index in constant if index not in result)
+    names = f"{shared}{made}{s}{summed}{r}"
+    stored = torch.einsum(f"{constant}{r}{s}->{names}", whole).contiguous()
+    return Contraction(f"{live}{r},{names}->{result}{s}", stored, (*read, 2), args.output, name=name)
 
 
 def _fresh(equation: str) -> tuple[str, str]:
