@@ -12,6 +12,7 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from sample_fourier import complex_samples, fourier_samples
 from sample_kind import BOX, LINE, MAP, SPATIAL, VECTOR, Call, Sample, filled, seeded
 from sample_moves import reduction_samples, resize_samples, shape_samples, softmax_samples
 from torch import Tensor, nn
@@ -271,6 +272,8 @@ SAMPLES: dict[str, Sample] = {
         resize_samples,
         shape_samples,
         softmax_samples,
+        fourier_samples,
+        complex_samples,
     )
     for sample in family()
 }

@@ -50,8 +50,8 @@ _MORE = frozenset(
     | {"expand_as", "view_as", "reshape_as", "hstack", "vstack", "dstack", "column_stack", "broadcast_to"}
     | {"rot90", "lerp", "cosine_similarity", "pairwise_distance", "cdist", "addcmul", "addcdiv", "xlogy"}
     | {"repeat_interleave", "index_copy", "index_add", "diag", "trace", "diag_embed", "kron", "cross"}
-    | {"narrow", "meshgrid", "fft_fft", "fft_ifft", "fft_rfft", "fft_irfft", "fft_fft2", "fft_ifft2"}
-    | {"fft_rfft2", "fft_irfft2", "view_as_real", "view_as_complex", "real", "imag", "complex", "polar"}
+    | {"narrow", "meshgrid", "view_as_real", "view_as_complex", "real", "imag", "complex", "polar", "_conj"}
+    | {"conj_physical", "resolve_conj", "inverse", "linalg_eigh", "linalg_vecdot"}
 )
 """Beside core operators and those with a rule: what keeps a network from being refused where it is only
 unbounded, or computes weights from others."""

@@ -124,11 +124,13 @@ def _listing(state: State) -> str:
 
 def _widen(module: nn.Module, notes: list[str]) -> torch.dtype:
     """One float type for the whole module: float64 if any tensor has it, else float32; widening is exact."""
-    kinds = {v.dtype for v in (*module.parameters(), *module.buffers()) if v.is_floating_point()}
+    tensors = (*module.parameters(), *module.buffers())
+    kinds = {v.dtype.to_real() for v in tensors if v.is_floating_point() or v.is_complex()}
     if torch.float64 in kinds:
         if len(kinds) > 1:
             notes.append("the network was widened to float64, which is exact")
-        module.double()
+        # `double` leaves complex tensors as they are.
+        module.double()._apply(lambda v: v.to(torch.complex128) if v.is_complex() else v)
         return torch.float64
     module.float()
     return torch.float32

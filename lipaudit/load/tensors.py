@@ -63,9 +63,8 @@ def refuse_broken(state: State, name: str) -> None:
     for key, value in state.items():
         if value.is_quantized or value.layout is not torch.strided:
             raise InputRefused(f"{name}: tensor {key!r} is quantized or sparse", hint="audit the float model")
-        if value.is_complex():
-            raise InputRefused(f"{name}: tensor {key!r} is complex, which is not supported")
-        if value.is_floating_point() and not bool(torch.isfinite(value.float()).all()):
+        floating = value.is_floating_point() or value.is_complex()
+        if floating and not bool(torch.isfinite(value if value.is_complex() else value.float()).all()):
             raise InputRefused(
                 f"{name}: tensor {key!r} holds NaN or infinity",
                 hint="the training diverged, or the file is damaged",

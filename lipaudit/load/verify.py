@@ -187,7 +187,12 @@ def check_export(
             NaN or infinity say nothing and are left out.
     """
     dtype = next(
-        (p.dtype for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()), torch.float32
+        (
+            p.dtype.to_real()
+            for p in (*module.parameters(), *module.buffers())
+            if p.is_floating_point() or p.is_complex()
+        ),
+        torch.float32,
     )
     inputs = probes(shape, torch.zeros(0, dtype=dtype).numpy().dtype)
 

@@ -161,14 +161,14 @@ def _part(index: int) -> Callable[[Args], Relayout]:
 
 
 def _cast(args: Args) -> Relayout:
-    """To complex: 0 as imaginary part.  To real: the real part."""
+    """To another precision, or to complex numbers with the imaginary part 0."""
     (live,) = (v for v in args.values.values() if isinstance(v, Live))
     args.ref("self")
     args.ignore(*args.values)
     if live.paired and args.paired:
         return Relayout("identity", lambda x: x, lambda x: x)
     if live.paired:
-        return Relayout("select", lambda x: x.select(-1, 0), lambda x: x.select(-1, 0))
+        raise Untranslatable("dropping imaginary parts in a cast has no rule: take the real part")
 
     def widened(x: Tensor) -> Tensor:
         return F.pad(x.unsqueeze(-1), (0, 1))
@@ -318,7 +318,7 @@ _ROWS = (
     OpSpec(("aten.imag.default",), _part(1)),
     OpSpec(("aten.clone.default", "aten._to_copy.default", "aten.to.dtype"), _cast),
     OpSpec(("aten.complex.default",), _from_parts),
-    OpSpec(("aten._conj.default", "aten.conj_physical.default"), _conjugate),
+    OpSpec(("aten._conj.default", "aten.conj.default", "aten.conj_physical.default"), _conjugate),
 )  # fmt: skip
 
 PAIRS: Mapping[str, OpSpec] = checked_table([fourier.ROWS, _ROWS])

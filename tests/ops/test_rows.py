@@ -8,10 +8,11 @@ import math
 
 import pytest
 import torch
+from sample_fourier import complex_samples, fourier_samples
 from samples import SAMPLES, exported
 
 from lipaudit.graph.node import Unsupported
-from lipaudit.ops import OPS, Args, Live, Untranslatable
+from lipaudit.ops import OPS, PAIRS, Args, Live, Untranslatable
 from lipaudit.ops.shape import Relayout
 from lipaudit.spectral import bracket
 
@@ -127,6 +128,15 @@ def test_every_row_is_reached_by_a_sample_or_by_hand():
     calls = {str(node.target) for name in SAMPLES for node in exported(name).graph.nodes}
     calls |= {target for target, _, _ in (*BY_HAND, *REFUSED)} | set(ABSENT)
     assert set(OPS) - calls == set()
+
+
+def test_every_row_for_complex_tensors_is_reached_by_a_sample():
+    names = [sample.name for sample in (*fourier_samples(), *complex_samples())]
+    calls = {str(node.target) for name in names for node in exported(name).graph.nodes}
+    missed = {id(row): target for target, row in PAIRS.items()}
+    for target in calls & set(PAIRS):
+        missed.pop(id(PAIRS[target]), None)
+    assert not missed
 
 
 @pytest.mark.parametrize("target", ABSENT)
