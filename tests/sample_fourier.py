@@ -29,7 +29,9 @@ def spelled(x: Tensor) -> Tensor:
 
 
 def fourier_samples() -> list[Sample]:
-    def yes(name: str, f: Callable[[Tensor], Tensor], shape: tuple[int, ...], options: dict[str, Any]) -> Sample:
+    def yes(
+        name: str, f: Callable[[Tensor], Tensor], shape: tuple[int, ...], options: dict[str, Any]
+    ) -> Sample:
         # Filled up with zeros, a transform does not reach its norm.
         exact = not {"n", "s"} & set(options)
         return Sample(f"{name} {options}", Call(f), shape, linear=True, exact=exact)
@@ -70,9 +72,15 @@ def fourier_samples() -> list[Sample]:
         from_pairs("irfftn", s=(6, 5), dim=(1, 2)),
         from_pairs("hfft", n=7, norm="forward"),
         from_pairs("fft2", s=(2, 9)),
-        Sample("_fft_r2c", inner(lambda x: aten._fft_r2c(x, [2, 3], 1, True), pairs=False), REAL, linear=True),
-        Sample("_fft_r2c whole", inner(lambda x: aten._fft_r2c(x, [1], 0, False), pairs=False), REAL, linear=True),
-        Sample("_fft_c2c", inner(lambda z: aten._fft_c2c(z, [1, 2], 2, False), pairs=True), PAIRS, linear=True),
+        Sample(
+            "_fft_r2c", inner(lambda x: aten._fft_r2c(x, [2, 3], 1, True), pairs=False), REAL, linear=True
+        ),
+        Sample(
+            "_fft_r2c whole", inner(lambda x: aten._fft_r2c(x, [1], 0, False), pairs=False), REAL, linear=True
+        ),
+        Sample(
+            "_fft_c2c", inner(lambda z: aten._fft_c2c(z, [1, 2], 2, False), pairs=True), PAIRS, linear=True
+        ),
         Sample("_fft_c2r", inner(lambda z: aten._fft_c2r(z, [1, 2], 1, 6), pairs=True), PAIRS, linear=True),
     ]
 
@@ -145,5 +153,7 @@ def complex_samples() -> list[Sample]:
         yes("conj", lambda z: z.conj()),
         yes("parts twice", lambda z: torch.complex(z.imag, z.real)),
         Sample("complex spellings", Call(spelled), LINE, linear=True, exact=False),
-        Sample("to complex", Call(lambda x: torch.view_as_real(x.to(torch.complex128) * 1j)), REAL, linear=True),
+        Sample(
+            "to complex", Call(lambda x: torch.view_as_real(x.to(torch.complex128) * 1j)), REAL, linear=True
+        ),
     ]

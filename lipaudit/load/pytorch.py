@@ -130,7 +130,10 @@ def _widen(module: nn.Module, notes: list[str]) -> torch.dtype:
         if len(kinds) > 1:
             notes.append("the network was widened to float64, which is exact")
         # `double` leaves complex tensors as they are.
-        module.double()._apply(lambda v: v.to(torch.complex128) if v.is_complex() else v)
+        module.double()
+        for tensor in tensors:
+            if tensor.is_complex():
+                tensor.data = tensor.data.to(torch.complex128)
         return torch.float64
     module.float()
     return torch.float32

@@ -104,11 +104,7 @@ def translate(program: ExportedProgram) -> LayerGraph:
                 raise InputRefused(
                     "the model takes several inputs", hint="export it with a single input tensor"
                 )
-            if not isinstance(node.meta.get("val"), Tensor):
-                raise InputRefused("the model takes an argument that is no tensor")
-            if node.meta["val"].is_complex():
-                raise InputRefused("the model takes complex numbers", hint="export it with a real input")
-            shape = tuple(int(n) for n in node.meta["val"].shape)
+            shape = _input_shape(node.meta.get("val"))
             state.values[node] = Live(INPUT, shape)
         elif node.op == "call_function":
             if _returns_nothing(node):
@@ -119,6 +115,14 @@ def translate(program: ExportedProgram) -> LayerGraph:
     if shape is None:
         raise InputRefused("the model takes no input")
     return LayerGraph(shape, tuple(state.nodes), _output(state, program))
+
+
+def _input_shape(value: object) -> tuple[int, ...]:
+    if not isinstance(value, Tensor):
+        raise InputRefused("the model takes an argument that is no tensor")
+    if value.is_complex():
+        raise InputRefused("the model takes complex numbers", hint="export it with a real input")
+    return tuple(int(n) for n in value.shape)
 
 
 def _constants(program: ExportedProgram) -> dict[str, Tensor]:
@@ -167,7 +171,8 @@ def _call(state: _Translation, node: FxNode) -> object:
     call = Args(str(node.target), named, values[0].shape, paired=values[0].paired)
     try:
         _refuse_coarse(node)
-        made = _translated(call, OPS if not any(v.paired for v in (*values, *live)) else PAIRS)
+        pairs = any(v.paired for v in values) or any(v.paired for v in live)
+        made = _translated(call, PAIRS if pairs else OPS)
     except (Untranslatable, InputRefused) as why:
         op = Unsupported(str(node.target), str(why), _runner(state, node), _scalars(args))
         made, call.inputs = (op,) * len(values) if len(values) > 1 else op, [v.name for v in live]
@@ -286,8 +291,9 @@ def _runner(state: _Translation, node: FxNode) -> Callable[..., Tensor]:
             floating = isinstance(value, Tensor) and value.is_floating_point()
             return value.to(xs[0]) if floating else value
 
-        result: Tensor = target(*map_arg(node.args, fill), **map_arg(node.kwargs, fill))
-        return tree_map_only(Tensor, lambda t: paired(t) if t.is_complex() else t, result)
+        made = target(*map_arg(node.args, fill), **map_arg(node.kwargs, fill))
+        result: Tensor = tree_map_only(Tensor, lambda t: paired(t) if t.is_complex() else t, made)
+        return result
 
     return run
 

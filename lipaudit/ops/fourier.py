@@ -1,25 +1,26 @@
 """Discrete Fourier transforms: X_k = n^(−r/2) Σ_j x_j e^(±2πijk/n), on one axis after the other.
 
-Complex numbers are pairs of real ones on a last axis (`pairs`).  With w_k = 1 where k and −k are one frequency
-(k = 0, and n/2 for even n) and w_k = 2 elsewhere, an axis of period n is one of
+Complex numbers are pairs of real ones on a last axis (`pairs`).  With w_k = 1 where k and −k are one
+frequency (k = 0, and n/2 for even n) and w_k = 2 elsewhere, an axis of period n is one of
 
-    full    complex or real to complex, all n frequencies                   ‖X‖² = n^(1−r) ‖x‖²
-    half    real to the first ⌊n/2⌋ + 1 frequencies                       Σ w_k |X_k|² = n^(1−r) ‖x‖²
+    full    complex or real to complex, all n frequencies           ‖X‖² = n^(1−r) ‖x‖²
+    half    real to the first ⌊n/2⌋ + 1 frequencies                 Σ w_k |X_k|² = n^(1−r) ‖x‖²
     real    the first ⌊n/2⌋ + 1 frequencies to real numbers,
-            x_j = n^(−r/2) Σ_k w_k Re(X_k e^(±2πijk/n))                   ‖x‖² ≤ n^(1−r) Σ w_k |X_k|²
+            x_j = n^(−r/2) Σ_k w_k Re(X_k e^(±2πijk/n))             ‖x‖² ≤ n^(1−r) Σ w_k |X_k|²
 
 Proof.  The n×n matrix n^(−½)(e^(2πijk/n)) is unitary.  A real x has X_{n−k} = conj X_k, so that the half with
-weights w_k has the norm of the whole.  For `real`, let H be the whole spectrum with H_k = X_k, H_{n−k} = conj X_k
-for w_k = 2, and H_k = Re X_k for w_k = 1: that is what the sum says, since e^(2πijk/n) = ±1 there.  So x is the
-full transform of H, and ‖H‖² = Σ_{w=2} 2|X_k|² + Σ_{w=1} (Re X_k)². ∎  Imaginary parts of frequencies that are
-their own mirror are not read, as in torch and in the ONNX operator.
+weights w_k has the norm of the whole.  For `real`, let H be the whole spectrum with H_k = X_k and
+H_{n−k} = conj X_k for w_k = 2, and H_k = Re X_k for w_k = 1: that is what the sum says, since e^(2πijk/n) = ±1
+there.  So x is the full transform of H, and ‖H‖² = Σ_{w=2} 2|X_k|² + Σ_{w=1} (Re X_k)². ∎  Imaginary parts of
+frequencies that are their own mirror are not read, as in torch and in the ONNX operator.
 
 Input longer than the period (or than ⌊n/2⌋ + 1, for `real`) is cropped, shorter input is filled up with zeros;
 neither increases a norm.  Several axes are several such maps: `half` comes first, `real` last.
 
-**Rounding.**  The transform is a product with the n×n matrix in float64, not an FFT, whose accuracy depends on
-the library.  Angles are reduced to |jk mod n| ≤ n/2 in whole numbers; two roundings of 2πr/n, the constant's own
-and 2 ulp of cos and sin make 14u per entry, the factor n^(−r/2) at most 4u more.  So with K terms per sum
+**Rounding.**  The transform is a product with the n×n matrix in float64, not an FFT, whose accuracy depends
+on the library.  Angles are reduced to |jk mod n| ≤ n/2 in whole numbers; two roundings of 2πr/n, the
+constant's own and 2 ulp of cos and sin make 14u per entry, the factor n^(−r/2) at most 4u more.  So with K
+terms per sum
 
     ‖fl(Tx) − Tx‖ ≤ (γ_{K+4} ‖|fl T|‖ + 20u·max|T_jk|·√(size of T)) ‖x‖.
 
@@ -126,7 +127,10 @@ class Fourier:
         cos, sin = torch.cos(angle), torch.where((2 * turns) % n == 0, 0.0, torch.sin(angle)) * self.sign
         weights = axis.weights(kept)[:, None] if axis.kind == "real" else torch.ones(1, dtype=torch.float64)
         scale = weights * (1.0 / n if self.power == 2 else n**-0.5 if self.power == 1 else 1.0)
-        entries = torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], 1) * scale[..., None, None]
+        entries = (
+            torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], 1)
+            * scale[..., None, None]
+        )
         used = torch.zeros(axis.taken, 2, axis.made, 2, dtype=torch.float64)
         used[:kept] = entries
         taken, made = parts
@@ -255,7 +259,7 @@ def _inner(args: Args, kind: str, sign: int, last: int | None = None) -> Fourier
     live, power = args.values["self"], args.attr("normalization")
     rank = len(live.shape) - live.paired if isinstance(live, Live) else 0
     places = [d % rank for d in args.attr("dim")]
-    periods: list[int | None] = [None] * (len(places) - 1) + [last]
+    periods = [*(None for _ in places[1:]), last]
     if power not in (0, 1, 2):
         raise Untranslatable(f"normalisation {power} has no rule")
     return _transform(args, list(zip(places, periods, strict=True)), kind, sign, power)

@@ -71,6 +71,16 @@ def _order(dims: Sequence[int], rank: int) -> list[int]:
     return [*_axes(dims, rank), rank]
 
 
+def _repeats(repeats: Sequence[int], rank: int) -> list[int]:
+    del rank
+    return [*repeats, 1]
+
+
+def _widths(pad: Sequence[int], rank: int) -> list[int]:
+    del rank
+    return [0, 0, *pad]
+
+
 def _zeros(value: float | None, rank: int) -> float | None:
     del rank
     if value:
@@ -106,7 +116,9 @@ def _all_paired(args: Args) -> list[Live]:
     Raises:
         Untranslatable: some are real.
     """
-    given = [v for value in args.values.values() for v in (value if isinstance(value, list | tuple) else [value])]
+    given = [
+        v for value in args.values.values() for v in (value if isinstance(value, list | tuple) else [value])
+    ]
     live = [v for v in given if isinstance(v, Live)]
     if not all(v.paired for v in live):
         raise Untranslatable(f"{args.target} of real and complex tensors together has no rule")
@@ -248,7 +260,7 @@ def _einsum(args: Args) -> Contraction:
     return _product(equation, _known(weight), tensor.shape, args, name="einsum")
 
 
-def _mul(args: Args) -> Op:
+def _mul(args: Args) -> Op | tuple[Op | None, ...]:
     """A constant times a live tensor, broadcast."""
     if args.is_live("self") and args.is_live("other"):
         raise Untranslatable("a product of two tensors that both depend on the input is unbounded")
@@ -262,13 +274,17 @@ def _mul(args: Args) -> Op:
     full = args.output[:-1]
     shapes = [(1,) * (len(full) - len(shape)) + tuple(shape) for shape in (live.shape[:-1], constant.shape)]
     letters = string.ascii_lowercase[: len(full)]
-    of_live, of_constant = ("".join(x for x, n in zip(letters, shape, strict=True) if n > 1) for shape in shapes)
+    of_live, of_constant = (
+        "".join(x for x, n in zip(letters, shape, strict=True) if n > 1) for shape in shapes
+    )
     both = "".join(x for x in letters if x in of_live + of_constant)
     read, stored = (tuple(n for n in shape if n > 1) for shape in shapes)
-    return _product(f"{of_live},{of_constant}->{both}", constant.reshape(stored), read, args, name="mul constant")
+    return _product(
+        f"{of_live},{of_constant}->{both}", constant.reshape(stored), read, args, name="mul constant"
+    )
 
 
-def _div(args: Args) -> Op:
+def _div(args: Args) -> Op | tuple[Op | None, ...]:
     """By real constants."""
     divisor = None if args.is_live("other") else _known(args.values["other"])
     if divisor is None or divisor.is_complex():
@@ -282,15 +298,15 @@ _ROWS = (
     OpSpec(
         ("aten.view.default", "aten._unsafe_view.default", "aten.reshape.default", "aten.flatten.using_ints",
          "aten.unflatten.int", "aten.squeeze.default", "aten.squeeze.dim", "aten.squeeze.dims",
-         "aten.unsqueeze.default", "aten._reshape_copy.default", "aten.view_copy.default", "aten.expand.default",
-         "aten.alias.default", "aten.detach.default", "aten.lift_fresh_copy.default", "aten.contiguous.default",
-         "aten.neg.default"),
+         "aten.unsqueeze.default", "aten._reshape_copy.default", "aten.view_copy.default",
+         "aten.expand.default", "aten.alias.default", "aten.detach.default", "aten.lift_fresh_copy.default",
+         "aten.contiguous.default", "aten.neg.default"),
         _moved(),
     ),
-    OpSpec(("aten.permute.default", ), _moved(dims=_order)),
+    OpSpec(("aten.permute.default",), _moved(dims=_order)),
     OpSpec(("aten.transpose.int",), _moved(dim0=_axis, dim1=_axis)),
     OpSpec(("aten.flip.default", "aten.roll.default"), _moved(dims=_axes)),
-    OpSpec(("aten.repeat.default",), _moved(repeats=lambda repeats, rank: [*repeats, 1])),
+    OpSpec(("aten.repeat.default",), _moved(repeats=_repeats)),
     OpSpec(
         ("aten.select.int", "aten.slice.Tensor", "aten.index_select.default", "aten.split.Tensor",
          "aten.split_with_sizes.default", "aten.split.sizes", "aten.chunk.default", "aten.unbind.int"),
@@ -299,7 +315,7 @@ _ROWS = (
     OpSpec(("aten.index.Tensor",), _moved()),
     OpSpec(
         ("aten.pad.default", "aten.constant_pad_nd.default"),
-        _moved(pad=lambda pad, rank: [0, 0, *pad], mode=_by_constant, value=_zeros),
+        _moved(pad=_widths, mode=_by_constant, value=_zeros),
     ),
     OpSpec(("aten.cat.default",), _moved(tensors=_members, dim=_axis)),
     OpSpec(("aten.stack.default",), _moved(tensors=_members, dim=_new_axis)),
@@ -313,7 +329,9 @@ _ROWS = (
     OpSpec(("aten.mm.default", "aten.bmm.default"), _matmul("self", "mat2")),
     OpSpec(("aten.matmul.default",), _matmul("self", "other")),
     OpSpec(("aten.einsum.default",), _einsum),
-    OpSpec(("aten.view_as_real.default", "aten.view_as_complex.default", "aten.resolve_conj.default"), _identity),
+    OpSpec(
+        ("aten.view_as_real.default", "aten.view_as_complex.default", "aten.resolve_conj.default"), _identity
+    ),
     OpSpec(("aten.real.default",), _part(0)),
     OpSpec(("aten.imag.default",), _part(1)),
     OpSpec(("aten.clone.default", "aten._to_copy.default", "aten.to.dtype"), _cast),

@@ -1,8 +1,8 @@
 """Many matrices side by side times many columns, without copies of the matrices.
 
-(W x)_a = W_a x_a.  Run over a batch by `torch.vmap`, torch would repeat all matrices for every sample; here the
-samples become further columns.  The map is linear, so its derivative in x is itself, and the transposed matrices
-pull back.
+(W x)_a = W_a x_a.  Run over a batch by `torch.vmap`, torch would repeat all matrices for every sample; here
+the samples become further columns.  The map is linear, so its derivative in x is itself, and the transposed
+matrices pull back.
 """
 
 from __future__ import annotations
@@ -47,8 +47,11 @@ class _Stacked(torch.autograd.Function):
         return stacked(ctx.saved_tensors[0], tangents[1])
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, int | None], matrices: Tensor, x: Tensor) -> tuple[Tensor, int]:  # noqa: ANN401
+    def vmap(
+        info: object, in_dims: tuple[int | None, int | None], matrices: Tensor, x: Tensor
+    ) -> tuple[Tensor, int]:
         """Samples as columns."""
+        del info
         where, place = in_dims
         if where is not None:
             msg = "the matrices are constants, not one stack per sample"
@@ -56,5 +59,3 @@ class _Stacked(torch.autograd.Function):
         columns = x.movedim(place or 0, -1)
         made = stacked(matrices, columns.flatten(2))
         return made.unflatten(-1, columns.shape[2:]), 3
-
-

@@ -1,27 +1,28 @@
 """Layers that transform, multiply every frequency by a matrix, and transform back, as one op.
 
-    y = F′ M F x,   F, F′ discrete Fourier transforms, M a constant matrix for every frequency: Cayley and LOT layers,
-    global filters, convolutions by the convolution theorem.
+    y = F′ M F x,   F, F′ discrete Fourier transforms, M a constant matrix for every frequency:
 
-Gains multiply: √N·max‖M_ω‖·√(2/N) where half a spectrum stands for the whole, √2 too much, and more where real
-and imaginary parts run through different nodes.  Here all values between x and y are measured in a norm of
-their own, ‖v‖_w² = Σ_i w_i v_i², with positive weights w (∞ for cells that are constant), starting from w = 1:
+Cayley and LOT layers, global filters, convolutions by the convolution theorem.  Gains multiply:
+√N·max‖M_ω‖·√(2/N) where half a spectrum stands for the whole, √2 too much, and more where real and imaginary
+parts run through different nodes.  Here all values between x and y are measured in a norm of their own,
+‖v‖_w² = Σ_i w_i v_i², with positive weights w (∞ for cells that are constant), starting from w = 1:
 
-    move           a cell copied c times hands on w/c                                    factor 1
-    full           the least weight along the axis for all of it                         n^(1−r)
-    half           w_k times the least weight along the axis, w_k ∈ {1, 2}               n^(1−r)
-    real           min_k v_k/w_k for weights v_k along the axis                          n^(1−r)
-    linear part    each class of cells (`linear_blocks`) keeps its least weight          max_ω ‖M_ω‖²
-    at the end     1                                                                     1/min w
+    step           weights behind it                                                factor
+    move           w/c for a cell that is copied c times                            1
+    full           the least weight along the axis                                  n^(1−r)
+    half           w_k times the least weight along the axis, w_k ∈ {1, 2}          n^(1−r)
+    real           min_k v_k/w_k for weights v_k along the axis                     n^(1−r)
+    linear part    u_ω/g_ω², u_ω the least weight of a class (`linear_blocks`)      1
+    the end        1                                                                1/min w
 
 so that ‖y − y′‖² ≤ (product of the factors)·‖x − x′‖².
 
-Proof.  Moves: Σ_{copies} (w/c)v² = wv².  Transforms: see `ops.fourier`; ‖·‖_w only shrinks when weights do, and
-scales along an axis when they are equal there.  Linear part: ‖Mv‖² = Σ_ω u_ω‖M_ω v_ω‖² ≤ max‖M_ω‖² Σ u_ω‖v_ω‖²,
-with u_ω ≤ the weights of class ω. ∎  For rfft, M, irfft of equal lengths the weights w_k of the forward transform
-meet those of the inverse, and all factors but max‖M_ω‖ cancel; if lengths differ, or a spectrum is filled up
-wrongly, they do not, and the bound is true of what the graph does.  No premise about M is needed: where M is
-not the conjugate at mirrored frequencies, taking real parts is a projection, which the weights count as such.
+Proof.  Moves: Σ_{copies} (w/c)v² = wv².  Transforms: see `ops.fourier`; ‖·‖_w only shrinks when weights do,
+and scales along an axis when they are equal there.  Linear part: Σ_ω (u_ω/g_ω²)‖M_ω v_ω‖² ≤ Σ_ω u_ω‖v_ω‖² for
+g_ω ≥ ‖M_ω‖. ∎  For rfft, M, irfft of equal lengths the weights w_k of the forward transform meet those of the
+inverse, and all but max g_ω cancels; if lengths differ, or a spectrum is filled up wrongly, it does not, and
+the bound is true of what the graph does.  No premise about M is needed: where M is not the conjugate at
+mirrored frequencies, taking real parts is a projection, which the weights count as such.
 
 Trockman, Kolter (2021), "Orthogonalizing Convolutional Layers with the Cayley Transform", ICLR;
 Xu, Li, Li (2022), "LOT: Layer-wise Orthogonal Training on Improving l2 Certified Robustness", NeurIPS.
@@ -29,6 +30,7 @@ Xu, Li, Li (2022), "LOT: Layer-wise Orthogonal Training on Improving l2 Certifie
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -49,7 +51,7 @@ from lipaudit.passes.linear_blocks import (
     is_linear,
     source_of,
 )
-from lipaudit.rounding import UNDERFLOW, mul_up, sqrt_up, up
+from lipaudit.rounding import UNDERFLOW, sqrt_up, up
 
 __all__ = ["FrequencyBlocks", "frequency_blocks"]
 
@@ -63,15 +65,13 @@ class FrequencyBlocks:
 
     Args:
         function: all of it, of one sample.
-        factor: the product of all factors but those of linear parts.
-        parts: the linear parts.
+        steps: what it consists of, one after the other, each with the shape that it starts from.
         rounding: c with ‖fl f(x) − f(x)‖ ≤ c(‖x‖ + 1).
         device: where the constants lie.
     """
 
     function: Callable[[Tensor], Tensor]
-    factor: Fraction
-    parts: tuple[Blocks, ...]
+    steps: tuple[tuple[Shape, Fourier | Relayout | Blocks], ...]
     rounding: float
     device: torch.device
     name: str = "frequency_blocks"
@@ -81,10 +81,20 @@ class FrequencyBlocks:
         return self.function(xs[0])
 
     def gain(self, shapes: tuple[Shape, ...], spectral: BoundMap) -> Gain:
-        """√factor · ∏ max_ω ‖M_ω‖."""
+        """√(product of the factors), see above."""
         del shapes, spectral
-        norms = [part.norm(self.device) for part in self.parts]
-        return Gain.of(mul_up(sqrt_up(up(self.factor)), *norms), "frequency blocks")
+        factor, weights = Fraction(1), torch.ones(self.steps[0][0], dtype=torch.float64)
+        for shape, step in self.steps:
+            if isinstance(step, Fourier):
+                factor *= _product(step)
+                weights = _transformed(step, weights.reshape(shape))
+            elif isinstance(step, Relayout):
+                weights = _copied(step, weights.reshape(shape))
+            else:
+                weights = step.weighed(weights, self.device)
+        least = float(weights.min())
+        squared = up(factor / Fraction(least)) if 0 < least < math.inf else math.inf if least <= 0 else 0.0
+        return Gain.of(sqrt_up(squared), "frequency blocks")
 
     def error(self, shapes: tuple[Shape, ...], norms: tuple[Tensor, ...], out: Tensor) -> Tensor:
         """What the steps round, carried to the end."""
@@ -107,36 +117,22 @@ def _layer(graph: LayerGraph, end: Node) -> Node | None:
     steps = _steps(graph, end)
     if sum(isinstance(node.op, Fourier) for _, node in steps) < 2:
         return None
-    source = steps[0][0]
-    weights = torch.ones(graph.shape_of(source), dtype=torch.float64)
-    factor, parts = Fraction(1), []
+    made: list[tuple[Shape, Fourier | Relayout | Blocks]] = []
     for start, node in steps:
-        if isinstance(node.op, Fourier):
-            factor *= _product(node.op)
-            weights = _transformed(node.op, weights)
-        elif isinstance(node.op, Relayout):
-            weights = _copied(node.op, weights)
-        else:
-            blocks = blocks_between(graph, start, node)
-            if blocks is None:
-                return None
-            parts.append(blocks)
-            weights = _kept(blocks, weights).reshape(node.shape)
-    least = float(weights.min())
+        linear = None if isinstance(node.op, Fourier | Relayout) else blocks_between(graph, start, node)
+        step = node.op if isinstance(node.op, Fourier | Relayout) else linear
+        if step is None:
+            return None
+        made.append((graph.shape_of(start), step))
+    source = steps[0][0]
     nodes = between(graph, source, end)
     _, rounding = carried_error(graph, source, nodes)
-    op = FrequencyBlocks(
-        subfunction(graph, source, end),
-        factor / Fraction(least) if least < float("inf") else Fraction(0),
-        tuple(parts),
-        rounding,
-        graph.device,
-    )
+    op = FrequencyBlocks(subfunction(graph, source, end), tuple(made), rounding, graph.device)
     return replace(end, op=op, inputs=(source,))
 
 
 def _steps(graph: LayerGraph, end: Node) -> list[tuple[str, Node]]:
-    """Transforms, moves and linear parts that lead to `end`, one after the other, each with what it starts from.
+    """Transforms, moves and linear parts that lead to `end`, each with the value that it starts from.
 
     The first one is a transform.
     """
@@ -183,11 +179,3 @@ def _copied(op: Relayout, weights: Tensor) -> Tensor:
     copies = torch.bincount(sources[sources >= 0], minlength=weights.numel()).clamp(min=1)
     shared = torch.where(copies > 1, weights.flatten() / copies * SHRUNK, weights.flatten())
     return torch.where(sources >= 0, shared[sources.clamp(min=0)], torch.inf)
-
-
-def _kept(blocks: Blocks, weights: Tensor) -> Tensor:
-    """The least weight of each output cell's class."""
-    count = int(blocks.class_in.max()) + 1
-    least = torch.full((count,), torch.inf, dtype=torch.float64)
-    least = least.scatter_reduce(0, blocks.class_in, weights.flatten(), "amin")
-    return torch.where(blocks.class_out >= 0, least[blocks.class_out.clamp(min=0)], torch.inf)

@@ -1,7 +1,7 @@
 """A linear part of a graph as a block diagonal matrix, found cell by cell.
 
-Two input cells are *joined* if some step sums over both (a product with a constant sums over some axes, a sum of
-tensors over their equal places).  Let the classes of that relation be closed under transitivity.  Then
+Two input cells are *joined* if some step sums over both (a product with a constant sums over some axes, a sum
+of tensors over their equal places).  Let the classes of that relation be closed under transitivity.  Then
 
     every output cell depends on the input cells of one class only,
 
@@ -10,9 +10,9 @@ so the map is a direct sum of the matrices of its classes, and its norm is the l
 Proof.  By induction over the steps each cell of each value has such a class: a move hands the class on, a sum
 joins the classes of its terms, a constant 0 has none. ∎  The entries of constants are not looked at.
 
-The matrices of all classes are read off together: the j-th cells of all classes are set to 1, everything else
-to 0, and what the part makes of that holds the j-th columns of all of them.  Each run's rounding error is bounded
-by the errors that the steps promise, so the sum of squares bounds ‖M − fl M‖_F².
+The matrices of all classes are read off together: the j-th cells of all classes are set to 1, everything
+else to 0, and what the part makes of that holds the j-th columns of all of them.  Each run's rounding error
+is bounded by the errors that the steps promise, so the sum of squares bounds ‖M − fl M‖_F².
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from lipaudit.ops.contraction import Contraction, indices_of
 from lipaudit.ops.linear import Linear
 from lipaudit.ops.shape import Relayout
 from lipaudit.passes.edit import subfunction
-from lipaudit.rounding import add_up, mul_up, sqrt_up
+from lipaudit.rounding import add_up, div_down, mul_up, sqrt_up
 from lipaudit.spectral.maps import Dense, LinearMap
 from lipaudit.spectral.schur import schur_bound
 from lipaudit.spectral.search import largest_norm
@@ -68,11 +68,26 @@ class Blocks:
     class_out: Tensor
     rounding: float
 
-    def norm(self, device: torch.device) -> float:
-        """A proved bound of the largest matrix's norm."""
+    def weighed(self, weights: Tensor, device: torch.device) -> Tensor:
+        """Weights of the output cells for weights of the input cells: ‖f(x) − f(y)‖_w′ ≤ ‖x − y‖_w.
+
+        The least weight of a class goes to its output, divided by g², where g bounds the norms of all classes
+        that have the same weight and as many rows.  Cells that are constant weigh infinitely much.
+        """
+        classes = int(self.class_in.max()) + 1
+        least = torch.full((classes,), torch.inf, dtype=torch.float64)
+        least = least.scatter_reduce(0, self.class_in, weights.flatten(), "amin")
         matrices, error = self.matrices(device)
         per_chunk = max(1, AT_ONCE // max(1, math.prod(matrices.shape[1:])))
-        return add_up(largest_norm(matrices.split(per_chunk)), error)
+        rows = torch.bincount(self.class_out[self.class_out >= 0], minlength=classes).double()
+        alike, group = torch.unique(torch.stack([least, rows]), dim=1, return_inverse=True)
+        heavy = torch.full((classes,), torch.inf, dtype=torch.float64)
+        for index, weight in enumerate(alike[0].tolist()):
+            chosen = matrices[(group == index).to(device)]
+            norm = add_up(largest_norm(chosen.split(per_chunk)), error)
+            if norm > 0 and weight < math.inf:
+                heavy[group == index] = div_down(weight, mul_up(norm, norm))
+        return torch.where(self.class_out >= 0, heavy[self.class_out.clamp(min=0)], torch.inf)
 
     def matrices(self, device: torch.device) -> tuple[Tensor, float]:
         """(classes, rows, columns) float64, filled up with zeros, and a bound of ‖M − fl M‖_F."""
@@ -220,7 +235,9 @@ def _closed(cells: int, joined: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     left, right = (torch.cat(side) for side in zip(*joined, strict=True))
     while True:
         least = torch.minimum(roots[left], roots[right])
-        lower = roots.scatter_reduce(0, roots[left], least, "amin").scatter_reduce(0, roots[right], least, "amin")
+        lower = roots.scatter_reduce(0, roots[left], least, "amin").scatter_reduce(
+            0, roots[right], least, "amin"
+        )
         lower = lower[lower]
         if torch.equal(lower, roots):
             return roots

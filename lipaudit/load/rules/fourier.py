@@ -2,10 +2,10 @@
 
     forward  y_k = Σ_j x_j e^(−2πijk/n)          inverse  x_j = (1/n) Σ_k y_k e^(2πijk/n)
 
-`onesided` keeps the first ⌊n/2⌋ + 1 frequencies of a real signal, or (inverse) makes a real signal of them.  The
-axis is an attribute up to opset 19 (default 1) and an operand since (default −2).  Longer signals are cropped to
-`dft_length`, shorter ones filled up with zeros; what an inverse one-sided transform does with another number of
-frequencies than ⌊n/2⌋ + 1 the specification leaves open, so that is refused.
+`onesided` keeps the first ⌊n/2⌋ + 1 frequencies of a real signal, or (inverse) makes a real signal of them.
+The axis is an attribute up to opset 19 (default 1) and an operand since (default −2).  Longer signals are
+cropped to `dft_length`, shorter ones filled up with zeros; what an inverse one-sided transform does with
+another number of frequencies than ⌊n/2⌋ + 1 the specification leaves open, so that is refused.
 """
 
 from __future__ import annotations
@@ -51,10 +51,8 @@ def _dft(args: NodeArgs) -> Callable[..., Tensor]:
 
 def _axis(args: NodeArgs, rank: int) -> int:
     """Which one, counted from the front."""
-    if args.opset < 20:
-        axis = int(args.attr("axis", 1))
-    else:
-        axis = int(args.scalar(2)) if args.has(2) else -2
+    stated = -2 if not args.has(2) else int(args.scalar(2))
+    axis = int(args.attr("axis", 1)) if args.opset < 20 else stated
     if not -rank <= axis < rank or axis % rank == rank - 1:
         msg = f"axis {axis} is none of the signal's"
         raise Unconvertible(msg)
@@ -62,9 +60,10 @@ def _axis(args: NodeArgs, rank: int) -> int:
 
 
 def _transform(*, inverse: bool, onesided: bool) -> Callable[[Tensor, int, int], Tensor]:
+    chosen: tuple[Callable[..., Tensor], Callable[..., Tensor]] = (torch.fft.fft, torch.fft.ifft)
     if onesided:
-        return torch.fft.irfft if inverse else torch.fft.rfft
-    return torch.fft.ifft if inverse else torch.fft.fft
+        chosen = (torch.fft.rfft, torch.fft.irfft)
+    return chosen[inverse]
 
 
 RULES: dict[str, Rule] = {"DFT": _dft}
