@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
-__all__ = ["Cayley", "Lot", "complex_seeded", "half_filter", "orthogonal", "whole_filter"]
+__all__ = ["BUILT", "Cayley", "Lot", "complex_seeded", "half_filter", "orthogonal", "whole_filter"]
 
 
 def complex_seeded(seed: int, *shape: int) -> Tensor:
@@ -86,3 +87,18 @@ class Lot(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q = self.q if self.stored else self.matrices()
         return whole_filter(F.pad(x, (1, 1, 1, 1)), q)[:, :, 1:-1, 1:-1]
+
+
+BUILT: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "cayley": (lambda: Cayley(3, 4, 6), (3, 6, 6)),
+    "cayley_odd": (lambda: Cayley(4, 2, 5), (4, 5, 5)),
+    "lot": (lambda: Lot(4, 3, 5, stored=False), (4, 5, 5)),
+    "lot_stored": (lambda: Lot(4, 3, 4, stored=True), (4, 4, 4)),
+    "network": (
+        lambda: nn.Sequential(
+            Cayley(3, 8, 6), nn.ReLU(), nn.PixelUnshuffle(2), Cayley(32, 8, 3), nn.Flatten(), nn.Linear(72, 5)
+        ),
+        (3, 6, 6),
+    ),
+}
+"""By name: what makes it, and the shape of a sample."""

@@ -40,6 +40,7 @@ FAMILIES = {
     "linear": "linear maps",
     "contraction": "products with a constant",
     "conv": "convolutions",
+    "fourier": "Fourier transforms",
     "pool": "pooling",
     "normalization": "normalisation",
     "activation": "activations",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lipaudit.errors import InputRefused
 from lipaudit.load.freeze import freeze, is_computed
 
-__all__ = ["fill"]
+__all__ = ["double", "fill"]
 
 _MARKS = ("_orig_mod.",)
 """Left behind by torch.compile, anywhere in a name."""
@@ -70,16 +70,25 @@ def _set_type(module: nn.Module, state: _State, notes: list[str]) -> None:
     if half:
         kind = str(state[half[0]].dtype).removeprefix("torch.")
         notes.append(f"{len(half)} tensors are stored as {kind}; they were widened, which is exact")
-    if any(v.dtype == torch.float64 for k, v in state.items() if k in own):
-        module.double()  # copying float64 weights into float32 parameters would round them
+    if any(v.dtype in {torch.float64, torch.complex128} for k, v in state.items() if k in own):
+        double(module)  # copying float64 weights into float32 parameters would round them
     elif any(v.dtype in {torch.float16, torch.bfloat16} for v in own.values()):
         module.float()
+
+
+def double(module: nn.Module) -> None:
+    """In place, complex tensors as well, which `nn.Module.double` leaves as they are."""
+    module.double()
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_complex():
+            tensor.data = tensor.data.to(torch.complex128)
 
 
 def _check_arrived(module: nn.Module, state: _State, name: str) -> None:
     """An architecture may load as it likes; what it computes with must be what is stored."""
     own = module.state_dict()
-    changed = [key for key, value in state.items() if not torch.equal(own[key].double(), value.double())]
+    wide = torch.complex128
+    changed = [key for key, value in state.items() if not torch.equal(own[key].to(wide), value.to(wide))]
     if changed:
         raise InputRefused(
             f"{name}: the architecture changes tensors while it loads them: {', '.join(changed[:_SHOWN])}",

@@ -16,7 +16,7 @@ from lipaudit.errors import InputRefused, UsageError
 from lipaudit.load import LoadedModel, ModelFile
 from lipaudit.load.architecture import Built, build_module, differing
 from lipaudit.load.export import export_module, hash_weights, single_output
-from lipaudit.load.filling import fill
+from lipaudit.load.filling import double, fill
 from lipaudit.load.reading import DATA_ONLY, Contents
 from lipaudit.load.reference import module_on_samples
 from lipaudit.load.settle import refuse_training, settle
@@ -129,11 +129,7 @@ def _widen(module: nn.Module, notes: list[str]) -> torch.dtype:
     if torch.float64 in kinds:
         if len(kinds) > 1:
             notes.append("the network was widened to float64, which is exact")
-        # `double` leaves complex tensors as they are.
-        module.double()
-        for tensor in tensors:
-            if tensor.is_complex():
-                tensor.data = tensor.data.to(torch.complex128)
+        double(module)
         return torch.float64
     module.float()
     return torch.float32

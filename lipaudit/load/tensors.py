@@ -21,11 +21,20 @@ from lipaudit.load.sniff import Kind
 __all__ = ["State", "pack", "refuse_broken", "weights_of"]
 
 State = dict[str, Tensor]
+_PAIRS = " pairs"
 
 
 def pack(state: State) -> bytes:
-    """Tensors "0", "1", … in the order of `state`, as safetensors."""
-    return bytes(save({str(i): value.contiguous().clone() for i, value in enumerate(state.values())}))
+    """Tensors "0", "1", … in the order of `state`, as safetensors; those of complex128 as pairs.
+
+    The format knows complex64 only.
+    """
+    packed = {}
+    for i, value in enumerate(state.values()):
+        double = value.dtype == torch.complex128
+        plain = torch.view_as_real(value.resolve_conj()) if double else value
+        packed[f"{i}{_PAIRS if double else ''}"] = plain.contiguous().clone()
+    return bytes(save(packed))
 
 
 def weights_of(reading: Contents, data: bytes, name: str) -> tuple[State, Preprocessing | None]:
@@ -41,7 +50,7 @@ def weights_of(reading: Contents, data: bytes, name: str) -> tuple[State, Prepro
     """
     if reading.kind is not Kind.SAFETENSORS:
         held = load(reading.tensors)
-        state = {key: held[str(i)] for i, key in enumerate(reading.names)}
+        state = {key: _unpacked(held, i) for i, key in enumerate(reading.names)}
         refuse_broken(state, name)
         return state, None
     try:
@@ -52,6 +61,11 @@ def weights_of(reading: Contents, data: bytes, name: str) -> tuple[State, Prepro
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     text = (header.get("__metadata__") or {}).get(METADATA_KEY)
     return state, None if text is None else parse_metadata(text)
+
+
+def _unpacked(held: State, index: int) -> Tensor:
+    pairs = held.get(f"{index}{_PAIRS}")
+    return held[str(index)] if pairs is None else torch.view_as_complex(pairs)
 
 
 def refuse_broken(state: State, name: str) -> None:

@@ -10,12 +10,12 @@ frequency (k = 0, and n/2 for even n) and w_k = 2 elsewhere, an axis of period n
 
 Proof.  The n×n matrix n^(−½)(e^(2πijk/n)) is unitary.  A real x has X_{n−k} = conj X_k, so that the half with
 weights w_k has the norm of the whole.  For `real`, let H be the whole spectrum with H_k = X_k and
-H_{n−k} = conj X_k for w_k = 2, and H_k = Re X_k for w_k = 1: that is what the sum says, since e^(2πijk/n) = ±1
-there.  So x is the full transform of H, and ‖H‖² = Σ_{w=2} 2|X_k|² + Σ_{w=1} (Re X_k)². ∎  Imaginary parts of
-frequencies that are their own mirror are not read, as in torch and in the ONNX operator.
+H_{n−k} = conj X_k for w_k = 2, and H_k = Re X_k for w_k = 1: that is what the sum says, since there
+e^(2πijk/n) = ±1.  So x is the full transform of H, and ‖H‖² = Σ_{w=2} 2|X_k|² + Σ_{w=1} (Re X_k)². ∎
+Imaginary parts of frequencies that are their own mirror are not read, as in torch and in the ONNX operator.
 
-Input longer than the period (or than ⌊n/2⌋ + 1, for `real`) is cropped, shorter input is filled up with zeros;
-neither increases a norm.  Several axes are several such maps: `half` comes first, `real` last.
+Input longer than the period (or than ⌊n/2⌋ + 1, for `real`) is cropped, shorter input is filled up with
+zeros; neither increases a norm.  Several axes are several such maps: `half` comes first, `real` last.
 
 **Rounding.**  The transform is a product with the n×n matrix in float64, not an FFT, whose accuracy depends
 on the library.  Angles are reduced to |jk mod n| ≤ n/2 in whole numbers; two roundings of 2πr/n, the
@@ -118,7 +118,7 @@ class Fourier:
         return 1 if self.from_real and index == 0 else 2, 1 if self.axes[index].kind == "real" else 2
 
     def _matrix(self, axis: Axis, parts: tuple[int, int]) -> Tensor:
-        """(taken·parts, made·parts) float64: the factor of one axis as a matrix to multiply with from behind."""
+        """(taken·parts, made·parts) float64: one axis as a matrix to multiply with from behind."""
         n, kept = axis.period, axis.kept
         turns = torch.outer(torch.arange(kept), torch.arange(axis.made)) % n
         turns = torch.where(2 * turns > n, turns - n, turns)

@@ -262,6 +262,8 @@ SAMPLES = [
         for a in (-0.5, -0.75)
         for outside in (0, 1)
     ),
+    Sample("DFT", (1, 4, 5, 1), attributes={"onesided": 1}),
+    Sample("DFT", (1, 4, 5, 2), constants=(np.int64(6).reshape(()),), attributes={"axis": 2, "inverse": 1}),
     Sample("Upsample", constants=(np.array([1, 1, 2, 3], dtype=np.float32),), opset=9),
 ]
 

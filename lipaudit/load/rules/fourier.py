@@ -44,7 +44,7 @@ def _dft(args: NodeArgs) -> Callable[..., Tensor]:
 
     def run(x: Tensor) -> Tensor:
         z = transform(x[..., 0] if real else torch.view_as_complex(x.contiguous()), length, axis)
-        return torch.view_as_real(z) if z.is_complex() else z.unsqueeze(-1)
+        return torch.view_as_real(z.resolve_conj()) if z.is_complex() else z.unsqueeze(-1)
 
     return run
 
