@@ -35,6 +35,7 @@ _SYMMETRIC = (Sum, Extremum)
 _BOOKKEEPING = frozenset(
     {
         "name",
+        "blocks",
         "factor",
         "extents",
         "ulps",

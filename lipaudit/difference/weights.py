@@ -13,17 +13,22 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from lipaudit.difference.record import TensorGap
+from lipaudit.ops.pairs import paired
 
 __all__ = ["stored_tensors", "tensor_gaps"]
 
 
 def stored_tensors(program: ExportedProgram) -> dict[str, Tensor]:
-    """The floating tensors with more than one entry that the program holds, in float64 on the CPU."""
+    """The floating tensors with more than one entry that the program holds, in float64 on the CPU.
+
+    Complex ones have a last axis of real and imaginary parts.
+    """
     held = {**program.constants, **program.state_dict}
+    tensors = {name: value.detach() for name, value in held.items() if isinstance(value, Tensor)}
     return {
-        name.replace("/", "."): value.detach().double().cpu()
-        for name, value in held.items()
-        if isinstance(value, Tensor) and value.is_floating_point() and value.numel() > 1
+        name.replace("/", "."): (paired(value) if value.is_complex() else value.double()).cpu()
+        for name, value in tensors.items()
+        if (value.is_floating_point() or value.is_complex()) and value.numel() > 1
     }
 
 

@@ -74,6 +74,7 @@ def test_the_random_networks_reach_every_pass():
         "join_moves",
         "half_planes",
         "local_response",
+        "frequency_blocks",
     }
 
 
