@@ -15,11 +15,14 @@ rational; the largest eigenvalue of MᵀM, (s + √(s² − 4 det²M))/2 with s 
 
 **The jump.**  J = 0 says that the pieces agree on the line: max and min written with `where` do.  A
 Householder activation, z ↦ z or (I − 2vvᵀ)z with v = (sin θ/2, −cos θ/2), agrees for real sines; with
-those of float32 the pieces part by 1e-7 ‖z‖, and the function of the stored numbers has no Lipschitz
-constant.  It is read as torch's softplus is, which jumps at its threshold: the bound is that of the
-continuous g, one of whose pieces is the stored one and the other differs by J, and all of J counts as the
-layer's rounding error; a note says so.  A jump of more than 2⁻²¹ of the constant is more than float32
-rounds, and is refused.
+those of float32 the pieces part by 1e-7 ‖z‖, and the function f of the stored numbers has no Lipschitz
+constant.  With c the constant of g and j = ‖J‖_F, for all z and z'
+
+    ‖f(z') − f(z)‖ ≤ c‖z' − z‖ + j‖z'‖ + j‖z‖ ≤ (c + j)‖z' − z‖ + 2j‖z‖.
+
+So c + j is the gain, and 2j‖z‖ counts as the layer's rounding error: a radius around z, from which that error
+is taken first, is one for f itself.  A note says so.  A jump of more than 2⁻²¹ of the constant is more than
+float32 rounds, and is refused.
 
 **Rounding.**  With D nodes, no more than 2D + 8 roundings lie between z and a value, so each entry errs
 by γ·Σ|c||z|.  Where rounding puts z on the wrong side, |t·z| ≤ γ(|t₁| + |t₂|)‖z‖ and what underflows, and
@@ -78,14 +81,14 @@ class HalfPlanes:
         return self.function(xs[0])
 
     def gain(self, shapes: tuple[Shape, ...], spectral: BoundMap) -> Gain:
-        """The constant of g."""
+        """c + j."""
         del shapes, spectral
-        return Gain.of(self.constant, "half-planes")
+        return Gain.of(add_up(self.constant, self.jump), "half-planes")
 
     def error(self, shapes: tuple[Shape, ...], norms: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        """The jump, and what is rounded."""
+        """2j‖z‖, and what is rounded."""
         del out
-        return add_up(self.jump, self.rough) * 1.001 * norms[0] + sqrt(prod(shapes[0])) * UNDERFLOW
+        return add_up(self.jump, self.jump, self.rough) * 1.001 * norms[0] + sqrt(prod(shapes[0])) * UNDERFLOW
 
 
 def half_planes(graph: LayerGraph) -> LayerGraph:
