@@ -302,8 +302,8 @@ def test_a_broken_claim_is_an_internal_error(refused, monkeypatch, tmp_path):
 
     honest = pipeline.compose
 
-    def optimistic(graph, layers):
-        bound = honest(graph, layers)
+    def optimistic(graph, layers, claims):
+        bound = honest(graph, layers, claims)
         return NetworkBound(Bound(bound.total.value / 10, "wishful thinking"), bound.running)
 
     monkeypatch.setattr(pipeline, "compose", optimistic)
