@@ -8,7 +8,7 @@ every method proved.  For the other ops a power iteration on the Jacobian at ran
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -21,12 +21,12 @@ from lipaudit.errors import LipauditError, UsageError
 from lipaudit.graph.derivative import pushforward
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.graph.node import Combine, Gain, Node, Shape, Unsupported
-from lipaudit.rounding import add_up, hypot_up, mul_up, sqrt_down, sub_down
+from lipaudit.rounding import UNDERFLOW, add_up, hypot_up, mul_up, sqrt_down, sub_down
 from lipaudit.spectral import METHODS, LinearMap, Proof, prove
 from lipaudit.spectral.method import DEFAULT
 from lipaudit.spectral.select import AUTO, BALANCED, check_memory, chosen, profile_named
 
-__all__ = ["Layer", "Plan", "Prover", "analyze", "carried", "combined"]
+__all__ = ["Layer", "Plan", "Prover", "analyze", "carried", "combined", "traced"]
 
 SHAVE = 1 - 1e-9
 """Jacobian products in float64 err by far less than this, relatively."""
@@ -187,6 +187,27 @@ def carried(gain: Gain, errors: Sequence[Tensor]) -> Tensor:
         return torch.full_like(errors[0], torch.inf)
     parts = torch.stack([g * e for g, e in zip(gains, errors, strict=True)])
     return parts.sum() if gain.combine is Combine.SUM else torch.linalg.vector_norm(parts)
+
+
+def traced(
+    graph: LayerGraph, nodes: Iterable[Node], source: str, x: Tensor
+) -> Iterator[tuple[Node, Tensor, Tensor]]:
+    """Run nodes on one sample: each with its value, and what evaluating it rounds by itself.
+
+    Args:
+        graph: theirs.
+        nodes: in graph order; each reads `source` or nodes before it.
+        source: the value that is known.
+        x: that value.
+    """
+    # Squares underflow below 1e-154: a norm that is computed may be too small by UNDERFLOW.
+    values, norms = {source: x}, {source: torch.linalg.vector_norm(x) + UNDERFLOW}
+    for node in nodes:
+        out = node.op.forward(*(values[i] for i in node.inputs))
+        size = torch.linalg.vector_norm(out) + UNDERFLOW
+        shapes = tuple(graph.shape_of(i) for i in node.inputs)
+        values[node.name], norms[node.name] = out, size
+        yield node, out, node.op.error(shapes, tuple(norms[i] for i in node.inputs), size)
 
 
 def _joint(gain: Gain) -> Bound:

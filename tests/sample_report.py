@@ -5,21 +5,23 @@ from __future__ import annotations
 from fractions import Fraction
 
 from lipaudit.bound import Bound, Estimate
+from lipaudit.report.inputs import (
+    Conversion,
+    DatasetRecord,
+    FileRecord,
+    ModelRecord,
+    PreprocessingRecord,
+)
 from lipaudit.report.model import (
     AuditReport,
     BudgetOutcome,
-    Conversion,
     CurvePoint,
-    DatasetRecord,
     Evidence,
     Falsification,
-    FileRecord,
     Finding,
     Host,
     Layer,
-    ModelRecord,
     NetworkBracket,
-    PreprocessingRecord,
     Robustness,
     Run,
     SampleRecord,

@@ -11,7 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lipaudit.analyze import Layer, Plan, Prover
-from lipaudit.blocks import convex_potential, linear_region, sandwich, semidefinite, skew_exponential
+from lipaudit.blocks import (
+    averaged,
+    convex_potential,
+    linear_region,
+    sandwich,
+    semidefinite,
+    skew_exponential,
+)
 from lipaudit.blocks.claim import Claim, Part, Proved, Rule
 from lipaudit.blocks.linear_region import LINEAR
 from lipaudit.blocks.region import between, chain_of, dominators, region
@@ -32,6 +39,7 @@ RULES: tuple[Rule, ...] = (
     linear_region.RULE,
     convex_potential.RULE,
     sandwich.RULE,
+    averaged.RULE,
     semidefinite.RULE,
 )
 """In the order in which they are tried, cheap ones first."""

@@ -21,7 +21,7 @@ import math
 import torch
 from torch import Tensor
 
-from lipaudit.analyze import carried
+from lipaudit.analyze import carried, traced
 from lipaudit.blocks.claim import Part, Proved, Rule, digest
 from lipaudit.ops.arithmetic import Affine, Sum
 from lipaudit.ops.concat import Concat
@@ -90,19 +90,14 @@ def prove(part: Part) -> Proved | None:
 def _evaluated(part: Part, points: Tensor) -> tuple[Tensor, Tensor]:
     """Values (b, cells of the end) and bounds on their errors (b,) at points (b, cells of the source)."""
     graph, region = part.graph, part.region
-    shapes = {node.name: tuple(graph.shape_of(i) for i in node.inputs) for node in region.nodes}
 
     def evaluate(x: Tensor) -> tuple[Tensor, Tensor]:
-        values = {region.source: x.reshape(graph.shape_of(region.source))}
-        norms = {region.source: torch.linalg.vector_norm(x) + UNDERFLOW}
-        errors = {region.source: torch.zeros_like(norms[region.source])}
-        for node in region.nodes:
-            out = node.op.forward(*(values[i] for i in node.inputs))
-            size = torch.linalg.vector_norm(out) + UNDERFLOW
-            own = node.op.error(shapes[node.name], tuple(norms[i] for i in node.inputs), size)
+        start = x.reshape(graph.shape_of(region.source))
+        out, errors = start, {region.source: start.new_zeros(())}
+        for node, value, own in traced(graph, region.nodes, region.source, start):
+            out = value
             errors[node.name] = carried(part.gains[node.name], [errors[i] for i in node.inputs]) + own
-            values[node.name], norms[node.name] = out, size
-        return values[region.end.name].flatten(), errors[region.end.name]
+        return out.flatten(), errors[region.end.name]
 
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
         found: tuple[Tensor, Tensor] = torch.vmap(evaluate)(points)

@@ -2,9 +2,10 @@
 
     u_i = Σ_a T_ia·a + b_i,    z_i = φ_i(u_i),    y = Σ_a T_ya·a + c,      a ∈ {source, z_1, z_2, …},
 
-φ_i entrywise with slopes in [0, 1], or the identity where two linear maps follow each other.  Every T is one
-convolution (or matrix, or diagonal) times diagonals, so that its entries are known up to `ulps` roundings:
-|T_true − T| ≤ γ_ulps|T| entrywise.  Biases do not matter to differences.
+φ_i entrywise with slopes in [0, 1] (smaller ones are stretched to that), or the identity where two linear
+maps follow each other.  Every T is one convolution (or matrix, or diagonal) times diagonals, so that its
+entries are known up to `ulps` roundings: |T_true − T| ≤ γ_ulps|T| entrywise.  Biases do not matter to
+differences.
 
 The convolutions are written by the cells they connect:
 
@@ -337,6 +338,10 @@ def _activation(found: Wiring, node: Node, values: Sequence[Value]) -> Value:
     fits = isinstance(op, Limit) or (isinstance(op, Elementwise) and op.monotone01)
     if not fits or node.shape != value.shape:
         raise _Foreign
+    if isinstance(op, Elementwise) and SMALLEST_FACTOR <= op.slope < 1:
+        # Slopes of φ in [0, g]: φ(u) = ψ(g·u) and those of ψ lie in [0, 1].
+        scale = torch.full((1,), op.slope, dtype=torch.float64, device=_device(value))
+        value = Value(tuple(term.scaled(scale, 0) for term in value.terms), value.shape)
     return found.fresh(node.name, value, linear=False)
 
 

@@ -1,5 +1,7 @@
 """How the program tries to refute what it is about to claim: the bound by ascent, the radii by an attack.
 
+Besides, how a batch of samples spreads from layer to layer: growth refutes bounds that are too small.
+
 Effort goes by the size of the network, so that a large one is attacked too.  What could not be attacked is
 said: a claim nobody tried to refute must not look like one that survived.
 """
@@ -18,6 +20,7 @@ from lipaudit.bound import Bracket, Estimate
 from lipaudit.certify.attack import Ascent, Evaluate, L2Attack, ascend, attack_balls
 from lipaudit.certify.dataset import Certification
 from lipaudit.certify.forward_error import with_error
+from lipaudit.certify.variance import Spread, batch_variance, sample_count
 from lipaudit.compose import NetworkBound
 from lipaudit.data import Dataset
 from lipaudit.errors import Falsified, LipauditError
@@ -36,11 +39,16 @@ FARTHEST = 1e3
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`below`: the witnessed ratio; `tried`: the attack on radii; `note`: why there is none of them."""
+    """`below`: the witnessed ratio; `tried`: the attack on radii; `note`: why there is none of them.
+
+    `spreads`: the variance of `batch` samples behind every layer, empty if there is no batch.
+    """
 
     below: Estimate | None
     tried: L2Attack | None
     note: str = ""
+    batch: int = 0
+    spreads: tuple[Spread, ...] = ()
 
 
 def falsify(
@@ -71,12 +79,15 @@ def falsify(
         below = ascend(evaluate, points, Ascent() if small else Ascent(3, 2, 1))
         Bracket(bound.total, below)
         tried = _attack(evaluate, data, run, 20 if small else 5, graph.device)
+        batch = 0 if data is None else sample_count(graph, len(data))
+        samples = _starting_points(graph, data, batch)
+        spreads = batch_variance(graph, layers, samples, bound.claims) if batch else ()
     except RuntimeError as error:
         if isinstance(error, LipauditError):
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         return Outcome(None, None, f"The claims were not attacked: {reason[:200]}")
-    return Outcome(below, tried)
+    return Outcome(below, tried, batch=batch, spreads=spreads)
 
 
 def _attack(

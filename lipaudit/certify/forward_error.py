@@ -22,12 +22,13 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from lipaudit.analyze import Layer, carried
+from lipaudit.analyze import Layer, carried, traced
 from lipaudit.blocks import Claim
 from lipaudit.graph.graph import INPUT, LayerGraph
+from lipaudit.graph.node import Gain, Node
 from lipaudit.rounding import UNDERFLOW, UNIT
 
-__all__ = ["with_error"]
+__all__ = ["WIDEN", "inside", "with_error"]
 
 WIDEN = 1.001
 
@@ -46,36 +47,32 @@ def with_error(
         f(x) for x of shape `graph.input_shape`, float64: (outputs flattened, error as a scalar).  Lift it
         with `torch.vmap`.
     """
-    shapes = {layer.node.name: [graph.shape_of(i) for i in layer.node.inputs] for layer in layers}
-    by_name = {layer.node.name: layer for layer in layers}
-    ending = {name: [claim for claim in claims if claim.end == name] for name in by_name}
+    gains = {layer.node.name: layer.gain for layer in layers}
+    nodes = {layer.node.name: layer.node for layer in layers}
+    ending = {name: [claim for claim in claims if claim.end == name] for name in gains}
 
     def evaluate(x: Tensor) -> tuple[Tensor, Tensor]:
-        # Squares underflow below 1e-154: a norm that is computed may be too small by UNDERFLOW.
-        values, norms = {INPUT: x}, {INPUT: torch.linalg.vector_norm(x) + UNDERFLOW}
-        errors, made = {INPUT: 2 * UNIT * norms[INPUT]}, {}
-        for layer in layers:
-            node = layer.node
-            out = node.op.forward(*(values[i] for i in node.inputs))
-            size = torch.linalg.vector_norm(out) + UNDERFLOW
-            own = node.op.error(tuple(shapes[node.name]), tuple(norms[i] for i in node.inputs), size)
-            made[node.name] = own
-            errors[node.name] = carried(layer.gain, [errors[i] for i in node.inputs]) + own
-            for claim in ending[node.name]:
-                through = _through(claim, by_name, errors, made)
-                errors[node.name] = torch.minimum(errors[node.name], through)
-            values[node.name], norms[node.name] = out, size
-        return values[graph.output].flatten(), errors[graph.output] * WIDEN
+        norm = torch.linalg.vector_norm(x) + UNDERFLOW
+        last, errors, made = x, {INPUT: 2 * UNIT * norm}, {}
+        for node, out, own in traced(graph, nodes.values(), INPUT, x):
+            name = node.name
+            made[name] = own
+            last = out if name == graph.output else last
+            errors[name] = carried(gains[name], [errors[i] for i in node.inputs]) + own
+            for claim in ending[name]:
+                part = [nodes[n] for n in claim.names]
+                through = claim.bound.value * errors[claim.source] + inside(part, claim.source, gains, made)
+                errors[name] = torch.minimum(errors[name], through)
+        return last.flatten(), errors[graph.output] * WIDEN
 
     return evaluate
 
 
-def _through(
-    claim: Claim, layers: Mapping[str, Layer], errors: Mapping[str, Tensor], made: Mapping[str, Tensor]
+def inside(
+    part: Sequence[Node], source: str, gains: Mapping[str, Gain], made: Mapping[str, Tensor]
 ) -> Tensor:
-    """The error behind a part: its source's, and what it makes itself."""
-    inside = {claim.source: torch.zeros_like(errors[claim.source])}
-    for name in claim.names:
-        layer = layers[name]
-        inside[name] = carried(layer.gain, [inside[i] for i in layer.node.inputs]) + made[name]
-    return claim.bound.value * errors[claim.source] + inside[claim.end]
+    """The error at the end of a part whose source is exact: what the part itself makes, carried on."""
+    errors = {source: torch.zeros_like(made[part[0].name])}
+    for node in part:
+        errors[node.name] = carried(gains[node.name], [errors[i] for i in node.inputs]) + made[node.name]
+    return errors[part[-1].name]

@@ -8,17 +8,19 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from lipaudit.bound import Bound
-from lipaudit.report.model import (
+from lipaudit.report.inputs import (
     AssumptionRecord,
     Conversion,
-    CurvePoint,
     DatasetRecord,
-    Falsification,
     FileRecord,
-    Finding,
-    Layer,
     ModelRecord,
     PreprocessingRecord,
+)
+from lipaudit.report.model import (
+    CurvePoint,
+    Falsification,
+    Finding,
+    Layer,
     Robustness,
     SampleRecord,
     Tally,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from lipaudit.certify.curve import Point
     from lipaudit.certify.dataset import Certification
     from lipaudit.certify.falsify import Outcome
+    from lipaudit.certify.variance import Spread
     from lipaudit.compose import NetworkBound
     from lipaudit.data import Dataset
     from lipaudit.data.conventions import Assumption
@@ -145,9 +148,12 @@ def dataset_record(dataset: Dataset, limit: int | None, seed: int | None) -> Dat
     )
 
 
-def layer_records(layers: Sequence[Analysed], bound: NetworkBound) -> tuple[Layer, ...]:
+def layer_records(
+    layers: Sequence[Analysed], bound: NetworkBound, spreads: Sequence[Spread]
+) -> tuple[Layer, ...]:
     """One row per op, in graph order."""
     rows = []
+    variances = {spread.name: spread.variance for spread in spreads}
     for layer in layers:
         value = bound.running[layer.node.name]
         running = Bound(value, "composition") if value < math.inf else Bound.unbounded("a layer has no bound")
@@ -160,7 +166,12 @@ def layer_records(layers: Sequence[Analysed], bound: NetworkBound) -> tuple[Laye
             origin=layer.node.origin.location,
             shape=layer.node.shape,
         )
-        rows.append(row.model_copy(update={"tried": methods_tried(layer.proofs)}))
+        variance = variances.get(layer.node.name)
+        more = {
+            "tried": methods_tried(layer.proofs),
+            "variance": None if variance is None else round_down(variance),
+        }
+        rows.append(row.model_copy(update=more))
     return tuple(rows)
 
 

@@ -9,36 +9,32 @@ numbers are numbers, infinity and "not analysed" are spelt out (`number.Number`)
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, Self
+from typing import Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from lipaudit import rounding
 from lipaudit.bound import Bound, Estimate
 from lipaudit.errors import ExitCode
 from lipaudit.report.exact import ExactText, read_exact
+from lipaudit.report.inputs import DatasetRecord, ModelRecord, PreprocessingRecord, Text
 from lipaudit.report.number import Count, Number, Plain, Record, plain_up
 
 __all__ = [
     "SCHEMA_VERSION",
-    "AssumptionRecord",
     "AuditReport",
+    "BatchVariance",
     "Block",
     "BudgetOutcome",
-    "Conversion",
     "CurvePoint",
-    "DatasetRecord",
     "Evidence",
     "Falsification",
-    "FileRecord",
     "Finding",
     "Host",
     "Layer",
     "MethodTried",
-    "ModelRecord",
     "NetworkBracket",
     "Outcome",
-    "PreprocessingRecord",
     "Robustness",
     "Run",
     "SampleRecord",
@@ -63,76 +59,8 @@ _CODE: dict[Verdict, ExitCode] = {
 }
 
 
-def _encodable(value: object) -> object:
-    # A file name that is no UTF-8 arrives with lone surrogates, which no JSON text can carry.
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-
-
-Text = Annotated[str, BeforeValidator(_encodable)]
-"""A string that any UTF-8 file can carry."""
-
 StoredValue = float | int | str | tuple[float, ...] | tuple[tuple[float, ...], ...]
 """What a rule stores: numbers (floats in hex where each bit counts), lists of them, digests."""
-
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-"""A SHA-256 in lower-case hex."""
-
-
-class FileRecord(Record):
-    """One file the model was read from, by base name."""
-
-    name: Text
-    sha256: Digest
-    bytes: Count
-
-
-class Conversion(Record):
-    """How the analysed graph was compared with the program it was made from."""
-
-    reference: Text
-    inputs: Count
-    max_relative_difference: float = Field(ge=0)
-
-
-class ModelRecord(Record):
-    """Which network this report is about."""
-
-    name: Text
-    files: tuple[FileRecord, ...]
-    format: Text
-    loader: Text
-    trust: Text
-    architecture: Text | None = Field(
-        default=None, description="the factory of --arch with its arguments; null where the file says it all"
-    )
-    weights_sha256: Digest
-    conversion: Conversion | None
-    input_shape: tuple[int, ...]
-    num_classes: int | None = Field(description="null where the outputs are no class scores")
-
-
-class AssumptionRecord(Record):
-    """The preprocessing was found by trying the usual conventions on samples; nobody stated it."""
-
-    convention: Text
-    correct: Count
-    samples: Count
-    runner_up: Text | None = Field(description="the next best; null if nothing else was possible")
-    runner_up_correct: Count
-    runner_up_samples: Count = Field(description="fewer than `samples` where it was dropped early")
-    clear: bool = Field(description="everything else is worse by more than three standard errors")
-
-
-class PreprocessingRecord(Record):
-    """From the space in which perturbations are measured to the network's input."""
-
-    threat_space: Text = Field(description='where the l2 norm is taken, e.g. "pixel [0,1]"')
-    layout: Text | None
-    scale: ExactText
-    mean: tuple[ExactText, ...] = Field(description="exact fractions: none (0), one, or one per channel")
-    std: tuple[ExactText, ...] = Field(description="exact fractions: none (1), one, or one per channel")
-    source: Text
-    assumption: AssumptionRecord | None = None
 
 
 class NetworkBracket(Record):
@@ -181,6 +109,9 @@ class Layer(Record):
     tried: tuple[MethodTried, ...] = Field(
         default=(), description="every method that was considered for the linear maps, cheapest first"
     )
+    variance: float | None = Field(
+        default=None, ge=0, description="of `batch_variance.samples` samples behind this layer"
+    )
 
     @classmethod
     def of(
@@ -221,23 +152,6 @@ class Block(Record):
     proof: dict[str, StoredValue] = Field(
         default_factory=dict, description="what it takes to prove the bound again without a search"
     )
-
-
-class DatasetRecord(Record):
-    """Which samples were evaluated."""
-
-    name: Text
-    num_evaluated: Count
-    total: Count
-    fingerprint_sha256: Digest
-    official: bool | None = Field(description="whether the bytes are the published ones; null: unknown")
-    resize: tuple[int, ...] | None = Field(
-        default=None, description="the shorter side, or height and width, that images were resized to"
-    )
-    crop: tuple[int, ...] | None = Field(default=None, description="height and width of the centre kept")
-    interpolation: Text | None = Field(default=None, description="how resizing found its pixels")
-    limit: int | None = None
-    seed: int | None = None
 
 
 class Tally(Record):
@@ -334,6 +248,19 @@ class Falsification(Record):
     steps: Count
 
 
+class BatchVariance(Record):
+    """How far a batch of samples is spread: Σ over coordinates of the unbiased variance, rounded down.
+
+    A map that is 1-Lipschitz cannot make it grow; `growth` is the layer behind which it grew most since the
+    value that all paths to it meet, `constant` what that proves of the map between them.
+    """
+
+    samples: Count
+    input: float | None = Field(ge=0)
+    growth: Text | None = Field(description="null where it grew nowhere")
+    constant: Plain | None
+
+
 class Evidence(Record):
     """What was proved, about what, under which assumptions."""
 
@@ -345,6 +272,7 @@ class Evidence(Record):
     dataset: DatasetRecord | None
     robustness: Robustness | None
     falsification: Falsification | None = None
+    batch_variance: BatchVariance | None = None
     budgets: tuple[BudgetOutcome, ...] = ()
     findings: tuple[Finding, ...] = ()
     limitations: tuple[Text, ...] = ()

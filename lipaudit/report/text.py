@@ -15,9 +15,11 @@ from rich.text import Text
 
 from lipaudit.errors import ExitCode
 from lipaudit.report import advice, wording
+from lipaudit.report.inputs import AssumptionRecord
 from lipaudit.report.layer_table import layer_table, omission
-from lipaudit.report.model import AssumptionRecord, AuditReport, BudgetOutcome, Evidence, Robustness
+from lipaudit.report.model import AuditReport, BudgetOutcome, Evidence, Robustness
 from lipaudit.report.structure import structure_lines
+from lipaudit.report.variance import variance_lines
 
 __all__ = ["WIDTH", "to_text", "verdict_line"]
 
@@ -90,7 +92,7 @@ def _blocks(report: AuditReport, evidence: Evidence) -> Iterable[RenderableType]
     if evidence.robustness is not None:
         yield _part("certified", _certified_lines(evidence.robustness))
         yield Padding(_curve_table(evidence.robustness), (0, 0, 0, _LABEL))
-    yield _part("attack", [_attack_line(evidence)])
+    yield _part("attack", [_attack_line(evidence), *map(Text, variance_lines(evidence))])
     yield _part("reading", map(Text, advice.remarks(report)))
     yield _part("findings", _finding_lines(evidence))
     yield _part("limits", (Text(wording.printable(x)) for x in evidence.limitations))

@@ -29,6 +29,7 @@ def test_the_table():
         "linear region",
         "convex potential",
         "sandwich",
+        "averaged",
         "semidefinite",
     ]
     assert all(rule.summary for rule in RULES)
