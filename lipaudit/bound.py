@@ -46,6 +46,11 @@ class Bound:
         """Nothing is proved, and here is why."""
         return cls(math.inf, method, why)
 
+    @classmethod
+    def computed(cls, value: float, method: str, note: str = "") -> Bound:
+        """A value rounded up; where that is `inf`, it overflowed."""
+        return cls(value, method, note or ("above the largest float64" if value == math.inf else ""))
+
     @property
     def is_finite(self) -> bool:
         """Whether anything is proved."""

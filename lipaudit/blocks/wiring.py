@@ -39,11 +39,11 @@ __all__ = ["Hidden", "Map", "Term", "Value", "Wiring", "map_of", "wiring"]
 
 LARGEST = 30_000_000
 """Entries of a map, groups written out, up to which regions are looked at."""
-SMALLEST_FACTOR, LARGEST_FACTOR = 2.0**-300, 2.0**300
-"""Products of factors inside neither over- nor underflow, so that their roundings are relative."""
-
+SMALLEST_FACTOR = 2.0**-300
+"""Running products of factors stay above this and below its reciprocal, or are 0 because a factor is."""
 TINY = 2.0**-500
-"""Entries of a product beyond this or its reciprocal are not trusted to be rounded relatively."""
+"""So do stored weights, and their products with factors, with this: no step on the way is subnormal, and
+each rounds relatively."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +104,12 @@ class Map:
         return taps.flip(0) if self.writes == other.writes else taps
 
 
+def _within(values: Tensor, least: float, zeros: Tensor) -> bool:
+    """Whether entries lie between `least` and its reciprocal in size, but for zeros where they may be."""
+    sizes = values.abs()
+    return bool((zeros | ((sizes >= least) & (sizes <= 1 / least))).all())
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Term:
     """left ∘ map(right ∘ atom), or left ∘ atom without a map; factors (channels,) or one for all."""
@@ -123,7 +129,10 @@ class Term:
         """scale ∘ term."""
         if bool((scale == 1).all()):
             return replace(self, ulps=self.ulps + ulps)
-        return replace(self, left=scale * self.left, ulps=self.ulps + ulps + 1)
+        left = scale * self.left
+        if not _within(left, SMALLEST_FACTOR, (scale == 0) | (self.left == 0)):
+            raise _Foreign
+        return replace(self, left=left, ulps=self.ulps + ulps + 1)
 
     @property
     def roundings(self) -> int:
@@ -134,11 +143,11 @@ class Term:
 
     @property
     def is_tame(self) -> bool:
-        """Whether no product of factors under- or overflowed, and none of them is 0."""
-        sizes = self.matrices().abs()
-        if self.map is not None and bool(((sizes == 0) & (self.map.taps != 0)).any()):
-            return False
-        return bool(((sizes == 0) | ((sizes > TINY) & (sizes < 1 / TINY))).all())
+        """Whether weights and their products with factors neither under- nor overflow, and no factor is 0."""
+        if self.map is None:
+            return _within(self.left, TINY, self.left == 0)
+        none = self.map.taps == 0
+        return _within(self.map.taps, TINY, none) and _within(self.matrices(), TINY, none)
 
     def matrices(self) -> Tensor:
         """(T, c_out, c_in): the taps with their factors."""
@@ -302,8 +311,6 @@ def _affine(found: Wiring, node: Node, values: Sequence[Value]) -> Value:
     if not isinstance(op, Affine) or node.shape != value.shape:
         raise _Foreign
     scale = _per_channel(found, op.scale, value.shape)
-    if not bool(((scale == 0) | (scale.abs() >= SMALLEST_FACTOR) & (scale.abs() <= LARGEST_FACTOR)).all()):
-        raise _Foreign
     return Value(tuple(term.scaled(scale, op.ulps) for term in value.terms), value.shape)
 
 
@@ -327,8 +334,6 @@ def _sum(found: Wiring, node: Node, values: Sequence[Value]) -> Value:
     terms: list[Term] = []
     for value, factor in zip(values, op.factors, strict=True):
         scale = torch.full((1,), factor, dtype=torch.float64, device=_device(value))
-        if not SMALLEST_FACTOR <= abs(factor) <= LARGEST_FACTOR:
-            raise _Foreign
         terms += [term.scaled(scale, 0) for term in value.terms]
     return Value(tuple(terms), node.shape)
 

@@ -50,7 +50,7 @@ class Gain:
     @classmethod
     def of(cls, value: float, method: str, note: str = "") -> Gain:
         """The gain of an op with one input."""
-        return cls((Bound(value, method, note),))
+        return cls((Bound.computed(value, method, note),))
 
 
 @runtime_checkable

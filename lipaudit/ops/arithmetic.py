@@ -85,7 +85,7 @@ class Sum:
         full = np.broadcast_shapes(*shapes)
         return Gain(
             tuple(
-                Bound(mul_up(abs(c), sqrt_up(copies(shape, full))), "sum")
+                Bound.computed(mul_up(abs(c), sqrt_up(copies(shape, full))), "sum")
                 for c, shape in zip(self.factors, shapes, strict=True)
             )
         )

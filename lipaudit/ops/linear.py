@@ -64,7 +64,7 @@ def perturbed(bound: Bound, ulps: int, absolute: float) -> Bound:
     if not ulps or not bound.is_finite:
         return bound
     value = add_up(bound.value, mul_up(gamma(ulps), absolute))
-    return Bound(value, bound.method, bound.note)
+    return Bound.computed(value, bound.method, bound.note)
 
 
 def affine_error(terms: int, absolute: float, norm: Tensor, bias: Tensor | None, positions: int) -> Tensor:

@@ -57,6 +57,8 @@ __all__ = ["FrequencyBlocks", "frequency_blocks"]
 
 SHRUNK = 1 - 2.0**-50
 """Pays for the rounding of w/c."""
+FAR = 2.0**1000
+"""Finite weights stay below this and above its reciprocal."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +94,7 @@ class FrequencyBlocks:
                 weights = _copied(step, weights.reshape(shape))
             else:
                 weights = step.weighed(weights, self.device)
+            weights = _tamed(weights)
         least = float(weights.min())
         squared = up(factor / Fraction(least)) if 0 < least < math.inf else math.inf if least <= 0 else 0.0
         return Gain.of(sqrt_up(squared), "frequency blocks")
@@ -171,6 +174,15 @@ def _transformed(op: Fourier, weights: Tensor) -> Tensor:
             made = made * axis.weights(axis.made)
         v = made.movedim(-1, axis.place)
     return v if op.to_real else v[..., None].expand(*v.shape, 2)
+
+
+def _tamed(weights: Tensor) -> Tensor:
+    """Weights that a step can divide and multiply without over- or underflow; less is always sound.
+
+    Only constants weigh `inf`, and where a weight is 0 nothing is proved.
+    """
+    finite = torch.where(weights < 1 / FAR, 0.0, weights.clamp(max=FAR))
+    return torch.where(weights.isinf(), weights, finite)
 
 
 def _copied(op: Relayout, weights: Tensor) -> Tensor:

@@ -267,4 +267,4 @@ def _cheap(linear_map: LinearMap) -> Bound:
     """‖|T|‖ of a matrix, which needs no proof."""
     if not isinstance(linear_map, Dense):
         return Bound.unbounded("not a matrix")
-    return Bound(schur_bound(linear_map), "schur")
+    return Bound.computed(schur_bound(linear_map), "schur")

@@ -60,3 +60,38 @@ def test_reflecting_and_mixed_regions_have_no_normal_form():
     module = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 3), torch.nn.Flatten(), torch.nn.Linear(18, 3))
     module.shape = (1, 2, 5, 5)
     assert wired(module)[1] is None
+
+
+class Faded(torch.nn.Module):
+    """x + f(x), the skip by way of factors that leave float64 and come back; each is read twice."""
+
+    shape = (1, 4)
+
+    def __init__(self, power, count):
+        super().__init__()
+        self.inner, self.outer = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+        self.factor, self.count = 2.0**power, count
+
+    def forward(self, x):
+        y, t = self.outer(self.inner(x).relu()), x
+        for factor in (self.factor, 1 / self.factor):
+            for _ in range(self.count):
+                t = t * factor
+                y = y + 0.0 * t
+        return y + t
+
+
+@pytest.mark.parametrize(("power", "count"), [(-90, 12), (-300, 4), (90, 12), (-150, 2), (-150, 3)])
+def test_factors_that_underflow_on_the_way_have_no_normal_form(power, count):
+    assert (wired(Faded(power, count), simple=False)[1] is None) == (abs(power) * count > 300)
+
+
+@pytest.mark.parametrize("size", [2.0**-1040, 2.0**-800, 2.0**800])
+def test_weights_beyond_any_scale_are_not_tame(size):
+    """A tiny weight between large factors is an ordinary number in the end, but lost bits on the way."""
+    inner = torch.nn.Linear(3, 4).double()
+    inner.weight.data *= size
+    module = torch.nn.Sequential(inner, torch.nn.ReLU(), torch.nn.Linear(4, 3))
+    module.shape = (1, 3)
+    wires = wired(module)[1]
+    assert not wires.hidden[0].pre.terms[0].is_tame

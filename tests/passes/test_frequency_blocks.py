@@ -290,3 +290,37 @@ def test_linear_parts_are_the_blocks_of_their_jacobian(name):
     same = blocks.class_out[:, None] == blocks.class_in[None, :]
     assert not bool(slope[~same].any())
     assert float(made.square().sum()) == pytest.approx(float(slope.square().sum()), rel=1e-12)
+
+
+@pytest.mark.parametrize("power", [-1000, -600, -530, -513, 0, 500])
+def test_factors_of_any_size_neither_vanish_nor_overflow(power):
+    """1/norm² overflows below 2^-512: what weighs more than a number can is still no constant."""
+    factors = torch.tensor([0.5, 1.0], dtype=torch.float64) * 2.0**power
+    graph = simplified(lambda x, m: torch.fft.irfft(torch.fft.rfft(x) * m, n=3), 1, 3, m=factors)
+    assert bound_of(graph).value >= 2.0**power
+
+
+def test_an_infinite_bound_says_why():
+    factors = torch.tensor([1.0, 2.0**513], dtype=torch.float64)
+    graph = simplified(lambda x, m: torch.fft.irfft(torch.fft.rfft(x) * m, n=3), 1, 3, m=factors)
+    found = bound_of(graph)
+    assert found.value >= 2.0**513
+    assert found.is_finite or found.note
+
+
+def test_weights_of_several_layers_may_not_round_up():
+    """Transforms that divide by n, between factors of 2^179: the product is a number, its inverse is none."""
+    n = 2047
+    factors = [2.0**179, 2.0**179, math.sqrt(2 / 3.02) * 2.0**179]
+    masks = {f"m{i}": torch.full((n // 2 + 1,), f, dtype=torch.float64) for i, f in enumerate(factors)}
+    for mask in masks.values():
+        mask[0] = 0
+
+    def function(x, *masks):
+        for mask in masks:
+            x = torch.fft.irfft(torch.fft.rfft(x, norm="forward") * mask, n=n)
+        return x
+
+    x = torch.cos(2 * math.pi * torch.arange(n).double() / n)[None]
+    witness = float(function(x, *masks.values()).norm() / x.norm())
+    assert bound_of(simplified(function, 1, n, **masks)).value >= witness * (1 - 1e-12)
