@@ -98,7 +98,7 @@ def bcop(seed: int, *, channels: int = 4, image: int = 6, kernel: int = 3, steps
 def cayley(
     seed: int, *, channels: int = 3, out: int = 3, image: int = 6, spelling: str = "einsum", steps: int = 0
 ) -> Layer:
-    """A Cayley layer; the products per frequency by "einsum", or as "bmm" of reshaped spectra."""
+    """A Cayley layer; products per frequency by "einsum", as "bmm" of spectra, or of "pairs" of reals."""
     g, half = generator(seed), image // 2 + 1
     raw = {"w": normal(g, out, channels, 3, 3), "b": 0.3 * normal(g, out)}
 
@@ -119,8 +119,23 @@ def cayley(
         y = (torch.complex(re, im) @ spectrum).reshape(image, half, out, -1)
         return torch.fft.irfft2(y.permute(3, 2, 0, 1), s=(image, image)) + b
 
-    function = {"einsum": einsum, "bmm": bmm}[spelling]
+    def pairs(x: Tensor, re: Tensor, im: Tensor, b: Tensor) -> Tensor:
+        return torch.fft.irfft2(product_of_pairs(torch.fft.rfft2(x), re, im), s=(image, image)) + b
+
+    function = {"einsum": einsum, "bmm": bmm, "pairs": pairs}[spelling]
     return stored(raw, derive, function, (1, channels, image, image), steps=steps)
+
+
+def product_of_pairs(spectrum: Tensor, re: Tensor, im: Tensor) -> Tensor:
+    """Matrices times spectrum without complex products, as exporters to ONNX need it."""
+    real, imaginary = torch.view_as_real(spectrum).unbind(-1)
+
+    def at_each(matrices: Tensor, values: Tensor) -> Tensor:
+        return torch.einsum("hwoi,bihw->bohw", matrices, values)
+
+    return torch.complex(
+        at_each(re, real) - at_each(im, imaginary), at_each(re, imaginary) + at_each(im, real)
+    )
 
 
 def _cayley(w: Tensor) -> Tensor:
@@ -134,9 +149,16 @@ def _cayley(w: Tensor) -> Tensor:
 
 
 def lot(
-    seed: int, *, channels: int = 3, out: int = 3, image: int = 5, padding: int = 1, steps: int = 0
+    seed: int,
+    *,
+    channels: int = 3,
+    out: int = 3,
+    image: int = 5,
+    padding: int = 1,
+    spelling: str = "einsum",
+    steps: int = 0,
 ) -> Layer:
-    """A LOT layer."""
+    """A LOT layer; products per frequency by "einsum" or of "pairs" of reals."""
     g, wide = generator(seed), image + 2 * padding
     raw = {"w": normal(g, out, channels, 3, 3), "b": 0.3 * normal(g, out)}
 
@@ -150,7 +172,10 @@ def lot(
 
     def function(x: Tensor, re: Tensor, im: Tensor, b: Tensor) -> Tensor:
         spectrum = torch.fft.fft2(F.pad(x, (padding,) * 4))
-        y = torch.einsum("hwoi,bihw->bohw", torch.complex(re, im), spectrum)
+        if spelling == "pairs":
+            y = product_of_pairs(spectrum, re, im)
+        else:
+            y = torch.einsum("hwoi,bihw->bohw", torch.complex(re, im), spectrum)
         y = torch.fft.ifft2(y).real
         return y[:, :, padding : padding + image, padding : padding + image] + b
 

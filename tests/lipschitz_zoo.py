@@ -31,8 +31,8 @@ Shape = tuple[int, ...]
 class Net:
     """A network, the shape it takes, and what its constant is at most in exact arithmetic.
 
-    `plain`: the gains of its layers say so already.  `spectral`: it goes through Fourier transforms.
-    `isometry`: all of its singular values are 1 wherever it is smooth.
+    `plain`: the gains of its layers say so already.  `isometry`: all of its singular values are 1 wherever
+    it is smooth.
     """
 
     name: str
@@ -40,7 +40,6 @@ class Net:
     shape: Shape
     most: float = 1.0
     plain: bool = False
-    spectral: bool = False
     isometry: bool = False
 
 
@@ -65,11 +64,11 @@ def _square_aol(seed: int, *, channels: int, image: int, steps: int) -> Layer:
 
 
 def _square_lot(seed: int, *, channels: int, image: int, steps: int) -> Layer:
-    return lot(seed, channels=channels, out=channels, image=image, steps=steps)
+    return lot(seed, channels=channels, out=channels, image=image, spelling="pairs", steps=steps)
 
 
 def _square_cayley(seed: int, *, channels: int, image: int, steps: int) -> Layer:
-    return cayley(seed, channels=channels, out=channels, image=image, steps=steps)
+    return cayley(seed, channels=channels, out=channels, image=image, spelling="pairs", steps=steps)
 
 
 def _cpl(seed: int, *, channels: int, image: int, steps: int) -> Layer:
@@ -100,8 +99,8 @@ def networks(steps: int = 0) -> tuple[Net, ...]:
     return (
         Net("AOL", of(_square_aol, MaxMin), image, plain=True),
         Net("BCOP", of(bcop, GroupSort), image, plain=True),
-        Net("Cayley", of(_square_cayley, MaxMin), image, spectral=True),
-        Net("LOT", of(_square_lot, GroupSort), image, spectral=True),
+        Net("Cayley", of(_square_cayley, MaxMin), image, plain=True),
+        Net("LOT", of(_square_lot, GroupSort), image, plain=True),
         Net("CPL", of(_cpl, nn.Identity), image),
         Net("SLL", of(_sll, nn.Identity), image),
         Net("SOC", of(_soc, MaxMin), image),
@@ -137,12 +136,14 @@ def layers(steps: int = 0) -> tuple[Net, ...]:
         net("AOL", aol_conv, small, "plain"),
         net("circular AOL", aol_conv, small, "plain", mode="circular"),
         *(net(f"BCOP {k}×{k}", bcop, image, "plain", "isometry", kernel=k) for k in (2, 3, 5)),
-        net("Cayley", cayley, small, "spectral", "isometry"),
-        net("Cayley by bmm", cayley, small, "spectral", "isometry", spelling="bmm"),
-        net("Cayley to more channels", cayley, small, "spectral", "isometry", out=5),
-        net("Cayley to fewer channels", cayley, small, "spectral", out=2),
-        net("Cayley on odd images", cayley, (1, 3, 5, 5), "spectral", "isometry", image=5),
-        *(net(f"LOT to {n} channels", lot, (1, 3, 5, 5), "spectral", out=n) for n in (2, 3, 4)),
+        net("Cayley", cayley, small, "plain", "isometry"),
+        net("Cayley by bmm", cayley, small, "plain", "isometry", spelling="bmm"),
+        net("Cayley by pairs", cayley, small, "plain", "isometry", spelling="pairs"),
+        net("Cayley to more channels", cayley, small, "plain", "isometry", out=5),
+        net("Cayley to fewer channels", cayley, small, "plain", out=2),
+        net("Cayley on odd images", cayley, (1, 3, 5, 5), "plain", "isometry", image=5),
+        *(net(f"LOT to {n} channels", lot, (1, 3, 5, 5), "plain", out=n) for n in (2, 3, 4)),
+        net("LOT by pairs", lot, (1, 3, 5, 5), "plain", spelling="pairs"),
         net("ECO", eco, small, "isometry", "plain"),
         Net("MaxMin", lambda: MaxMin().eval(), image, plain=True, isometry=True),
         Net("GroupSort", lambda: GroupSort().eval(), image, plain=True, isometry=True),
