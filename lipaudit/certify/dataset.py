@@ -17,7 +17,7 @@ from lipaudit.data import Dataset
 from lipaudit.errors import Incomplete
 from lipaudit.graph.graph import LayerGraph
 
-__all__ = ["Certification", "certify"]
+__all__ = ["Certification", "certify", "chunk_size"]
 
 CHUNK_CELLS = 4_000_000
 """Entries of the largest activation kept per chunk (32 MB)."""
@@ -61,8 +61,7 @@ def certify(
         Incomplete: if the network cannot be evaluated.
     """
     device = graph.device
-    widest = max(math.prod(shape) for shape in (graph.input_shape, *(node.shape for node in graph)))
-    chunk = max(1, min(250, CHUNK_CELLS // max(1, widest)))
+    chunk = chunk_size(graph)
     parts = []
     total = len(dataset.labels)
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
@@ -80,6 +79,12 @@ def certify(
     fields = ("predicted", "margin", "radius", "correct", "finite")
     merged = Radii(*(torch.cat([getattr(p, name) for p in parts]).cpu() for name in fields))
     return Certification(dataset.indices, dataset.labels, merged, constants[1])
+
+
+def chunk_size(graph: LayerGraph) -> int:
+    """Samples that run together: fixed by the network alone."""
+    widest = max(math.prod(shape) for shape in (graph.input_shape, *(node.shape for node in graph)))
+    return max(1, min(250, CHUNK_CELLS // max(1, widest)))
 
 
 def _together(evaluate: _Evaluate, first: Tensor) -> _Evaluate:
