@@ -8,11 +8,11 @@ Proof.  For two inputs φ(u) − φ(u') = D(u − u') with D diagonal, 0 ≤ D �
 GDW)(x − x'), and hI + GDW = hI − WᵀRDW + (G + WᵀR)DW.  WᵀRDW = (R^½W)ᵀD(R^½W) is symmetric with eigenvalues
 in [0, S]: the first two terms have norm at most max(|h|, |h − S|), the last one at most ‖G + WᵀR‖‖W‖. ∎
 
-Where G and W are one stored tensor, entry by entry, beside diagonal factors (W = diag(l)K, G = c·Kᵀdiag(t)),
-R_i = −c·t_i/l_i and the last term is 0.  Else R is what makes G + WᵀR small, R_i = −⟨g_i, w_i⟩/‖w_i‖² for the
-columns of G and rows of W, negative ones taken as 0.  So G = −WᵀR is never taken for granted: what is missing
-is measured, and where the weight was changed, transposed or shifted the last term grows until the rule says
-nothing new.  The roundings of diag(√R)W, of the difference and of factors are counted in ulps.
+R is what makes G + WᵀR small, R_i = −⟨g_i, w_i⟩/‖w_i‖² for the columns of G and rows of W, negative ones
+taken as 0.  So G = −WᵀR is never taken for granted, not even of one stored tensor: what is missing is
+measured (a few roundings where a factor was folded into a kernel), and where the weight was changed,
+transposed or shifted the last term grows until the rule says nothing new.  The roundings of diag(√R)W, of
+the difference and of factors are counted in ulps.
 
 Stored: r = √R, h, the digest of the weights; spectral norms prove it again.
 
@@ -25,7 +25,6 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-import torch
 from torch import Tensor
 
 from lipaudit.blocks.claim import Part, Proved, Rule, Stored, digest, numbers, weights_of
@@ -104,15 +103,13 @@ def prove(part: Part) -> Proved | None:
     identity = pair.rest[0].left
     if not bool((identity == identity[0]).all()) or pair.rest[0].ulps:
         return None
-    R, missing, ulps = _exact_scaling(pair), 0.0, pair.ulps + pair.outer.roundings + 6
-    if R is None:
-        R = -(pair.G * pair.W).sum(dim=(0, 2)) / pair.W.square().sum(dim=(0, 2)).clamp(min=2.0**-1000)
-        R = R.clamp(min=0.0)
-        missing = _missing(part, pair, R)
+    R = -(pair.G * pair.W).sum(dim=(0, 2)) / pair.W.square().sum(dim=(0, 2)).clamp(min=2.0**-1000)
+    R = R.clamp(min=0.0)
     if not bool(R.any()):
         return None
     h, r = float(identity[0]), R.sqrt()
-    potential = norm_of(pair.map.with_taps(r[:, None] * pair.W), ulps, part.spectral)
+    potential = norm_of(pair.map.with_taps(r[:, None] * pair.W), pair.ulps + 6, part.spectral)
+    missing = _missing(part, pair, R)
     if not math.isfinite(potential):
         return None
     above = up(max(Fraction(0), Fraction(potential) ** 2 - Fraction(h)))
@@ -122,18 +119,6 @@ def prove(part: Part) -> Proved | None:
         "weights_sha256": digest(weights_of(part.wires)),
     }
     return Proved(add_up(max(abs(h), above), missing), stored)
-
-
-def _exact_scaling(pair: Adjoint) -> Tensor | None:
-    """R where both maps hold one tensor beside factors; None where they do not or some R_i < 0."""
-    inner, outer = pair.inner, pair.outer
-    if outer.map is None or inner.right is not None or not bool((outer.left == outer.left[0]).all()):
-        return None
-    if not torch.equal(outer.map.laid_out_as(pair.map, outer.map.taps), pair.map.taps):
-        return None
-    factors = torch.ones_like(inner.left) if outer.right is None else outer.right
-    R = -outer.left[0] * factors / inner.left
-    return R if bool((R >= 0).all()) and bool(torch.isfinite(R).all()) else None
 
 
 def _missing(part: Part, pair: Adjoint, R: Tensor) -> float:

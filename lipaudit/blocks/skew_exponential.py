@@ -51,6 +51,8 @@ __all__ = ["RULE", "largest_modulus"]
 CLOSE = Fraction(1, 10**9)
 """Relative width at which the enclosure of the maximum is close enough."""
 DEEPEST = 60
+BITS = 160
+"""Of a Bernstein coefficient."""
 LARGEST_DEGREE, LARGEST_NORM = 64, 2.0**20
 NEGLIGIBLE = 1e-6
 """Part of the maps' size up to which what is not skew need not be bounded closely."""
@@ -212,9 +214,17 @@ def _product(p: list[Fraction], q: list[Fraction]) -> list[Fraction]:
 
 
 def _maximum(bernstein: list[Fraction]) -> Fraction:
-    """Upper end of the maximum over [0, 1] of a polynomial given by its Bernstein coefficients."""
-    below = max(bernstein[0], bernstein[-1])
-    waiting, above = [(bernstein, 0)], below
+    """Upper end of the maximum over [0, 1] of a polynomial given by its Bernstein coefficients.
+
+    They are rounded up to a common unit, and so are means: on [0, 1] that can only raise a polynomial.
+    """
+    largest = max(map(abs, bernstein))
+    unit = largest * Fraction(1, 2**BITS)
+    if not unit:
+        return largest
+    start = [math.ceil(b / unit) for b in bernstein]
+    below = max(start[0], start[-1])
+    waiting, above = [(start, 0)], below
     while waiting:
         piece, depth = waiting.pop()
         top = max(piece)
@@ -225,11 +235,11 @@ def _maximum(bernstein: list[Fraction]) -> Fraction:
         left, right = [piece[0]], [piece[-1]]
         row = piece
         while len(row) > 1:
-            row = [(x + y) / 2 for x, y in pairwise(row)]
+            row = [-(-(x + y) // 2) for x, y in pairwise(row)]
             left.append(row[0])
             right.append(row[-1])
         waiting += [(left, depth + 1), (right[::-1], depth + 1)]
-    return max(above, below)
+    return Fraction(max(above, below)) * unit
 
 
 RULE = Rule("skew polynomial", "max |p(iλ)| for p(A) with A skew-symmetric (SOC)", prove)
