@@ -32,6 +32,7 @@ from lipaudit.load import LoadedModel, check_file, load_model
 from lipaudit.report import assemble, structure, tried, variance
 from lipaudit.report.model import (
     AuditReport,
+    Block,
     BudgetOutcome,
     Evidence,
     Finding,
@@ -167,7 +168,8 @@ def audit(  # noqa: PLR0913 - the options of the command line
         attacked = falsify(subject.graph, layers, bound, points, run)
 
     outcomes = _guessed(subject, policy.judge(budgets, bound.total, attacked.below, robustness))
-    findings = _findings((layers, plan, attacked), outcomes, data, run, subject)
+    blocks = structure.block_records(bound)
+    findings = _findings((layers, plan, blocks, attacked), outcomes, data, run, subject)
     verdict, code = policy.decide(outcomes, incomplete=any(f.level == "error" for f in findings))
     evidence = Evidence(
         model=assemble.model_record(Path(model).name, loaded, subject.classes),
@@ -176,7 +178,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
         ),
         global_=NetworkBracket.of(bound.total, attacked.below),
         layers=assemble.layer_records(layers, bound, attacked.spreads),
-        blocks=structure.block_records(bound),
+        blocks=blocks,
         dataset=None if data is None else assemble.dataset_record(data, limit, seed),
         robustness=robustness,
         falsification=assemble.falsification_record(attacked),
@@ -252,17 +254,17 @@ def _is_guess(subject: Subject) -> bool:
 
 
 def _findings(
-    bounded: tuple[Sequence[Layer], Plan, Outcome],
+    bounded: tuple[Sequence[Layer], Plan, Sequence[Block], Outcome],
     outcomes: Sequence[BudgetOutcome],
     data: Dataset | None,
     run: Certification | None,
     subject: Subject,
 ) -> tuple[Finding, ...]:
     unmet = any(o.metric == "lipschitz" and o.outcome != "pass" for o in outcomes) and not _is_guess(subject)
-    layers, plan, attacked = bounded
-    grown = variance.variance_findings(attacked, over_one=unmet)
+    layers, plan, blocks, attacked = bounded
+    grown = variance.variance_findings(attacked, blocks, over_one=unmet)
     fallen = tried.fallback_findings(layers, plan)
-    found = (*assemble.layer_findings(layers, over_one=unmet), *grown, *fallen)
+    found = (*assemble.layer_findings(layers, blocks, over_one=unmet), *grown, *fallen)
     if data is None or run is None:
         return found
     chance = is_near_chance(run.radii.correct, run.labels, subject.classes)

@@ -8,7 +8,7 @@ a linear map follows an activation that follows a linear map.  A rule proves its
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lipaudit.analyze import Layer, Plan, Prover
 from lipaudit.blocks import (
@@ -89,11 +89,16 @@ def find_claims(
             claim = _claim(graph, source, node, gains, plan)
             if claim is not None:
                 claims.append(claim)
-                # What lies inside is no way to anywhere else; linear maps side by side may belong to others.
-                if claim.bound.method != linear_region.RULE.name:
-                    settled.update(claim.names[:-1])
+                settled.update(_enclosed(graph, claim))
                 break
     return tuple(reversed(claims))
+
+
+def _enclosed(graph: LayerGraph, claim: Claim) -> set[str]:
+    """The nodes inside, if all that read them are inside as well: else they may belong to other parts too."""
+    inner = set(claim.names) - {claim.end}
+    read_outside = any(n.name not in claim.names and not inner.isdisjoint(n.inputs) for n in graph)
+    return set() if read_outside or graph.output in inner else inner
 
 
 def _ends(graph: LayerGraph) -> Iterator[tuple[Node, list[str]]]:
@@ -147,18 +152,18 @@ def _goes_on(graph: LayerGraph, node: Node) -> bool:
 
 def _claim(graph: LayerGraph, source: str, end: Node, gains: Mapping[str, Gain], plan: Plan) -> Claim | None:
     found = region(graph, source, end.name, MOST_NODES)
-    if found is None:
-        return None
+    if found is None or len(found.nodes) == 1:
+        return None  # too large, or nothing but one layer
     plain = between(found, gains)
     norms = _Norms(Prover(plan.method_of(end.name), plan))
     own = {node.name: gains[node.name] for node in found.nodes}
-    part = Part(graph, found, wiring(graph, found), own, plain, norms, BUDGETS[plan.profile])
+    part = Part(graph, found, wiring(graph, found), own, plain, plain, norms, BUDGETS[plan.profile])
     best: tuple[Proved, Rule] | None = None
     for rule in RULES:
         proved = rule.prove(part)
-        if proved is not None and proved.value < (plain if best is None else best[0].value):
-            best = (proved, rule)
-        if best is not None and best[0].value <= 1 + CLOSE:
+        if proved is not None and proved.value < part.best:
+            best, part = (proved, rule), replace(part, best=proved.value)
+        if part.best <= 1 + CLOSE:
             break
     if best is None:
         return None

@@ -33,6 +33,7 @@ class Part:
         wires: its normal form, if it has one.
         gains: of its nodes, by name.
         plain: what they make of it; inf where one has none.
+        best: the smallest number that is already known, `plain` at first.
         spectral: asks for norms of linear maps.
         budget: float operations that a search may take.
     """
@@ -42,6 +43,7 @@ class Part:
     wires: Wiring | None
     gains: Mapping[str, Gain]
     plain: float
+    best: float
     spectral: BoundMap
     budget: float
 

@@ -14,7 +14,9 @@ measured (a few roundings where a factor was folded into a kernel), and where th
 transposed or shifted the last term grows until the rule says nothing new.  The roundings of diag(√R)W, of
 the difference and of factors are counted in ulps.
 
-Stored: r = √R, h, the digest of the weights; spectral norms prove it again.
+Where h < 0 all of it is said of −y.
+
+Stored: r = √R, |h|, the digest of the weights; spectral norms prove it again.
 
 Meunier, Delattre, Araujo, Allauzen (2022), ICML; Araujo, Havens, Delattre, Allauzen, Hu (2023), ICLR (SLL).
 """
@@ -22,7 +24,7 @@ Meunier, Delattre, Araujo, Allauzen (2022), ICML; Araujo, Havens, Delattre, Alla
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from torch import Tensor
@@ -36,6 +38,9 @@ from lipaudit.spectral.maps import Conv, Dense
 from lipaudit.spectral.schur import schur_bound
 
 __all__ = ["RULE", "Adjoint", "adjoint_pair", "norm_of"]
+
+FAR = 0.5
+"""Part of G that may be missing: beyond, two norms would be taken for nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,9 +108,11 @@ def prove(part: Part) -> Proved | None:
     identity = pair.rest[0].left
     if not bool((identity == identity[0]).all()) or pair.rest[0].ulps:
         return None
+    if float(identity[0]) < 0:  # −1 times the block has the same constant
+        identity, pair = -identity, replace(pair, G=-pair.G)
     R = -(pair.G * pair.W).sum(dim=(0, 2)) / pair.W.square().sum(dim=(0, 2)).clamp(min=2.0**-1000)
     R = R.clamp(min=0.0)
-    if not bool(R.any()):
+    if not bool(R.any()) or float((pair.G + R[:, None] * pair.W).norm()) > FAR * float(pair.G.norm()):
         return None
     h, r = float(identity[0]), R.sqrt()
     potential = norm_of(pair.map.with_taps(r[:, None] * pair.W), pair.ulps + 6, part.spectral)

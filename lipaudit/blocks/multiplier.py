@@ -40,6 +40,10 @@ FIRST_MARGIN, TRIALS, LOOKS = 1e-7, 24, 48
 """Above what was seen the first ρ tried (further margins are four times as large each), how often, and at
 how many of the frequencies where it failed a look is taken."""
 DIGITS = 4
+LEAST_SEARCH = 5e9
+"""Float operations that a search may always take."""
+HOPE = 1.5
+"""By how much the finer search may improve ρ."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,22 +54,24 @@ class Found:
     rho: float
 
 
-def search(plan: Layout, budget: float) -> Found | None:
+def search(plan: Layout, budget: float, useful: float = math.inf) -> Found | None:
     """Λ and a proved ρ; None if none was found, or if one proof costs more than `budget`.
 
     Args:
         plan: the region.
-        budget: float operations, about; the search takes half as many.
+        budget: float operations, about; the search takes at most half as many, and as many as a proof.
+        useful: a ρ that is not below this is of no use; the search ends when it looks like that.
     """
-    points, spare = plan.points, budget / 2
-    if plan.cost * len(points) > budget:
+    points, proof = plan.points, plan.cost * len(plan.points)
+    spare = min(budget / 2, max(proof, LEAST_SEARCH))
+    if proof > budget:
         return None
     count = max(2, min(SPREAD, int(spare / (4 * len(FACTORS) * plan.cost))))
     few, many = _spread(points, count), _spread(points, 6 * count)
     best: tuple[float, list[Tensor]] = (math.inf, [])
     for shape in _shapes(plan):
         best = min(best, _best_factor(plan, shape, few), key=lambda pair: pair[0])
-    if not math.isfinite(best[0]):
+    if not best[0] < useful * HOPE:
         return None
     multipliers, values = best[1], _needed(plan, best[1], many)
     steps = int(min(ADAM_STEPS, spare / (2 * BACKWARD * plan.cost * min(FOREMOST, len(many)))))
@@ -75,7 +81,9 @@ def search(plan: Layout, budget: float) -> Found | None:
         again = _needed(plan, finer, many)
         if float(again.max()) < float(values.max()):
             multipliers, values = finer, again
-    return _prove(plan, [_rounded(m) for m in multipliers], many)
+    if not float(values.max()) < useful:
+        return None
+    return _prove(plan, [_rounded(m) for m in multipliers], many, useful)
 
 
 def _spread(points: Tensor, count: int) -> Tensor:
@@ -191,15 +199,15 @@ def _rounded(multipliers: Tensor) -> Tensor:
     return multipliers.new_tensor([float(text) for text in texts])
 
 
-def _prove(plan: Layout, multipliers: Sequence[Tensor], known: Tensor) -> Found | None:
-    """The first of rising ρ for which the inequality is proved everywhere.
+def _prove(plan: Layout, multipliers: Sequence[Tensor], known: Tensor, useful: float) -> Found | None:
+    """The first of rising ρ for which the inequality is proved everywhere; None if that is not useful.
 
     A proof costs less than a look; only frequencies at which it fails are looked at.
     """
     waiting, margin = plan.points, FIRST_MARGIN
     rho = float(_needed(plan, multipliers, known).max())
     for _ in range(TRIALS):
-        if not 0 < rho < math.inf:
+        if not 0 < rho < math.inf or not rho * (1 + margin) < useful:
             return None
         waiting = waiting[~Pencil(plan, multipliers, rho * (1 + margin)).proved(waiting)]
         if not len(waiting):

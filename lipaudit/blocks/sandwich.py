@@ -33,7 +33,7 @@ LARGEST = 4096
 STEPS, RATE = 80, 0.05
 FARTHEST = 20.0
 """Natural logarithms by which a start may differ from the balanced one."""
-FINE = 512
+FINE = 256
 """Hidden channels up to which Ψ is improved by descent."""
 
 

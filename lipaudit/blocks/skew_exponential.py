@@ -92,6 +92,8 @@ class Series:
         if linear is None or not isinstance(op, Linear | Convolution) or not self._fits(linear):
             return None
         q = float((linear.taps * self.skew).sum() / self.skew.square().sum())
+        if not math.isfinite(q):
+            return None
         d = self._distance(linear, q, op.ulps)
         if not math.isfinite(d):
             return None
@@ -155,8 +157,8 @@ def prove(part: Part) -> Proved | None:
     if linear is None or not linear.is_adjoint_of(linear):
         return None
     skew = (linear.taps - linear.laid_out_as(linear, linear.taps)) / 2
-    if 2 * float(torch.linalg.vector_norm(skew)) < float(torch.linalg.vector_norm(linear.taps)):
-        return None  # nothing like skew
+    if not 2 * float(torch.linalg.vector_norm(skew)) > float(torch.linalg.vector_norm(linear.taps)):
+        return None  # nothing like skew, or too small to tell
     a = part.spectral(linear.with_taps(skew)).value
     if not 0 < a < LARGEST_NORM:
         return None

@@ -132,7 +132,8 @@ class Term:
         left = scale * self.left
         if not _within(left, SMALLEST_FACTOR, (scale == 0) | (self.left == 0)):
             raise _Foreign
-        return replace(self, left=left, ulps=self.ulps + ulps + 1)
+        exact = bool(((scale == 0) | (torch.frexp(scale).mantissa.abs() == 0.5)).all())  # powers of two
+        return replace(self, left=left, ulps=self.ulps + ulps + (not exact))
 
     @property
     def roundings(self) -> int:

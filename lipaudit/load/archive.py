@@ -204,7 +204,8 @@ def _pickled(content: bytes, name: str) -> dict[str, Tensor]:
 
 def _unusual(where: str) -> InputRefused:
     return InputRefused(
-        f"{where} is quantized, complex or sparse, which is not supported", hint="audit the float model"
+        f"{where} is quantized, complex or sparse, which this program does not read from .pt2",
+        hint="complex weights: audit the ONNX file, or safetensors with --arch; else the float model",
     )
 
 

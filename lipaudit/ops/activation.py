@@ -102,7 +102,8 @@ def _elu(p: Parameters) -> Elementwise:
     def function(x: Tensor) -> Tensor:
         return scale * torch.where(x > 0, x, alpha * torch.expm1(inner * x.clamp(max=0)))
 
-    return Elementwise("elu", function, slope)
+    # αe^(inner·x)·inner ≥ 0: it rises where scale and α are positive.
+    return Elementwise("elu", function, slope, monotone01=slope <= 1 and scale >= 0 and alpha >= 0)
 
 
 def _celu(p: Parameters) -> Elementwise:

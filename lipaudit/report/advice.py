@@ -130,8 +130,12 @@ def _missing_text(layer: Layer) -> str:
 
 
 def _costliest_text(evidence: Evidence) -> str:
-    return ", ".join(
-        f"{printable(layer.name)} (≤ {shown_up(layer.upper.value)})"
-        for layer in costliest(evidence)[:_MANY]
-        if layer.upper.value is not None
-    )
+    """Blocks as a whole, and the layers that are in none."""
+    inside = {name for block in evidence.blocks for name in block.layers}
+    factors = {
+        f"{printable(block.source)} → {printable(block.end)}": block.upper.value for block in evidence.blocks
+    }
+    factors |= {printable(n.name): n.upper.value for n in evidence.layers if n.name not in inside}
+    known = {name: value for name, value in factors.items() if value is not None}
+    largest = sorted(known, key=lambda name: -known[name])[:_MANY]
+    return ", ".join(f"{name} (≤ {shown_up(known[name])})" for name in largest)

@@ -17,6 +17,7 @@ from lipaudit.report.inputs import (
     PreprocessingRecord,
 )
 from lipaudit.report.model import (
+    Block,
     CurvePoint,
     Falsification,
     Finding,
@@ -27,7 +28,7 @@ from lipaudit.report.model import (
 )
 from lipaudit.report.number import plain_down, round_down, round_up
 from lipaudit.report.tried import methods_tried
-from lipaudit.report.wording import shown_down
+from lipaudit.report.wording import bound_text, printable, shown_down
 
 if TYPE_CHECKING:
     from lipaudit.analyze import Layer as Analysed
@@ -191,9 +192,15 @@ _WEIGHTED = ("linear", "matmul", "einsum")
 _AMPLIFIES = "normalise this layer by its true norm, not by a reshaped or estimated one"
 
 
-def layer_findings(layers: Sequence[Analysed], *, over_one: bool) -> tuple[Finding, ...]:
-    """Ops without a bound and, where asked for, layers that provably amplify."""
+def layer_findings(
+    layers: Sequence[Analysed], blocks: Sequence[Block], *, over_one: bool
+) -> tuple[Finding, ...]:
+    """Ops without a bound and, where asked for, layers that provably amplify and blocks that may.
+
+    Layers inside of blocks amplify by design: what counts is the block.
+    """
     found = []
+    inside = {name for block in blocks for name in block.layers}
     for layer in layers:
         name, origin = layer.node.name, layer.node.origin.location
         place = f" ({origin})" if origin else ""
@@ -207,7 +214,7 @@ def layer_findings(layers: Sequence[Analysed], *, over_one: bool) -> tuple[Findi
                     advice="replace the operation by one with a bounded slope, or bound its input before it",
                 )
             )
-        elif over_one and layer.lower is not None and layer.lower.value > 1:
+        elif over_one and name not in inside and layer.lower is not None and layer.lower.value > 1:
             found.append(
                 Finding(
                     rule="LIP201",
@@ -220,7 +227,24 @@ def layer_findings(layers: Sequence[Analysed], *, over_one: bool) -> tuple[Findi
                     else "",
                 )
             )
-    return tuple(found)
+    return (*found, *(_excess(block) for block in blocks if over_one and _exceeds(block)))
+
+
+def _exceeds(block: Block) -> bool:
+    return block.upper.value is None or block.upper.value > 1
+
+
+def _excess(block: Block) -> Finding:
+    """A block that is not proved to be 1-Lipschitz."""
+    return Finding(
+        rule="LIP203",
+        level="warning",
+        message=f"the part from {printable(block.source)} to here is not proved to be 1-Lipschitz, only "
+        f"≤ {bound_text(block.upper)} ({printable(block.rule)})",
+        layer=block.end,
+        advice="a few 1e-7 above 1 are the rounding of float32 weights; more is a wrong normalisation, image "
+        "size or number of terms, or a scale that the next layer takes back",
+    )
 
 
 def data_findings(data: Dataset, run: Certification, near_chance: bool) -> tuple[Finding, ...]:  # noqa: FBT001

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from lipaudit.report.model import BatchVariance, Evidence, Finding
+from lipaudit.report.model import BatchVariance, Block, Evidence, Finding
 from lipaudit.report.number import plain_down, round_down
 from lipaudit.report.wording import printable, shown_down
 
@@ -35,10 +35,15 @@ def _most_grown(spreads: Sequence[Spread]) -> Spread | None:
     return max(grown, key=lambda s: 0.0 if s.growth is None else s.growth.value, default=None)
 
 
-def variance_findings(outcome: Outcome, *, over_one: bool) -> tuple[Finding, ...]:
-    """Where asked for, maps behind which a batch of samples is spread wider than before."""
+def variance_findings(outcome: Outcome, blocks: Sequence[Block], *, over_one: bool) -> tuple[Finding, ...]:
+    """Where asked for, maps behind which a batch of samples is spread wider than before.
+
+    Inside of a block it may grow: what counts is the block, from its source to its end.
+    """
     if not over_one:
         return ()
+    inside = {name for block in blocks for name in block.layers}
+    whole = {(block.source, block.end) for block in blocks}
     return tuple(
         Finding(
             rule="LIP202",
@@ -48,7 +53,9 @@ def variance_findings(outcome: Outcome, *, over_one: bool) -> tuple[Finding, ...
             layer=spread.name,
         )
         for spread in outcome.spreads
-        if spread.growth is not None and spread.growth.value > 1
+        if spread.growth is not None
+        and spread.growth.value > 1
+        and (spread.name not in inside or (spread.source, spread.name) in whole)
     )
 
 

@@ -32,6 +32,7 @@ NOT_ANALYSED = "—"
 
 _UNBOUNDED = "unbounded"
 _DIGITS = 5
+_NEAR, _MOST_DIGITS = Decimal("1e-3"), 12
 _FIXED = (Decimal("1e-3"), Decimal("1e7"))  # outside of it, exponents are easier to compare than zeros
 
 
@@ -106,11 +107,18 @@ def printable(text: str) -> str:
 
 
 def _decimal(value: float, digits: int, direction: str) -> str:
+    digits = max(digits, _beyond_one(value))
     rounded = Context(prec=digits, rounding=direction).create_decimal(Decimal(value))
     if rounded == 0:
         return "0"
     shown = rounded.normalize(Context(prec=digits))
     return f"{shown:f}" if _FIXED[0] <= abs(shown) < _FIXED[1] else f"{shown:e}"
+
+
+def _beyond_one(value: float) -> int:
+    """Digits that show by how much a number just above 1 is above it: there 1.0001 would hide 1.00000005."""
+    excess = Decimal(value) - 1
+    return min(_MOST_DIGITS, 1 - excess.adjusted()) + 1 if 0 < excess < _NEAR else 0
 
 
 def _hundredths(number: int) -> str:

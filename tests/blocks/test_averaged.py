@@ -38,7 +38,9 @@ def proved(module, width):
     own = {node.name: gains[node.name] for node in part.nodes}
     wires = wiring(graph, part)
     plain = between(part, gains)
-    return averaged.RULE.prove(Part(graph, part, wires, own, plain, Prover("auto", Plan()), 1e12)), plain
+    return averaged.RULE.prove(
+        Part(graph, part, wires, own, plain, plain, Prover("auto", Plan()), 1e12)
+    ), plain
 
 
 def written_out(matrices):

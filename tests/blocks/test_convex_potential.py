@@ -1,5 +1,7 @@
 """The rule for convex potentials: 1 where the maps are each other's transpose, honest or silent where not."""
 
+import math
+
 import pytest
 import torch
 from lipschitz_broken import broken
@@ -9,7 +11,7 @@ from small_graph import raw_graph
 from lipaudit.analyze import Plan, Prover, analyze
 from lipaudit.blocks import convex_potential
 from lipaudit.blocks.claim import Part
-from lipaudit.blocks.region import between, region
+from lipaudit.blocks.region import region
 from lipaudit.blocks.wiring import wiring
 from lipaudit.graph.graph import INPUT
 from lipaudit.passes import simplify
@@ -22,7 +24,7 @@ def part_of(module, shape):
     gains = {layer.node.name: layer.gain for layer in analyze(graph)}
     found = region(graph, INPUT, graph.output, 100)
     own = {node.name: gains[node.name] for node in found.nodes}
-    return Part(graph, found, wiring(graph, found), own, between(found, gains), Prover("auto", Plan()), 1e9)
+    return Part(graph, found, wiring(graph, found), own, math.inf, math.inf, Prover("auto", Plan()), 1e9)
 
 
 @pytest.mark.parametrize("spelling", CPL_CONV_SPELLINGS)
