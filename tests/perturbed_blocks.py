@@ -129,7 +129,7 @@ ACTIVATIONS: dict[str, Twist] = {
         ("softplus", F.softplus, True),
         ("sigmoid", torch.sigmoid, True),
         ("relu6", F.relu6, True),
-        ("elu", F.elu, True),
+        ("elu", F.elu, False),
         ("gelu", F.gelu, False),
         ("silu", F.silu, False),
         ("mish", F.mish, False),
@@ -282,7 +282,7 @@ def witness(module: Perturbed, shape: tuple[int, ...], seed: int = 0) -> float:
     found = norms(slopes(module, points))
     for spread in (0.5, 0.05):
         best = points[int(found.argmax())]
-        near = best + times(normal(6), torch.full((6,), spread * float(best.abs().mean())))
+        near = best + spread * best.abs().mean() * normal(6)
         points, found = torch.cat([points, near]), torch.cat([found, norms(slopes(module, near))])
     return max(float(found.max()), steepest_quotient(module, points[int(found.argmax())], points))
 

@@ -141,7 +141,7 @@ def _sortings() -> list[Pattern]:
     }
     twists |= {**moved("start", "between", "behind"), **FLAT, **SQUARE}
     fires = frozenset({"max_min", "half_planes", "sort"})
-    return [Pattern("sorting", (1, 4, 2, 2), sorting, _sorting_weights, spellings, twists, fires, 1.0)]
+    return [Pattern("sorting pairs", (1, 4, 2, 2), sorting, _sorting_weights, spellings, twists, fires, 1.0)]
 
 
 # Reflections
@@ -210,7 +210,7 @@ def _reflections() -> list[Pattern]:
         ),
     }
     fires = frozenset({"half_planes"})
-    made = Pattern("reflection", (1, 4, 2, 2), reflected, _reflected_weights, spellings, twists, fires, 1.0)
+    made = Pattern("sorting reflections", (1, 4, 2, 2), reflected, _reflected_weights, spellings, twists, fires, 1.0)
     return [made]
 
 
@@ -379,9 +379,9 @@ def _transforms() -> list[Pattern]:
     fires, shape = frozenset({"frequency_blocks"}), (1, 2, 3, 4)
     square = (1, 2, 2, 2)
     return [
-        Pattern("half spectra", shape, half, _half_weights, halves, half_twists, fires, 1.0),
+        Pattern("Fourier halves", shape, half, _half_weights, halves, half_twists, fires, 1.0),
         Pattern(
-            "whole spectra",
+            "Fourier wholes",
             square,
             whole,
             _whole_weights,

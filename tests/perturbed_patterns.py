@@ -112,12 +112,12 @@ _SPELLINGS = {
     "copy": Twist(parts={"second": "v"}, keeps=True),
     "plus minus": Twist(parts={"join": lambda x, y: x + (-y), "second": "v"}, keeps=True),
     "branch first": Twist(parts={"join": lambda x, y: -y + x}, keeps=True),
-    "folded": Twist(parts={"join": lambda x, y: -1.0 * (y - x)}, keeps=True),
 }
 _JOINS = {
     "plus": lambda x, y: x + y,
     "twice": lambda x, y: x - y - y,
     "other side": lambda x, y: y - 0.5 * x,
+    "turned round": lambda x, y: -1.0 * (y - x),
     "no skip": lambda x, y: -y,
     "half a skip": lambda x, y: 0.5 * x - y,
     "a large skip": lambda x, y: 1.5 * x - y,
@@ -294,7 +294,7 @@ def _sandwiches() -> list[Pattern]:
     }
     return [
         Pattern(n, (1, 6), f, _sandwich_weights, {**copy, **steady()}, {**twists, **skips}, fires, 1.0)
-        for n, f in (("sandwich", sandwich), ("folded sandwich", folded_sandwich))
+        for n, f in (("sandwich apart", sandwich), ("sandwich folded", folded_sandwich))
     ]
 
 
@@ -414,9 +414,9 @@ def _chain_weights(widths: tuple[int, int], kernel: tuple[int, ...]):
 def _chains() -> list[Pattern]:
     found = []
     for name, shape, widths, skip in (
-        ("dense chain", (1, 5), (5, 5), False),
-        ("conv chain", (1, 2, 3, 4), (3, 2), False),
-        ("two activations", (1, 4), (4, 4), True),
+        ("chain dense", (1, 5), (5, 5), False),
+        ("chain 2-D", (1, 2, 3, 4), (3, 2), False),
+        ("residual of two", (1, 4), (4, 4), True),
     ):
         axes = len(shape) - 2
         depths = (3,) if skip or axes else (2, 3, 4)
@@ -466,18 +466,19 @@ def concatenation(t: Twist, x: Tensor, p: Weights) -> Tensor:
     phi, up = t.phi or torch.relu, t.parts.get("up", conv)
     h = t.behind(phi(t.between(up(t.start(x), p["w"], p["b"]))))
     y = t.parts.get("join", torch.cat)([t.beside(x), h], 1)
-    if not t.parts.get("two", True):
-        return t.end(x, h, math.sqrt(0.5) * y)
-    return t.end(x, h, conv(torch.cat([y, phi(conv(y, p["v"]))], 1), p["u"]))
+    if t.parts.get("two"):
+        return t.end(x, h, math.sqrt(0.5) * torch.cat([y, phi(conv(y, p["u"]))], 1))
+    # A rule sees a concatenation where paths meet behind it.
+    return t.end(x, h, x + conv(y, p["v"]))
 
 
 def _concatenation_weights(g: torch.Generator, rng: random.Random, bend: Bend) -> Weights:
-    w, v, u = (bend(n, normal(g, 2, size, 3, 3)) for n, size in (("w", 2), ("v", 4), ("u", 6)))
+    w, v, u = (bend(n, normal(g, 2, size, 3)) for n, size in (("w", 2), ("v", 4), ("u", 4)))
     return {
         "w": w / max(float(w.norm()), 1e-300),
         "b": biases(g, rng, 2),
         "v": rng.choice((0.3, 1.0)) * v / max(float(v.norm()), 1e-300),
-        "u": u,
+        "u": rng.choice((0.3, 1.0)) * u / max(float(u.norm()), 1e-300),
     }
 
 
@@ -487,7 +488,7 @@ def _concatenations() -> list[Pattern]:
         **bent(),
         **moved("start", "beside", "between", "behind"),
         **FLAT,
-        "one": Twist(parts={"two": False}),
+        "two": Twist(parts={"two": True}),
         "other order": Twist(parts={"join": lambda xs, d: torch.cat(xs[::-1], d)}),
         "stacked": Twist(parts={"join": lambda xs, d: torch.stack(xs, d + 1).flatten(d, d + 1)}),
         "sum in between": Twist(parts={"join": lambda xs, d: torch.cat([xs[0] + xs[1], xs[1]], d)}),
@@ -496,18 +497,18 @@ def _concatenations() -> list[Pattern]:
             parts={"join": lambda xs, d: torch.cat([xs[0], xs[1]], d)[:, [0, 1, 1, 2]]}
         ),
         "other axis": Twist(
-            parts={"join": lambda xs, d: torch.cat([torch.cat(xs, d + 1)[:, :, :3], xs[1]], d)}
+            parts={"join": lambda xs, d: torch.cat([torch.cat(xs, d + 1)[:, :, :5], xs[1]], d)}
         ),
         "with a constant": Twist(
             parts={"join": lambda xs, d: torch.cat([xs[0], torch.ones_like(xs[1][:, :1]), xs[1][:, :1]], d)}
         ),
-        "larger image": Twist(shape=(1, 2, 5, 6)),
+        "larger image": Twist(shape=(1, 2, 8)),
         "circular": Twist(
             parts={"up": lambda x, w, b: conv(padded(x, 1, 1, "circular"), w, b, padding=0)}
         ),
         "adjoint": Twist(parts={"up": lambda x, w, b: spread(x, w) + channelwise(b, x)}),
     }
-    shape, fires = (1, 2, 3, 4), frozenset({"semidefinite"})
+    shape, fires = (1, 2, 5), frozenset({"semidefinite"})
     return [
         Pattern("concatenation", shape, concatenation, _concatenation_weights, spellings, twists, fires)
     ]
