@@ -144,7 +144,7 @@ ACTIVATIONS: dict[str, Twist] = {
         ("hardtanh, tripled", lambda x: F.hardtanh(3 * x), False),
         ("sine", torch.sin, False),
         ("clamp from below", lambda x: x.clamp(min=0.1), True),
-        ("none", same, True),
+        ("none", same, False),
     )
 }
 MOVES: dict[str, Function] = {

@@ -200,7 +200,7 @@ def _reflections() -> list[Pattern]:
         "both doubled": blends(lambda s, a, b, c, d: _chosen(s, 2 * a, 2 * b, 2 * c, 2 * d)),
         "offset": blends(lambda s, a, b, c, d: _chosen(s, a, b, c + 1, d)),
         "pieces moved": blends(lambda s, a, b, c, d: _chosen(s, a, b.flip(1), c, d)),
-        "piece of a piece": blends(lambda s, a, b, c, d: _chosen(s, a, b, c, a)),
+        "piece of a piece": blends(lambda s, a, b, c, d: _chosen(s, a, b, c, a)),  # noqa: ARG005
         "one of them only": blends(lambda s, a, b, c, d: torch.cat([torch.where(s <= 0, a, c), b, d], 1)),
         "bent pieces": blends(lambda s, a, b, c, d: _chosen(s, a.relu(), b, c.relu(), d)),
         "masks that overlap": blends(
@@ -210,7 +210,9 @@ def _reflections() -> list[Pattern]:
         ),
     }
     fires = frozenset({"half_planes"})
-    made = Pattern("sorting reflections", (1, 4, 2, 2), reflected, _reflected_weights, spellings, twists, fires, 1.0)
+    made = Pattern(
+        "sorting reflections", (1, 4, 2, 2), reflected, _reflected_weights, spellings, twists, fires, 1.0
+    )
     return [made]
 
 

@@ -1,14 +1,14 @@
-"""The table of patterns: blocks as their families build them, small, and what breaks them one premise at a time.
+"""The table of patterns: small blocks as their families build them, and what breaks one premise at a time.
 
-    convex potential   x − Vᵀ(s·φ(Wx + b)), V = W, s = 2/‖W‖² or the numbers of SLL; dense, 1-D, 2-D
-    sandwich           √2AᵀΨφ(√2Ψ⁻¹Bx + b)
-    skew               Σ Aʲx/j!; dense, 2-D
-    residual           x + Vφ(Wx + b), and with two activations
-    chains             of dense layers, of convolutions
-    concatenation      (x, f(x)), and one more on top
-    linear             sums that share a source, averages behind convolutions
-    sorting            pairs, groups, all; Householder's reflections
-    Fourier            matrices between transforms
+convex potential   x − Vᵀ(s·φ(Wx + b)), V = W, s = 2/‖W‖² or the numbers of SLL; dense, 1-D, 2-D
+sandwich           √2AᵀΨφ(√2Ψ⁻¹Bx + b)
+skew               Σ Aʲx/j!; dense, 2-D
+residual           x + Vφ(Wx + b), and with two activations
+chains             of dense layers, of convolutions
+concatenation      (x, f(x)), and one more on top
+linear             sums that share a source, averages behind convolutions
+sorting            pairs, groups, all; Householder's reflections
+Fourier            matrices between transforms
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ def _potential_weights(shape: tuple[int, ...], hidden: int, family: str):
         elif family == "SLL":
             q = (0.5 * normal(g, hidden)).exp()
             products = conv(w, w, padding=2) if kernel else w @ w.T
-            s = 2 / (products.abs().flatten(2).sum(2) if kernel else products.abs()).mul(q / q[:, None]).sum(1)
+            s = 2 / (products.abs().flatten(2).sum(2) if kernel else products.abs()).mul(q / q[:, None]).sum(
+                1
+            )
         else:
             w, v = w / w.norm(), bend("v", normal(g, hidden, shape[1], *kernel))
             s, v = torch.ones(hidden, dtype=torch.float64), v * rng.choice((0.1, 1.0, 3.0)) / v.norm()
@@ -118,7 +120,7 @@ _JOINS = {
     "twice": lambda x, y: x - y - y,
     "other side": lambda x, y: y - 0.5 * x,
     "turned round": lambda x, y: -1.0 * (y - x),
-    "no skip": lambda x, y: -y,
+    "no skip": lambda x, y: -y,  # noqa: ARG005
     "half a skip": lambda x, y: 0.5 * x - y,
     "a large skip": lambda x, y: 1.5 * x - y,
     "side by side": lambda x, y: torch.cat([x, y], 1),
@@ -168,9 +170,7 @@ def _geometry(shape: tuple[int, ...]) -> dict[str, Twist]:
         "asymmetric": both(wrapped("constant", 2), spread),
         "asymmetric behind": both(conv, lambda h, v: cropped(spread(h, v, padding=0), 2, 0)),
         "asymmetric circular": both(wrapped("circular", 2), wrapped_back),
-        "asymmetric both": both(
-            wrapped("constant", 2), lambda h, v: cropped(spread(h, v, padding=0), 2, 0)
-        ),
+        "asymmetric both": both(wrapped("constant", 2), lambda h, v: cropped(spread(h, v, padding=0), 2, 0)),
         "no padding": both(with_options(padding=0), back_with(padding=0)),
         "no padding, moved": both(
             with_options(padding=0), lambda h, v: cropped(spread(padded(h, 2, 0), v, padding=0), 1, 1)
@@ -185,18 +185,16 @@ def _geometry(shape: tuple[int, ...]) -> dict[str, Twist]:
         ),
         "stride, repeated": both(
             with_options(stride=2),
-            lambda h, v: spread(
-                F.interpolate(h, scale_factor=2.0), v, padding=1 if all(extra) else 1
-            )[(..., *(slice(0, n) for n in shape[2:]))],
+            lambda h, v: spread(F.interpolate(h, scale_factor=2.0), v, padding=1)[
+                (..., *(slice(0, n) for n in shape[2:]))
+            ],
         ),
         "dilated": both(with_options(dilation=2, padding=2), back_with(dilation=2, padding=2)),
         "dilated before": both(with_options(dilation=2, padding=2), spread),
         "even kernel": both(
             lambda x, w, b: conv(x, even(w), b, padding=1), lambda h, v: spread(h, even(v), padding=1)
         ),
-        "even and odd kernel": both(
-            lambda x, w, b: cropped(conv(x, even(w), b, padding=1), 0, 1), spread
-        ),
+        "even and odd kernel": both(lambda x, w, b: cropped(conv(x, even(w), b, padding=1), 0, 1), spread),
         "groups": both(
             lambda x, w, b: conv(x, w[:, :1], b, groups=2), lambda h, v: spread(h, v[:, :1], groups=2)
         ),
@@ -248,7 +246,7 @@ def _potentials() -> list[Pattern]:
             }.items()
         }
         weights = _potential_weights(shape, 4, "residual")
-        fires = frozenset({"semidefinite", "convex potential", "linear region"})
+        fires = frozenset({"semidefinite", "convex potential", "sandwich", "averaged"})
         found.append(Pattern(name, shape, potential, weights, spellings, twists, fires))
     return found
 
@@ -493,9 +491,7 @@ def _concatenations() -> list[Pattern]:
         "stacked": Twist(parts={"join": lambda xs, d: torch.stack(xs, d + 1).flatten(d, d + 1)}),
         "sum in between": Twist(parts={"join": lambda xs, d: torch.cat([xs[0] + xs[1], xs[1]], d)}),
         "input twice": Twist(parts={"join": lambda xs, d: torch.cat([xs[0], xs[0]], d)}),
-        "overlap": Twist(
-            parts={"join": lambda xs, d: torch.cat([xs[0], xs[1]], d)[:, [0, 1, 1, 2]]}
-        ),
+        "overlap": Twist(parts={"join": lambda xs, d: torch.cat([xs[0], xs[1]], d)[:, [0, 1, 1, 2]]}),
         "other axis": Twist(
             parts={"join": lambda xs, d: torch.cat([torch.cat(xs, d + 1)[:, :, :5], xs[1]], d)}
         ),
@@ -503,15 +499,11 @@ def _concatenations() -> list[Pattern]:
             parts={"join": lambda xs, d: torch.cat([xs[0], torch.ones_like(xs[1][:, :1]), xs[1][:, :1]], d)}
         ),
         "larger image": Twist(shape=(1, 2, 8)),
-        "circular": Twist(
-            parts={"up": lambda x, w, b: conv(padded(x, 1, 1, "circular"), w, b, padding=0)}
-        ),
+        "circular": Twist(parts={"up": lambda x, w, b: conv(padded(x, 1, 1, "circular"), w, b, padding=0)}),
         "adjoint": Twist(parts={"up": lambda x, w, b: spread(x, w) + channelwise(b, x)}),
     }
     shape, fires = (1, 2, 5), frozenset({"semidefinite"})
-    return [
-        Pattern("concatenation", shape, concatenation, _concatenation_weights, spellings, twists, fires)
-    ]
+    return [Pattern("concatenation", shape, concatenation, _concatenation_weights, spellings, twists, fires)]
 
 
 def linear(t: Twist, x: Tensor, p: Weights) -> Tensor:

@@ -1,6 +1,7 @@
 """The matrix inequality: what it proves is true of the finite maps, and multipliers that fail are refused."""
 
 import math
+from functools import cache
 
 import pytest
 import torch
@@ -15,13 +16,22 @@ from lipaudit.graph.graph import INPUT
 from lipaudit.passes import simplify
 
 SEEDS = range(40)
+SOME = SEEDS[::3]
+"""Of all kinds: dense, one and two axes, circular, strided, with and without a skip."""
 
 
+@cache
 def planned(seed):
     module = Block(seed)
     graph = simplify(raw_graph(module, *module.shape))
     wires = wiring(graph, region(graph, INPUT, graph.output, 100))
     return wires, layout(wires)
+
+
+@cache
+def searched(seed):
+    """What the search finds for that block; it takes most of these tests' time."""
+    return search(planned(seed)[1], 1e9)
 
 
 def finite_form(wires, multipliers, rho):
@@ -54,7 +64,7 @@ def test_what_is_proved_on_the_grid_holds_for_the_finite_maps(seed):
     if plan is None:
         assert wires is not None
         return
-    found = search(plan, 1e9)
+    found = searched(seed)
     assert found is not None
     form = finite_form(wires, found.multipliers, found.rho)
     scale = form.diagonal().abs().clamp(min=1e-300).rsqrt()
@@ -66,12 +76,12 @@ def test_most_blocks_fit_one_grid():
     assert sum(planned(seed)[1] is not None for seed in SEEDS) >= 36
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SOME)
 def test_nothing_is_proved_below_the_best_rho(seed):
     _, plan = planned(seed)
     if plan is None:
         return
-    found = search(plan, 1e9)
+    found = searched(seed)
     for factor in (0.5, 0.9, 0.999, 1 - 1e-5):
         claim = Pencil(plan, found.multipliers, found.rho * factor)
         holds = claim.proved(plan.points)

@@ -30,9 +30,7 @@ FIRES = 0.9
 
 FAMILIES = Counter(name.split()[0] for name in PATTERNS)
 CHUNKS = [
-    (name, start)
-    for name in PATTERNS
-    for start in range(0, FAMILY // FAMILIES[name.split()[0]], CHUNK)
+    (name, start) for name in PATTERNS for start in range(0, FAMILY // FAMILIES[name.split()[0]], CHUNK)
 ]
 
 
@@ -73,7 +71,7 @@ def test_no_bound_is_below_a_slope(name, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "start"), CHUNKS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "start"), CHUNKS, ids=str)
 def test_no_bound_is_below_a_slope_in_many_draws(name, start, monkeypatch):
     judge(name, start, CHUNK, monkeypatch)
 
