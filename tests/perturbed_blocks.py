@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-__all__ = ["ACTIVATIONS", "Draw", "Pattern", "Perturbed", "Twist", "draw", "witness"]
+__all__ = ["ACTIVATIONS", "MOVES", "Draw", "Pattern", "Perturbed", "Twist", "draw", "witness"]
 
 Function = Callable[..., Tensor]
 Bend = Callable[[str, Tensor], Tensor]
@@ -154,6 +154,7 @@ MOVES: dict[str, Function] = {
     "negative": torch.neg,
     "bent": torch.relu,
     "by channels": _ramp,
+    "some negative": lambda x: x * channelwise((-1.0) ** torch.arange(x.shape[1], dtype=x.dtype), x),
     "normalised": _normalised,
     "a hair larger": lambda x: x * (1 + 1e-6),
 }
@@ -221,7 +222,8 @@ def draw(pattern: Pattern, index: int) -> Draw:
     rng = random.Random(f"{pattern.name} {index}")
     g = torch.Generator().manual_seed(rng.randrange(1 << 40))
     kind, turn = index % 3, index // 3
-    spellings, twists = list(pattern.spellings), list(pattern.twists)
+    spellings = list(pattern.spellings)
+    twists = random.Random(0).sample(list(pattern.twists), len(pattern.twists))
     name, bend, spoil = spellings[turn % len(spellings)], None, None
     if kind == 1 or (kind == 2 and rng.random() < 0.4):
         name = twists[turn % len(twists)] if kind == 1 else rng.choice(twists)

@@ -20,6 +20,7 @@ import torch
 from lipschitz_nets import Weights, map_norm, normal
 from perturbed_blocks import (
     FLAT,
+    MOVES,
     SQUARE,
     Bend,
     Function,
@@ -82,7 +83,8 @@ def potential(t: Twist, x: Tensor, p: Weights) -> Tensor:
     if t.parts.get("behind", False):
         y = p["s"][0] * down(t.behind(h), second)
     else:
-        y = down(t.behind(h * channelwise(p["s"], h)), second)
+        scaled = t.behind(h * channelwise(p["s"], h))
+        y, h = down(scaled, second), scaled if t.parts.get("seen") else h
     return t.end(x, h, t.parts.get("join", torch.sub)(t.beside(x), y))
 
 
@@ -127,6 +129,16 @@ _JOINS = {
     "larger of both": torch.maximum,
     "without a half": lambda x, y: x - 0.25 * y,
 }
+
+
+def _seen() -> dict[str, Twist]:
+    """Factors that cannot be folded into a weight, since something else reads what they scale."""
+
+    def end(x: Tensor, h: Tensor, y: Tensor) -> Tensor:  # noqa: ARG001 - as all of them
+        return torch.cat([y.flatten(1), 1e-3 * h.flatten(1)], 1)
+
+    moves = {"seen": same, **{f"seen, {n}": MOVES[n] for n in ("negative", "some negative", "by channels")}}
+    return {n: Twist(behind=move, end=end, parts={"seen": True}) for n, move in moves.items()}
 
 
 def _joined() -> dict[str, Twist]:
@@ -215,13 +227,15 @@ def _potentials() -> list[Pattern]:
         ("SLL 2-D", "SLL", (1, 2, 3, 4), 4),
     ):
         apart = {"scale behind": Twist(parts={"behind": True, "second": "v"}, keeps=True)}
-        spellings = {**_SPELLINGS, **(apart if family == "CPL" else {}), **steady()}
+        smooth = {n: Twist(phi=t.phi, parts={"second": "v"}, keeps=True) for n, t in steady().items()}
+        spellings = {**_SPELLINGS, **(apart if family == "CPL" else {}), **smooth}
         twists = {
             **bent(),
             **moved("start", "beside", "between", "behind"),
             **FLAT,
             **SQUARE,
             **_joined(),
+            **_seen(),
             **(_geometry(shape) if len(shape) > 2 else {}),
             **({} if family == "CPL" else apart),
         }

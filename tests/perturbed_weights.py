@@ -95,6 +95,7 @@ def biases(g: torch.Generator, rng: random.Random, size: int) -> Tensor:
     return rng.choice(
         (
             torch.full_like(drawn, 100.0),
+            torch.full_like(drawn, 100.0),
             100.0 * drawn.sign(),
             1.4142135 * drawn.sign(),
             2.39936 * drawn.sign(),
