@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
-from lipaudit.bound import Bound, Bracket, Estimate
+from lipaudit.bound import Bound, Estimate
 from lipaudit.errors import LipauditError, UsageError
 from lipaudit.graph.derivative import pushforward
 from lipaudit.graph.graph import LayerGraph
@@ -98,9 +98,6 @@ class Layer:
     """One node with its gain; `upper` and `lower` bracket its constant in all inputs jointly.
 
     lower is None where nothing was searched for.  `proofs` tell of every linear map that the gain rests on.
-
-    Raises:
-        Falsified: if the bracket's ends cross.
     """
 
     node: Node
@@ -108,10 +105,6 @@ class Layer:
     upper: Bound
     lower: Estimate | None
     proofs: tuple[Proof, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.lower is not None:
-            Bracket(self.upper, self.lower)
 
 
 @dataclass(slots=True)

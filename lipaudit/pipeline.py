@@ -18,6 +18,7 @@ import torch
 from lipaudit import policy
 from lipaudit.analyze import Layer, Plan, analyze
 from lipaudit.blocks import find_claims
+from lipaudit.bound import Bracket
 from lipaudit.certify.agreement import check_answers
 from lipaudit.certify.curve import certified_counts
 from lipaudit.certify.dataset import Certification, certify
@@ -32,7 +33,6 @@ from lipaudit.load import LoadedModel, check_file, load_model
 from lipaudit.report import assemble, structure, tried, variance
 from lipaudit.report.model import (
     AuditReport,
-    Block,
     BudgetOutcome,
     Evidence,
     Finding,
@@ -168,8 +168,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
         attacked = falsify(subject.graph, layers, bound, points, run)
 
     outcomes = _guessed(subject, policy.judge(budgets, bound.total, attacked.below, robustness))
-    blocks = structure.block_records(bound)
-    findings = _findings((layers, plan, blocks, attacked), outcomes, data, run, subject)
+    findings = _findings((layers, plan, bound, attacked), outcomes, data, run, subject)
     verdict, code = policy.decide(outcomes, incomplete=any(f.level == "error" for f in findings))
     evidence = Evidence(
         model=assemble.model_record(Path(model).name, loaded, subject.classes),
@@ -178,7 +177,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
         ),
         global_=NetworkBracket.of(bound.total, attacked.below),
         layers=assemble.layer_records(layers, bound, attacked.spreads),
-        blocks=blocks,
+        blocks=structure.block_records(bound),
         dataset=None if data is None else assemble.dataset_record(data, limit, seed),
         robustness=robustness,
         falsification=assemble.falsification_record(attacked),
@@ -195,6 +194,9 @@ def _bounded(graph: LayerGraph, plan: Plan, clock: _Clock) -> tuple[tuple[Layer,
     """The layers one by one, parts of the network as a whole, and what follows for all of it."""
     clock.stage("bounding layers", len(graph.nodes))
     layers = analyze(graph, plan, clock.advance)
+    for layer in layers:
+        if layer.lower is not None:
+            Bracket(layer.upper, layer.lower)  # refuses ends that cross
     clock.stage("looking for structure", len(graph.nodes))
     return layers, compose(graph, layers, find_claims(graph, layers, plan, clock.advance))
 
@@ -254,14 +256,15 @@ def _is_guess(subject: Subject) -> bool:
 
 
 def _findings(
-    bounded: tuple[Sequence[Layer], Plan, Sequence[Block], Outcome],
+    bounded: tuple[Sequence[Layer], Plan, NetworkBound, Outcome],
     outcomes: Sequence[BudgetOutcome],
     data: Dataset | None,
     run: Certification | None,
     subject: Subject,
 ) -> tuple[Finding, ...]:
     unmet = any(o.metric == "lipschitz" and o.outcome != "pass" for o in outcomes) and not _is_guess(subject)
-    layers, plan, blocks, attacked = bounded
+    layers, plan, bound, attacked = bounded
+    blocks = structure.block_records(bound)
     grown = variance.variance_findings(attacked, blocks, over_one=unmet)
     fallen = tried.fallback_findings(layers, plan)
     found = (*assemble.layer_findings(layers, blocks, over_one=unmet), *grown, *fallen)

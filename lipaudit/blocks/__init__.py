@@ -24,7 +24,7 @@ from lipaudit.blocks.linear_region import LINEAR
 from lipaudit.blocks.region import between, chain_of, dominators, region
 from lipaudit.blocks.wiring import wiring
 from lipaudit.bound import Bound
-from lipaudit.graph.graph import LayerGraph
+from lipaudit.graph.graph import INPUT, LayerGraph
 from lipaudit.graph.node import Gain, Node
 from lipaudit.ops.activation import Elementwise
 from lipaudit.ops.arithmetic import Limit
@@ -80,16 +80,20 @@ def find_claims(
     """
     gains = {layer.node.name: layer.gain for layer in layers}
     claims: list[Claim] = []
-    settled: set[str] = set()
+    settled: dict[str, set[str]] = {}
     for node, sources in reversed(list(_ends(graph))):
         advance()
-        if node.name in settled:
-            continue
         for source in sources:
+            if source in settled.get(node.name, ()):
+                continue
             claim = _claim(graph, source, node, gains, plan)
             if claim is not None:
                 claims.append(claim)
-                settled.update(_enclosed(graph, claim))
+                # Nothing within is looked at again; what ends in a linear part may begin before it.
+                is_linear = claim.bound.method == linear_region.RULE.name
+                starts = {claim.source, *claim.names} if is_linear else {n.name for n in graph} | {INPUT}
+                for name in _enclosed(graph, claim):
+                    settled.setdefault(name, set()).update(starts)
                 break
     return tuple(reversed(claims))
 
@@ -163,7 +167,7 @@ def _claim(graph: LayerGraph, source: str, end: Node, gains: Mapping[str, Gain],
         proved = rule.prove(part)
         if proved is not None and proved.value < part.best:
             best, part = (proved, rule), replace(part, best=proved.value)
-        if part.best <= 1 + CLOSE:
+        if best is not None and part.best <= 1 + CLOSE:
             break
     if best is None:
         return None

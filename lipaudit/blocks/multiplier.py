@@ -43,7 +43,7 @@ DIGITS = 4
 LEAST_SEARCH = 5e9
 """Float operations that a search may always take."""
 HOPE = 1.5
-"""By how much the finer search may improve ρ."""
+"""By how much the finer search is expected to improve ρ at most, where it is dear."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +71,8 @@ def search(plan: Layout, budget: float, useful: float = math.inf) -> Found | Non
     best: tuple[float, list[Tensor]] = (math.inf, [])
     for shape in _shapes(plan):
         best = min(best, _best_factor(plan, shape, few), key=lambda pair: pair[0])
-    if not best[0] < useful * HOPE:
+    is_dear = spare > LEAST_SEARCH
+    if not best[0] < (useful * HOPE if is_dear else math.inf):
         return None
     multipliers, values = best[1], _needed(plan, best[1], many)
     steps = int(min(ADAM_STEPS, spare / (2 * BACKWARD * plan.cost * min(FOREMOST, len(many)))))

@@ -38,12 +38,12 @@ _FIXED = (Decimal("1e-3"), Decimal("1e7"))  # outside of it, exponents are easie
 
 def shown_up(value: float, digits: int = _DIGITS) -> str:
     """A decimal ≥ `value`."""
-    return _decimal(value, digits, ROUND_CEILING)
+    return _decimal(value, max(digits, _beyond_one(value)), ROUND_CEILING)
 
 
 def shown_down(value: float, digits: int = _DIGITS) -> str:
     """A decimal ≤ `value`."""
-    return _decimal(value, digits, ROUND_FLOOR)
+    return _decimal(value, max(digits, _beyond_one(value)), ROUND_FLOOR)
 
 
 def bound_text(number: Number) -> str:
@@ -62,7 +62,7 @@ def slack_text(slack: Plain | None) -> str:
     """upper / lower: rounded up, `unbounded`, or `—`."""
     if slack is None:
         return NOT_ANALYSED
-    return shown_up(slack) if isinstance(slack, float) else _UNBOUNDED
+    return _decimal(slack, _DIGITS, ROUND_CEILING) if isinstance(slack, float) else _UNBOUNDED
 
 
 def radius_text(radius: Plain | None) -> str:
@@ -107,7 +107,6 @@ def printable(text: str) -> str:
 
 
 def _decimal(value: float, digits: int, direction: str) -> str:
-    digits = max(digits, _beyond_one(value))
     rounded = Context(prec=digits, rounding=direction).create_decimal(Decimal(value))
     if rounded == 0:
         return "0"
