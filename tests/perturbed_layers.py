@@ -356,7 +356,8 @@ def _transforms() -> list[Pattern]:
         "other axes back": parts(inverse=lambda y: torch.fft.irfft2(y, s=(3, 4), dim=(3, 2))),
         "one axis back": parts(inverse=lambda y: torch.fft.irfft(y, n=4).flatten(1)),
         "other axes before": parts(
-            forward=lambda x, norm: torch.fft.rfft2(x, dim=(3, 2), norm=norm)[:, :, :2], q=lambda q: q[:2]
+            forward=lambda x, norm: torch.fft.rfft2(x, dim=(3, 2), norm=norm),
+            q=lambda q: torch.cat([q, q[:, :1]], 1)[:2],
         ),
         "whole before": parts(forward=lambda x, norm: torch.fft.fft2(x, norm=norm)[..., :3]),
         "cut before": parts(forward=lambda x, norm: torch.fft.rfft2(x, s=(3, 5), norm=norm), size=(3, 5)),

@@ -13,7 +13,7 @@ from perturbed_blocks import Draw, draw, exported, witness
 from perturbed_patterns import PATTERNS
 from small_graph import bounded, op_names
 
-from lipaudit.blocks import multiplier
+from lipaudit.blocks import multiplier, sandwich
 from lipaudit.compose import NetworkBound
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.load.translate import translate
@@ -26,7 +26,8 @@ LEAST = 1e-315
 FIRST, CHUNK, LEAST_DRAWS, FAMILY = 12, 100, 300, 500
 """Draws: of the quick test, in a chunk of the slow one, of a pattern, and of a family together."""
 THOROUGH = 10
-"""Every so many draws multipliers are searched as long as in an audit; else the search is cut short."""
+"""Every so many draws multipliers are searched as long as in an audit; else searches, which prove nothing,
+are cut short."""
 FIRES = 0.9
 
 FAMILIES = Counter(name.split()[0] for name in PATTERNS)
@@ -52,9 +53,12 @@ def judged(drawn: Draw, index: int) -> tuple[LayerGraph, NetworkBound, list[str]
 def judge(name, start, count, monkeypatch):
     """All that is wrong with these draws; at most a tenth of the untwisted ones may leave the rules idle."""
     pattern, wrong, idle, untwisted = PATTERNS[name], [], [], 0
-    steps = multiplier.ADAM_STEPS
+    searched = multiplier.ADAM_STEPS, multiplier.FACTORS, sandwich.STEPS
     for index in range(start, start + count):
-        monkeypatch.setattr(multiplier, "ADAM_STEPS", 0 if index % THOROUGH else steps)
+        steps, factors, descent = (0, searched[1][1::3], 10) if index % THOROUGH else searched
+        monkeypatch.setattr(multiplier, "ADAM_STEPS", steps)
+        monkeypatch.setattr(multiplier, "FACTORS", factors)
+        monkeypatch.setattr(sandwich, "STEPS", descent)
         drawn = draw(pattern, index)
         graph, found, said = judged(drawn, index)
         wrong += said
