@@ -8,7 +8,8 @@ every method proved.  For the other ops a power iteration on the Jacobian at ran
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -190,9 +191,11 @@ def carried(gain: Gain, errors: Sequence[Tensor]) -> Tensor:
 
 
 def traced(
-    graph: LayerGraph, nodes: Iterable[Node], source: str, x: Tensor
+    graph: LayerGraph, nodes: Collection[Node], source: str, x: Tensor
 ) -> Iterator[tuple[Node, Tensor, Tensor]]:
     """Run nodes on one sample: each with its value, and what evaluating it rounds by itself.
+
+    A value that no further node reads is let go.
 
     Args:
         graph: theirs.
@@ -202,11 +205,16 @@ def traced(
     """
     # Squares underflow below 1e-154: a norm that is computed may be too small by UNDERFLOW.
     values, norms = {source: x}, {source: torch.linalg.vector_norm(x) + UNDERFLOW}
+    readers = Counter(name for node in nodes for name in set(node.inputs))
     for node in nodes:
         out = node.op.forward(*(values[i] for i in node.inputs))
         size = torch.linalg.vector_norm(out) + UNDERFLOW
         shapes = tuple(graph.shape_of(i) for i in node.inputs)
         values[node.name], norms[node.name] = out, size
+        for name in set(node.inputs):
+            readers[name] -= 1
+            if not readers[name]:
+                del values[name]
         yield node, out, node.op.error(shapes, tuple(norms[i] for i in node.inputs), size)
 
 
