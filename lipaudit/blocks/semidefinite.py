@@ -28,7 +28,7 @@ def prove(part: Part) -> Proved | None:
     if part.wires is None:
         return None
     plan = layout(part.wires)
-    found = None if plan is None else search(plan, part.budget, part.best**2)
+    found = None if plan is None else search(plan, part.budget, part.best * part.best)
     if plan is None or found is None:
         return None
     return Proved(
