@@ -417,7 +417,8 @@ def _chain_weights(widths: tuple[int, int], kernel: tuple[int, ...]):
     def weights(g: torch.Generator, rng: random.Random, bend: Bend) -> Weights:
         sizes = {"w": (inner, outer), "w2": (inner, inner), "w3": (inner, inner), "v": (outer, inner)}
         made = {n: bend(n, normal(g, *size, *kernel)) for n, size in sizes.items()}
-        made = {n: rng.choice((0.3, 1.0)) * w / max(float(w.norm()), 1e-300) for n, w in made.items()}
+        # Larger than 1, so that there is something to gain: at a product of gains up to 1 no rule is tried.
+        made = {n: rng.choice((2.0, 4.0)) * w / max(float(w.norm()), 1e-300) for n, w in made.items()}
         return {"w": made.pop("w"), "b": biases(g, rng, inner), **made}
 
     return weights
