@@ -105,7 +105,7 @@ def _potential_weights(shape: tuple[int, ...], hidden: int, family: str):
             )
         else:
             w, v = w / w.norm(), bend("v", normal(g, hidden, shape[1], *kernel))
-            s, v = torch.ones(hidden, dtype=torch.float64), v * rng.choice((0.1, 1.0, 3.0)) / v.norm()
+            s, v = torch.ones(hidden, dtype=torch.float64), v * rng.choice((1.0, 3.0, 10.0)) / v.norm()
         return {"w": w, "b": b, "v": v, "s": s}
 
     return weights

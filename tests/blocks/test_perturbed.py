@@ -63,8 +63,8 @@ def judge(name, start, count, monkeypatch):
         drawn = draw(pattern, index)
         try:
             graph, found, said = judged(drawn, index)
-        except InputRefused as why:  # the weights are finite, the others of this chunk are still judged
-            wrong.append(f"{drawn.name}: {why}")
+        except (InputRefused, ArithmeticError) as why:  # finite weights; the others are still judged
+            wrong.append(f"{drawn.name}: {why!r}")
             continue
         wrong += said
         if drawn.untwisted:
