@@ -86,7 +86,8 @@ def test_many_more_networks(seed):
     graph = raw_graph(module, *shape)
     simple = simplify(graph)
     bound = bound_of(simple).value
-    assert bound <= bound_of(graph).value * (1 + 1e-9)
+    # Both may be norms of one linear region, each proved to a few units in the ninth digit.
+    assert bound <= bound_of(graph).value * (1 + 1e-8)
     points = probes(shape, count=2, seed=seed)
     points = points + 1e-9 * torch.arange(points[0].numel()).reshape(points[0].shape)
     assert largest_slope(module, points) * (1 - 1e-7) <= bound

@@ -51,7 +51,7 @@ _MORE = frozenset(
     | {"rot90", "lerp", "cosine_similarity", "pairwise_distance", "cdist", "addcmul", "addcdiv", "xlogy"}
     | {"repeat_interleave", "index_copy", "index_add", "diag", "trace", "diag_embed", "kron", "cross"}
     | {"narrow", "meshgrid", "view_as_real", "view_as_complex", "real", "imag", "complex", "polar", "_conj"}
-    | {"conj_physical", "resolve_conj", "inverse", "linalg_eigh", "linalg_vecdot"}
+    | {"conj_physical", "resolve_conj", "inverse", "linalg_eigh", "linalg_vecdot", "mH", "adjoint"}
 )
 """Beside core operators and those with a rule: what keeps a network from being refused where it is only
 unbounded, or computes weights from others."""

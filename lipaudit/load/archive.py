@@ -42,6 +42,8 @@ DTYPES: Mapping[int, torch.dtype] = {
     6: torch.float16,
     7: torch.float32,
     8: torch.float64,
+    10: torch.complex64,
+    11: torch.complex128,
     12: torch.bool,
     13: torch.bfloat16,
 }
@@ -195,7 +197,7 @@ def _pickled(content: bytes, name: str) -> dict[str, Tensor]:
     if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
         raise InputRefused(f"{name} stores something else than tensors among its weights", hint=_HINT)
     for key, value in found.items():
-        if value.is_quantized or value.layout is not torch.strided or value.is_complex():
+        if value.is_quantized or value.layout is not torch.strided:
             raise _unusual(f"{name}: {str(key)[:80]!a}")
         if value.numel() > max(value.untyped_storage().nbytes() // value.itemsize, _SPREAD):
             raise damaged(f"{name}: {str(key)[:80]!a}", "its shape does not fit the stored numbers")
@@ -204,8 +206,8 @@ def _pickled(content: bytes, name: str) -> dict[str, Tensor]:
 
 def _unusual(where: str) -> InputRefused:
     return InputRefused(
-        f"{where} is quantized, complex or sparse, which this program does not read from .pt2",
-        hint="complex weights: audit the ONNX file, or safetensors with --arch; else the float model",
+        f"{where} is quantized or sparse, which is not supported",
+        hint="audit the float model",
     )
 
 

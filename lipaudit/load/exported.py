@@ -221,7 +221,7 @@ def _float_type(dtype: torch.dtype | None, name: str) -> torch.dtype:
 
 def _finite(value: Tensor, target: str, name: str) -> Tensor:
     """A mask of -inf is a constant, a weight of it is damage; the outputs tell in the first case."""
-    if value.is_floating_point() and bool(torch.isnan(value).any()):
+    if (value.is_floating_point() or value.is_complex()) and bool(torch.isnan(value).any()):
         raise InputRefused(
             f"{name}: tensor {target[:80]!r} holds NaN", hint="the training diverged, or the file is damaged"
         )

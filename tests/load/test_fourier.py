@@ -21,7 +21,7 @@ class Frozen(nn.Module):
 
     def __init__(self, layer: Cayley) -> None:
         super().__init__()
-        self.register_buffer("q", layer.matrices().detach().to(torch.complex64))
+        self.register_buffer("q", layer.matrices().detach().to(torch.complex64).contiguous())
 
     def forward(self, x):
         return half_filter(x, self.q)
@@ -57,6 +57,25 @@ def test_layers_load_with_their_architecture(name, tmp_path):
     assert "frequency_blocks" in op_names(graph)
     if name == "network":
         return
+    norm = dense_norm(loaded.program, shape)
+    assert norm * (1 - 1e-6) <= bound <= 1 + 1e-5
+    if name.startswith("cayley"):
+        assert bound == pytest.approx(norm, rel=1e-6)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("name", ["cayley", "cayley_odd", "lot", "lot_stored"])
+def test_layers_load_as_exported_programs(name, stored, tmp_path):
+    build, shape = BUILT[name]
+    built = build().eval()
+    if stored and name.startswith("cayley"):
+        built = Frozen(built)
+    path = tmp_path / "m.pt2"
+    torch.export.save(torch.export.export(built, (torch.zeros(1, *shape),)), path)
+    loaded = load_model(path)
+    graph = checked(loaded)
+    assert "frequency_blocks" in op_names(graph)
+    bound = bound_of(graph).value
     norm = dense_norm(loaded.program, shape)
     assert norm * (1 - 1e-6) <= bound <= 1 + 1e-5
     if name.startswith("cayley"):
@@ -169,6 +188,15 @@ def test_checkpoints_hold_complex_numbers_of_double_precision(tmp_path):
     (tmp_path / "arch.py").write_text(text)
     loaded = load_model(tmp_path / "w.pt", arch=f"{tmp_path}/arch.py:make", input_shape=shape)
     assert bound_of(checked(loaded)).value == pytest.approx(1, abs=1e-11)
+
+
+def test_programs_hold_complex_numbers_that_are_finite(tmp_path):
+    build, shape = BUILT["lot_stored"]
+    module = build().eval()
+    module.q[0, 0, 0, 0] = complex(0.0, float("nan"))
+    torch.export.save(torch.export.export(module, (torch.zeros(1, *shape),)), tmp_path / "m.pt2")
+    with pytest.raises(InputRefused, match="NaN"):
+        load_model(tmp_path / "m.pt2")
 
 
 def test_complex_weights_that_are_not_finite_are_refused(tmp_path):
