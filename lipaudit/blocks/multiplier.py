@@ -12,16 +12,14 @@ Kingma, Ba (2015), ICLR, for the steps; the inequality's sources stand in `penci
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lipaudit.blocks.pencil import Layout, Pencil
-from lipaudit.spectral.symbol import twiddles
+from lipaudit.blocks.pencil import CHUNK_ENTRIES, Layout, Pencil
 
 __all__ = ["Found", "search"]
 
@@ -42,6 +40,8 @@ how many of the frequencies where it failed a look is taken."""
 DIGITS = 4
 LEAST_SEARCH = 5e9
 """Float operations that a search may always take."""
+_Look = tuple[Tensor, Tensor]
+"""Symbols at some frequencies, which depend on no multiplier (`Layout.symbols`)."""
 HOPE = 1.5
 """By how much the finer search is expected to improve ρ at most, where it is dear."""
 
@@ -62,24 +62,25 @@ def search(plan: Layout, budget: float, useful: float = math.inf) -> Found | Non
         budget: float operations, about; the search takes at most half as many, and as many as a proof.
         useful: a ρ that is not below this is of no use; the search ends when it looks like that.
     """
-    points, proof = plan.points, plan.cost * len(plan.points)
+    points, proof = plan.points, plan.proof_cost
     spare = min(budget / 2, max(proof, LEAST_SEARCH))
     if proof > budget:
         return None
     count = max(2, min(SPREAD, int(spare / (4 * len(FACTORS) * plan.cost))))
-    few, many = _spread(points, count), _spread(points, 6 * count)
+    many = _spread(points, 6 * count)
+    few = list(_looks(plan, _spread(points, count)))
     best: tuple[float, list[Tensor]] = (math.inf, [])
     for shape in _shapes(plan):
         best = min(best, _best_factor(plan, shape, few), key=lambda pair: pair[0])
     is_dear = spare > LEAST_SEARCH
     if not best[0] < (useful * HOPE if is_dear else math.inf):
         return None
-    multipliers, values = best[1], _needed(plan, best[1], many)
+    multipliers, values = best[1], _needed(plan, best[1], _looks(plan, many))
     steps = int(min(ADAM_STEPS, spare / (2 * BACKWARD * plan.cost * min(FOREMOST, len(many)))))
     if multipliers and steps >= WORTHWHILE:
         foremost = many[values.topk(min(FOREMOST, len(many))).indices.cpu()]
-        finer = _descend(plan, multipliers, foremost, steps)
-        again = _needed(plan, finer, many)
+        finer = _descend(plan, multipliers, list(_looks(plan, foremost)), steps)
+        again = _needed(plan, finer, _looks(plan, many))
         if float(again.max()) < float(values.max()):
             multipliers, values = finer, again
     if not float(values.max()) < useful:
@@ -112,47 +113,47 @@ def _shapes(plan: Layout) -> list[list[Tensor]]:
     return [equal, balanced]
 
 
-def _best_factor(plan: Layout, shape: Sequence[Tensor], points: Tensor) -> tuple[float, list[Tensor]]:
+def _looks(plan: Layout, points: Tensor) -> Iterator[_Look]:
+    """The symbols at these frequencies, in chunks."""
+    size = max(1, CHUNK_ENTRIES // (plan.rows * (plan.rows + plan.columns)))
+    return (plan.symbols(part) for part in points.split(size))
+
+
+def _best_factor(plan: Layout, shape: Sequence[Tensor], looks: Sequence[_Look]) -> tuple[float, list[Tensor]]:
     """The best common multiple of the typical factors."""
-    typical = _typical_factors(plan, shape, points)
+    typical = _typical_factors(plan, shape, looks)
     best: tuple[float, list[Tensor]] = (math.inf, [])
     for factor in FACTORS:
         tried = [s * (t * factor) for s, t in zip(shape, typical, strict=True)]
-        value = float(_needed(plan, tried, points).max())
+        value = float(_needed(plan, tried, looks).max())
         if value < best[0]:
             best = (value, tried)
     return best
 
 
-def _typical_factors(plan: Layout, shape: Sequence[Tensor], points: Tensor) -> list[float]:
+def _typical_factors(plan: Layout, shape: Sequence[Tensor], looks: Sequence[_Look]) -> list[float]:
     """t_i = max_ω ‖(√Λ_j·V_ji)_j D_i^(−½)‖² over all that unit i leads to (the output has Λ = 1).
 
     Of one unit, 2Λ ⪰ GᵀG needs half of that; for a chain twice that gives back the product of the norms.
     """
     factors = [1.0] * len(shape)
-    starts = [0, *itertools.accumulate(plan.sizes)]
     for unit in reversed(range(len(shape))):
         weights = plan.per_row([s * t for s, t in zip(shape, factors, strict=True)]).sqrt()
-        own = plan.per_row(shape)[starts[unit] : starts[unit + 1]].rsqrt()
-        out = weights.new_zeros(len(points), plan.rows, plan.sizes[unit], dtype=torch.complex128)
-        for to, atom, offset, matrix in plan.blocks:
-            if atom == unit + 1:
-                rows = slice(starts[to], starts[to + 1])
-                cos, sin = twiddles(torch.tensor([offset]).reshape(1, -1), 2 * points, plan.grid)
-                turn = torch.complex(cos, sin).to(matrix.device)[:, :, None]
-                out[:, rows] += turn * (weights[rows, None] * matrix * own)
-        top = torch.linalg.vector_norm(out @ _top(out), dim=(1, 2)).max()
-        factors[unit] = max(float(top) ** 2, 1e-12)
+        own = plan.per_row(shape)[plan.part(unit)].rsqrt()
+        tops = []
+        for first, _ in looks:
+            out = weights[:, None] * first[:, :, plan.part(unit)] * own
+            tops.append(torch.linalg.vector_norm(out @ _top(out), dim=(1, 2)).max())
+        factors[unit] = max(float(torch.stack(tops).max()) ** 2, 1e-12)
     return factors
 
 
-def _needed(plan: Layout, multipliers: Sequence[Tensor], points: Tensor) -> Tensor:
+def _needed(plan: Layout, multipliers: Sequence[Tensor], looks: Iterable[_Look]) -> Tensor:
     """About the smallest ρ at each frequency; inf where no ρ will do."""
     pencil = Pencil(plan, multipliers)
-    size = max(1, 3_000_000 // (plan.rows * (plan.rows + plan.columns)))
     found = []
-    for part in points.split(size):
-        S, F = pencil.parts(part)
+    for look in looks:
+        S, F = pencil.parts(look)
         L, info = torch.linalg.cholesky_ex(S)
         X = torch.linalg.solve_triangular(L, F, upper=False)
         v = _top(X.detach())
@@ -173,7 +174,7 @@ def _top(X: Tensor) -> Tensor:
     return result
 
 
-def _descend(plan: Layout, start: Sequence[Tensor], points: Tensor, steps: int) -> list[Tensor]:
+def _descend(plan: Layout, start: Sequence[Tensor], looks: Sequence[_Look], steps: int) -> list[Tensor]:
     """Adam on log Λ; the best point on the way."""
     logs = [m.log().requires_grad_() for m in start]
     optimizer = torch.optim.Adam(logs, lr=RATE)
@@ -182,7 +183,7 @@ def _descend(plan: Layout, start: Sequence[Tensor], points: Tensor, steps: int) 
         for group in optimizer.param_groups:
             group["lr"] = RATE * (1 - step / steps)
         here = [log.exp() for log in logs]
-        value = _needed(plan, here, points).max()
+        value = _needed(plan, here, looks).max()
         if not bool(torch.isfinite(value)):
             break
         if float(value.detach()) < best:
@@ -206,13 +207,13 @@ def _prove(plan: Layout, multipliers: Sequence[Tensor], known: Tensor, useful: f
     A proof costs less than a look; only frequencies at which it fails are looked at.
     """
     waiting, margin = plan.points, FIRST_MARGIN
-    rho = float(_needed(plan, multipliers, known).max())
+    rho = float(_needed(plan, multipliers, _looks(plan, known)).max())
     for _ in range(TRIALS):
         if not 0 < rho < math.inf or not rho * (1 + margin) < useful:
             return None
         waiting = waiting[~Pencil(plan, multipliers, rho * (1 + margin)).proved(waiting)]
         if not len(waiting):
             return Found(tuple(multipliers), rho * (1 + margin))
-        worst = float(_needed(plan, multipliers, _spread(waiting, LOOKS)).max())
+        worst = float(_needed(plan, multipliers, _looks(plan, _spread(waiting, LOOKS))).max())
         rho, margin = max(rho, worst), margin if worst > rho * (1 + margin) else 4 * margin
     return None

@@ -44,7 +44,7 @@ from lipaudit.rounding import UNIT, gamma
 from lipaudit.spectral.checker import positive
 from lipaudit.spectral.symbol import twiddles
 
-__all__ = ["Layout", "Pencil", "layout"]
+__all__ = ["CHUNK_ENTRIES", "Layout", "Pencil", "layout"]
 
 CHUNK_ENTRIES = 3_000_000
 """Complex entries of the matrices in work at a time."""
@@ -64,6 +64,9 @@ class Layout:
         columns: the source's channels and phases.
         blocks: (to, from, offset, matrix): to a hidden unit (from 0) or last the output, from an atom.
         ulps: roundings of an entry.
+        taps: every offset, (t, D) int64.
+        first: V and G without factors, (t, rows, rows), a matrix per offset.
+        entry: W and H, (t, rows, columns).
     """
 
     wires: Wiring
@@ -72,6 +75,38 @@ class Layout:
     columns: int
     blocks: tuple[tuple[int, int, tuple[int, ...], Tensor], ...]
     ulps: int
+    taps: Tensor = field(init=False)
+    first: Tensor = field(init=False)
+    entry: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        offsets = sorted({block[2] for block in self.blocks})
+        place = {offset: i for i, offset in enumerate(offsets)}
+        first = self.blocks[0][3].new_zeros(len(offsets), self.rows, self.rows)
+        entry = first.new_zeros(len(offsets), self.rows, self.columns)
+        for to, atom, offset, matrix in self.blocks:
+            if atom:
+                first[place[offset], self.part(to), self.part(atom - 1)] += matrix
+            else:
+                entry[place[offset], self.part(to)] += matrix
+        taps = torch.tensor(offsets, dtype=torch.int64).reshape(len(offsets), -1)
+        for name, value in (("taps", taps), ("first", first), ("entry", entry)):
+            object.__setattr__(self, name, value)
+
+    def part(self, unit: int) -> slice:
+        """The rows of a hidden unit, or of the output, which is the last."""
+        end = sum(self.sizes[: unit + 1])
+        return slice(end - self.sizes[unit], end)
+
+    def symbols(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """V and G, and W and H, at 2π·points/N: complex128 (b, rows, rows) and (b, rows, columns)."""
+        cos, sin = twiddles(self.taps, 2 * points, self.grid)
+        cos, sin = cos.to(self.first.device), sin.to(self.first.device)
+        made = [
+            torch.complex(cos @ table.flatten(1), sin @ table.flatten(1)).reshape(-1, *table.shape[1:])
+            for table in (self.first, self.entry)
+        ]
+        return made[0], made[1]
 
     @property
     def rows(self) -> int:
@@ -89,9 +124,15 @@ class Layout:
 
     @property
     def cost(self) -> float:
-        """Float operations of one look at one frequency."""
+        """Float operations of one look at one frequency, whose symbols are known."""
         p = float(self.rows)
         return 2 * p**3 + 5 * p * p * self.columns
+
+    @property
+    def proof_cost(self) -> float:
+        """Float operations of one proof, symbols included."""
+        symbol = 4.0 * len(self.taps) * self.rows * (self.rows + self.columns)
+        return (self.cost + symbol) * len(self.points)
 
     @property
     def is_output(self) -> Tensor:
@@ -217,31 +258,15 @@ class Pencil:
     layout: Layout
     multipliers: Sequence[Tensor]
     rho: float = 1.0
-    taps: Tensor = field(init=False)
-    first: Tensor = field(init=False)
-    entry: Tensor = field(init=False)
+    left: Tensor = field(init=False)
+    scale: Tensor = field(init=False)
     diagonal: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        plan = self.layout
-        weights, scale = self._factors()
-        self.diagonal = torch.where(plan.is_output, 1.0, 2 * weights * scale * scale)
-        starts = [0, *itertools.accumulate(plan.sizes)]
-        offsets = sorted({block[2] for block in plan.blocks})
-        place = {offset: i for i, offset in enumerate(offsets)}
-        self.taps = torch.tensor(offsets, dtype=torch.int64).reshape(len(offsets), -1)
-        first = weights.new_zeros(len(offsets), plan.rows, plan.rows)
-        entry = weights.new_zeros(len(offsets), plan.rows, plan.columns)
-        root = 1 / math.sqrt(self.rho)
-        for to, atom, offset, matrix in plan.blocks:
-            rows = slice(starts[to], starts[to + 1])
-            left = (weights if to < len(plan.sizes) - 1 else -torch.ones_like(weights))[rows] * scale[rows]
-            if atom:
-                columns = slice(starts[atom - 1], starts[atom])
-                first[place[offset], rows, columns] -= left[:, None] * matrix * scale[columns]
-            else:
-                entry[place[offset], rows] -= left[:, None] * matrix * root
-        self.first, self.entry = first, entry
+        weights, self.scale = self._factors()
+        is_output = self.layout.is_output
+        self.diagonal = torch.where(is_output, 1.0, 2 * weights * self.scale * self.scale)
+        self.left = torch.where(is_output, 1.0, -weights * self.scale)
 
     def _factors(self) -> tuple[Tensor, Tensor]:
         """Λ and the powers of two D, per row; both 1 for the output."""
@@ -251,8 +276,8 @@ class Pencil:
 
     def error(self) -> float:
         """Bound on ‖M̂ − M‖ at every frequency."""
-        plan, count = self.layout, len(self.taps)
-        entries = self.first[0].numel() + self.entry[0].numel() + count + 32
+        plan, count = self.layout, len(self.layout.taps)
+        entries = plan.rows * (plan.rows + plan.columns) + count + 32
         widen = 1 + 8 * gamma(entries)
         # Terms that meet in one tap are summed before: as many roundings more.
         summed = plan.ulps + 8 + len(plan.blocks)
@@ -268,27 +293,22 @@ class Pencil:
         """Σ_t of the terms' sizes, before any of them cancel."""
         plan = self.layout
         weights, scale = self._factors()
-        starts = [0, *itertools.accumulate(plan.sizes)]
-        total = self.first.new_zeros(plan.rows, plan.rows if first else plan.columns)
+        total = weights.new_zeros(plan.rows, plan.rows if first else plan.columns)
         for to, atom, _, matrix in plan.blocks:
-            rows = slice(starts[to], starts[to + 1])
+            rows = plan.part(to)
             left = weights[rows] * scale[rows]
             if first and atom:
-                columns = slice(starts[atom - 1], starts[atom])
+                columns = plan.part(atom - 1)
                 total[rows, columns] += left[:, None] * matrix.abs() * scale[columns]
             elif not first and not atom:
                 total[rows] += left[:, None] * matrix.abs() / math.sqrt(self.rho)
         return total
 
-    def parts(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """diag + Q + Qᴴ and F at frequencies 2π·points/N: complex128 (b, p, p) and (b, p, x)."""
-        plan = self.layout
-        cos, sin = twiddles(self.taps, 2 * points, plan.grid)
-        cos, sin = cos.to(self.first.device), sin.to(self.first.device)
-        Q, F = (
-            torch.complex(cos @ taps.flatten(1), sin @ taps.flatten(1)).reshape(-1, *taps.shape[1:])
-            for taps in (self.first, self.entry)
-        )
+    def parts(self, symbols: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """diag + Q + Qᴴ and F from `Layout.symbols`: complex128 (b, rows, rows) and (b, rows, columns)."""
+        first, entry = symbols
+        Q = self.left[:, None] * first * self.scale
+        F = self.left[:, None] * entry / math.sqrt(self.rho)
         return Q + Q.mH + torch.diag(self.diagonal).to(Q.dtype), F
 
     def proved(self, points: Tensor) -> Tensor:
@@ -297,6 +317,6 @@ class Pencil:
         size = max(1, CHUNK_ENTRIES // (plan.rows * (plan.rows + plan.columns)))
         found = []
         for part in points.split(size):
-            S, F = self.parts(part)
+            S, F = self.parts(plan.symbols(part))
             found.append(positive(S - F @ F.mH, error))
         return torch.cat(found).cpu()

@@ -85,7 +85,7 @@ def test_nothing_is_proved_below_the_best_rho(seed):
     for factor in (0.5, 0.9, 0.999, 1 - 1e-5):
         claim = Pencil(plan, found.multipliers, found.rho * factor)
         holds = claim.proved(plan.points)
-        S, F = claim.parts(plan.points)
+        S, F = claim.parts(plan.symbols(plan.points))
         least = torch.linalg.eigvalsh(S - F @ F.mH)[:, 0]
         assert not bool((holds & (least < -1e-9)).any())
     far = Pencil(plan, found.multipliers, found.rho * 0.5).proved(plan.points)
@@ -100,7 +100,7 @@ def test_the_error_covers_what_float64_loses():
             continue
         multipliers = [torch.full((h,), 0.7, dtype=torch.float64) for h in channels(plan)]
         pencil = Pencil(plan, multipliers, 3.0)
-        S, F = pencil.parts(plan.points)
+        S, F = pencil.parts(plan.symbols(plan.points))
         exact_S, exact_F = exact_parts(plan, multipliers, 3.0)
         M, wanted = S - F @ F.mH, exact_S - exact_F @ exact_F.mH
         assert float(torch.linalg.matrix_norm(M - wanted, ord=2).max()) <= 2 * pencil.error()
