@@ -16,6 +16,8 @@ from lipaudit.compose import compose
 from lipaudit.graph.graph import batched
 from lipaudit.graph.node import Gain, Unsupported
 
+pytestmark = pytest.mark.xdist_group("exported samples")
+
 ALL = sorted(SAMPLES)
 ROUGH = 1e-7
 """How far torch's derivative kernels with float32 constants err, relatively."""

@@ -124,12 +124,14 @@ def run(target, values, x):
     return operation(target)(*positional, **named)
 
 
+@pytest.mark.xdist_group("exported samples")
 def test_every_row_is_reached_by_a_sample_or_by_hand():
     calls = {str(node.target) for name in SAMPLES for node in exported(name).graph.nodes}
     calls |= {target for target, _, _ in (*BY_HAND, *REFUSED)} | set(ABSENT)
     assert set(OPS) - calls == set()
 
 
+@pytest.mark.xdist_group("exported samples")
 def test_every_row_for_complex_tensors_is_reached_by_a_sample():
     names = [sample.name for sample in (*fourier_samples(), *complex_samples())]
     calls = {str(node.target) for name in names for node in exported(name).graph.nodes}

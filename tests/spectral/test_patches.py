@@ -87,9 +87,23 @@ ADVERSARIES = {
 }
 
 
+WORST = ("high pass", "skew", "two far taps", "random")
+
+
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", ADVERSARIES)
+@pytest.mark.parametrize("name", WORST)
 def test_adversaries(name, mode, steps):
+    check_adversary(name, mode, steps)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", [name for name in ADVERSARIES if name not in WORST])
+def test_more_adversaries(name, mode, steps):
+    check_adversary(name, mode, steps)
+
+
+def check_adversary(name, mode, steps):
     weight = ADVERSARIES[name]
     pads = 1 if mode != "circular" else [(2, 1), (1, 2)]
     for n in (7, 12):
