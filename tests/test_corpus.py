@@ -71,7 +71,7 @@ def test_every_graph_is_bounded_or_says_why_not(row):
             load_model(path_of(row))
         return
     # The cheapest method: whether there is a bound does not depend on it.
-    report = lipaudit.audit(path_of(row), method="schur", attack=False, device="cpu")
+    report = lipaudit.audit(path_of(row), method="schur", profile="fast", attack=False, device="cpu")
     upper = report.evidence.global_.upper.value
     why = named(row, UNBOUNDED)
     if why is None:
@@ -137,6 +137,7 @@ def accuracy(row, **stated):
             data_dir=SHARED / "data",
             limit=FIRST,
             method="schur",
+            profile="fast",
             attack=False,
             device="cpu",
             **stated,
