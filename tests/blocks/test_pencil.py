@@ -58,7 +58,7 @@ def finite_form(wires, multipliers, rho):
     return total - out.T @ out
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS[::2])
 def test_what_is_proved_on_the_grid_holds_for_the_finite_maps(seed):
     wires, plan = planned(seed)
     if plan is None:

@@ -24,7 +24,7 @@ ROUNDING = 1e-12
 """What the witness may err, relatively."""
 LEAST = 1e-315
 """… and absolutely: an entry of denormal products has few digits."""
-FIRST, CHUNK, LEAST_DRAWS, FAMILY = 8, 100, 300, 500
+FIRST, CHUNK, LEAST_DRAWS, FAMILY = 6, 100, 300, 500
 """Draws: of the quick test, in a chunk of the slow one, of a pattern, and of a family together."""
 THOROUGH = 10
 """Every so many draws multipliers are searched as long as in an audit; else searches, which prove nothing,

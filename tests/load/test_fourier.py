@@ -82,7 +82,7 @@ def test_layers_load_as_exported_programs(name, stored, tmp_path):
         assert bound == pytest.approx(norm, rel=1e-6)
 
 
-@pytest.mark.parametrize("opset", [17, 18, 20])
+@pytest.mark.parametrize("opset", [17, pytest.param(18, marks=pytest.mark.slow), 20])
 @pytest.mark.parametrize("name", ["cayley", "cayley_odd", "lot_stored"])
 def test_layers_load_from_onnx(name, opset, tmp_path):
     build, shape = BUILT[name]

@@ -67,7 +67,7 @@ def test_no_bound_lies_below_the_truth(specimen, method):
 @every_method
 def test_a_bad_proposal_costs_tightness_at_most(specimen, method):
     linear_map, truth = specimen.make(), specimen.truth
-    for factor in (1e-3, 1 - 1e-15, 1.5):
+    for factor in (1e-3, 1 - 1e-15):
         found = bound_or_none(method, linear_map, truth * factor if truth < 1e300 else 0.0)
         assert found is None or found.value >= truth * (1 - ORACLE_ERROR)
 
@@ -112,6 +112,7 @@ def test_which_method_speaks_of_which_matrix(specimen):
     assert covered == ({"schur", "dense", "gram"} if specimen.make().weight.any() else set(NAMES))
 
 
+@pytest.mark.slow
 @zoo
 @every_method
 def test_bounds_scale_with_the_weight(specimen, method):

@@ -20,7 +20,7 @@ from lipaudit.errors import NotCovered
 from lipaudit.spectral import ESTIMATES, METHODS, Conv, Dense, bracket
 
 exact_settings = settings(
-    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
 )
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
 
