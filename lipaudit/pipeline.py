@@ -31,9 +31,10 @@ from lipaudit.errors import InputUnavailable, UsageError
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.load import LoadedModel, check_file, load_model
 from lipaudit.report import assemble, structure, tried, variance
+from lipaudit.report.canonical import sealed
+from lipaudit.report.judgement import BudgetOutcome
 from lipaudit.report.model import (
     AuditReport,
-    BudgetOutcome,
     Evidence,
     Finding,
     Host,
@@ -187,7 +188,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
         limitations=_limitations(loaded, subject, attacked),
     )
     run_record = clock.run(target, command, layers)
-    return AuditReport(verdict=verdict, exit_code=code, evidence=evidence, run=run_record)
+    return sealed(AuditReport(verdict=verdict, exit_code=code, evidence=evidence, run=run_record))
 
 
 def _bounded(graph: LayerGraph, plan: Plan, clock: _Clock) -> tuple[tuple[Layer, ...], NetworkBound]:

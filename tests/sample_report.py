@@ -12,9 +12,9 @@ from lipaudit.report.inputs import (
     ModelRecord,
     PreprocessingRecord,
 )
+from lipaudit.report.judgement import BudgetOutcome
 from lipaudit.report.model import (
     AuditReport,
-    BudgetOutcome,
     CurvePoint,
     Evidence,
     Falsification,

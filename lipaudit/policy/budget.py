@@ -13,7 +13,8 @@ from typing import Protocol
 
 from lipaudit.bound import Bound, Estimate
 from lipaudit.report.exact import read_exact
-from lipaudit.report.model import BudgetOutcome, CurvePoint, Outcome, Robustness
+from lipaudit.report.judgement import BudgetOutcome, Outcome
+from lipaudit.report.model import CurvePoint, Robustness
 from lipaudit.report.number import Unbounded
 from lipaudit.report.wording import percent_down, percent_up, shown_down, shown_up
 

@@ -14,7 +14,8 @@ from typing import Literal
 from lipaudit.bound import Bound, Estimate
 from lipaudit.errors import ExitCode
 from lipaudit.policy.budget import Budget, Evidence
-from lipaudit.report.model import BudgetOutcome, Robustness, Verdict
+from lipaudit.report.judgement import BudgetOutcome
+from lipaudit.report.model import Robustness, Verdict
 
 __all__ = ["decide", "judge", "most_serious", "undecided"]
 

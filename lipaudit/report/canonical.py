@@ -3,20 +3,36 @@
 Keys are sorted, two spaces indent, UTF-8 is kept, NaN and infinity cannot occur (they are spelt out
 in the model), one newline ends the text.  Python prints the shortest decimal that reads back as the
 same double, and `number` made that a nine-digit one.
+
+**Digest.**  `evidence_sha256` covers what `evidence` says, not how it is laid out: SHA-256 over its JSON
+in UTF-8 with sorted keys, without white space, whole numbers without a fraction (1.0 and 1 are one number).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from importlib import resources
+from typing import Any
 
 from pydantic import ValidationError
 
 from lipaudit.errors import InputRefused
-from lipaudit.report.model import SCHEMA_VERSION, AuditReport, Evidence
+from lipaudit.report.model import READABLE, SCHEMA_VERSION, AuditReport, Evidence
 
-__all__ = ["evidence_json", "from_json", "model_schema", "shipped_schema", "to_json"]
+__all__ = [
+    "digest_of",
+    "evidence_json",
+    "from_json",
+    "model_schema",
+    "parsed",
+    "sealed",
+    "shipped_schema",
+    "to_json",
+]
 
+_HINT = f"this version reads reports of schema {', '.join(READABLE)}; see `lipaudit schema`"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -30,21 +46,57 @@ def evidence_json(evidence: Evidence) -> str:
     return _dump(evidence.model_dump(mode="json", by_alias=True))
 
 
+def digest_of(evidence: Evidence | Mapping[str, Any]) -> str:
+    """`evidence_sha256`, of records or of what a JSON document holds."""
+    document = (
+        evidence.model_dump(mode="json", by_alias=True) if isinstance(evidence, Evidence) else dict(evidence)
+    )
+    text = json.dumps(
+        _whole(document), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def sealed(report: AuditReport) -> AuditReport:
+    """The same report with the digest of its evidence."""
+    return report.model_copy(update={"evidence_sha256": digest_of(report.evidence)})
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """A JSON object as plain data, each name in it once.
+
+    Raises:
+        InputRefused: if it is none.
+    """
+    try:
+        document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise InputRefused(f"not a lipaudit report: {error}", hint=_HINT) from error
+    if not isinstance(document, dict):
+        raise InputRefused("not a lipaudit report: no JSON object", hint=_HINT)
+    return document
+
+
 def from_json(text: str) -> AuditReport:
     """Read a report back.
 
     Raises:
-        InputRefused: if the text is no JSON, or no report of this schema version.
+        InputRefused: if the text is no JSON, no report of a schema version that is read, or its evidence is
+            not what its digest was taken of.
     """
+    document = parsed(text)
     try:
-        return AuditReport.model_validate_json(text)
+        report = AuditReport.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the file"
+        raise InputRefused(f"not a lipaudit report: {first['msg']} at {where}", hint=_HINT) from error
+    if report.evidence_sha256 not in (None, digest_of(document["evidence"])):
         raise InputRefused(
-            f"not a lipaudit report: {first['msg']} at {where}",
-            hint=f"this version reads reports of schema {SCHEMA_VERSION}; see `lipaudit schema`",
-        ) from error
+            "the report's evidence is not what its evidence_sha256 was taken of: it was changed",
+            hint="take the report as lipaudit wrote it; laying it out anew changes nothing",
+        )
+    return report
 
 
 def model_schema() -> str:
@@ -61,3 +113,23 @@ def shipped_schema() -> str:
 
 def _dump(document: dict[str, object]) -> str:
     return json.dumps(document, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """The same document with whole numbers as integers."""
+    if isinstance(value, dict):
+        return {key: _whole(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_whole(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
+
+
+def _no_number(text: str) -> Any:  # noqa: ANN401
+    raise ValueError(f"{text} is no JSON number")

@@ -13,6 +13,7 @@ __all__ = [
     "AssumptionRecord",
     "Conversion",
     "DatasetRecord",
+    "Digest",
     "FileRecord",
     "ModelRecord",
     "PreprocessingRecord",

@@ -17,15 +17,16 @@ from lipaudit import rounding
 from lipaudit.bound import Bound, Estimate
 from lipaudit.errors import ExitCode
 from lipaudit.report.exact import ExactText, read_exact
-from lipaudit.report.inputs import DatasetRecord, ModelRecord, PreprocessingRecord, Text
+from lipaudit.report.inputs import DatasetRecord, Digest, ModelRecord, PreprocessingRecord, Text
+from lipaudit.report.judgement import BudgetOutcome, PolicyRecord, Waiver
 from lipaudit.report.number import Count, Number, Plain, Record, plain_up
 
 __all__ = [
+    "READABLE",
     "SCHEMA_VERSION",
     "AuditReport",
     "BatchVariance",
     "Block",
-    "BudgetOutcome",
     "CurvePoint",
     "Evidence",
     "Falsification",
@@ -34,7 +35,6 @@ __all__ = [
     "Layer",
     "MethodTried",
     "NetworkBracket",
-    "Outcome",
     "Robustness",
     "Run",
     "SampleRecord",
@@ -42,14 +42,14 @@ __all__ = [
     "Verdict",
 ]
 
-SCHEMA_VERSION: Final = "1.0"
+SCHEMA_VERSION: Final = "1.1"
+READABLE: Final = ("1.0", SCHEMA_VERSION)
+"""Earlier minor versions lack fields, which then have their defaults."""
 
 Verdict = Literal["pass", "fail", "inconclusive", "incomplete"]
 """pass: complete, and every budget (possibly none) is met · fail: a witness breaks a budget, whatever the
 method · inconclusive: complete, and a budget lies inside the bracket · incomplete: something has no bound
 or no sample could be judged, and no witness breaks a budget."""
-
-Outcome = Literal["pass", "fail", "inconclusive"]
 
 _CODE: dict[Verdict, ExitCode] = {
     "pass": ExitCode.PASS,
@@ -215,20 +215,6 @@ class Robustness(Record):
     samples: tuple[SampleRecord, ...] | None = None
 
 
-class BudgetOutcome(Record):
-    """One budget and what became of it."""
-
-    id: Text
-    metric: Literal["lipschitz", "certified_accuracy"]
-    limit: str
-    eps: str | None = None
-    outcome: Outcome
-    message: Text
-    evidence: dict[str, int | Plain | None] = Field(
-        description="the numbers that were compared; unrounded, unlike the rest"
-    )
-
-
 class Finding(Record):
     """Something a reader must know."""
 
@@ -273,7 +259,9 @@ class Evidence(Record):
     robustness: Robustness | None
     falsification: Falsification | None = None
     batch_variance: BatchVariance | None = None
+    policy: PolicyRecord | None = Field(default=None, description="null where budgets came as flags only")
     budgets: tuple[BudgetOutcome, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
     findings: tuple[Finding, ...] = ()
     limitations: tuple[Text, ...] = ()
 
@@ -305,11 +293,21 @@ class Run(Record):
 class AuditReport(Record):
     """A Lipschitz and robustness audit of one network."""
 
-    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    schema_version: Literal["1.1"] = SCHEMA_VERSION
     verdict: Verdict
     exit_code: Literal[0, 1, 3]
     evidence: Evidence
+    evidence_sha256: Digest | None = Field(
+        default=None, description="over the canonical JSON of `evidence`; null in reports older than 1.1"
+    )
     run: Run
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_earlier(cls, data: object) -> object:
+        if isinstance(data, dict) and data.get("schema_version") in READABLE:
+            return {**data, "schema_version": SCHEMA_VERSION}
+        return data
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:

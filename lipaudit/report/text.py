@@ -16,8 +16,9 @@ from rich.text import Text
 from lipaudit.errors import ExitCode
 from lipaudit.report import advice, wording
 from lipaudit.report.inputs import AssumptionRecord
+from lipaudit.report.judgement import BudgetOutcome
 from lipaudit.report.layer_table import layer_table, omission
-from lipaudit.report.model import AuditReport, BudgetOutcome, Evidence, Robustness
+from lipaudit.report.model import AuditReport, Evidence, Robustness
 from lipaudit.report.structure import structure_lines
 from lipaudit.report.variance import variance_lines
 

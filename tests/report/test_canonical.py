@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -69,7 +71,7 @@ def test_the_text_is_canonical():
 def test_the_fixed_paths():
     document = json.loads(canonical.to_json(REPORTS[0]))
     evidence = document["evidence"]
-    assert document["schema_version"] == "1.0"
+    assert document["schema_version"] == "1.1"
     assert (document["verdict"], document["exit_code"]) == ("pass", 0)
     bracket = evidence["global"]
     assert bracket["upper"] == {"value": 15.25, "hex": (15.25).hex(), "status": "proved"}
@@ -119,3 +121,49 @@ def test_numbers_are_doubles_that_were_rounded_outward():
     assert bracket["upper"]["value"] == 3.14159266
     assert bracket["lower"]["value"] == 2.71828182
     assert float.fromhex(bracket["upper"]["hex"]) == 3.14159266
+
+
+OLD = (Path(__file__).parent / "golden" / "report-1.0.json").read_text(encoding="utf-8")
+
+
+def test_a_report_of_the_previous_version_reads():
+    report = canonical.from_json(OLD)
+    assert (report.schema_version, report.verdict, report.evidence_sha256) == ("1.1", "pass", None)
+    assert report.evidence.budgets[0].is_met
+    schema = json.loads(canonical.shipped_schema())
+    jsonschema.validate(json.loads(canonical.to_json(report)), schema)
+
+
+@pytest.mark.parametrize("report", REPORTS)
+def test_the_digest_is_that_of_the_values(report):
+    text = canonical.to_json(canonical.sealed(report))
+    document = json.loads(text)
+    other = json.dumps(document, indent=7, sort_keys=False, ensure_ascii=True)
+    assert canonical.from_json(other) == canonical.from_json(text)
+    # As ECMAScript would write it: 1.0 is 1.
+    whole = re.sub(r"(?<=\d)\.0(?=[,\s}])", "", other)
+    assert canonical.from_json(whole) == canonical.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("15.25", "15.5"), ('"features.3"', '"features.4"'), ("9812", "9813"), ("false", "true")]
+)
+def test_changed_evidence_is_refused(old, new):
+    for report in REPORTS:
+        document = json.loads(canonical.to_json(canonical.sealed(report)))
+        text = json.dumps(document["evidence"])
+        if old in text:
+            document["evidence"] = json.loads(text.replace(old, new, 1))
+            with pytest.raises(InputRefused):
+                canonical.from_json(json.dumps(document))
+
+
+def test_whole_numbers_have_one_digest():
+    assert canonical.digest_of({"a": 1.0, "b": [2.5, -0.0]}) == canonical.digest_of({"b": [2.5, 0], "a": 1})
+    assert canonical.digest_of({"a": 1}) != canonical.digest_of({"a": "1"}) != canonical.digest_of({"a": 2})
+
+
+def test_no_name_stands_twice():
+    text = canonical.to_json(canonical.sealed(REPORTS[0]))
+    with pytest.raises(InputRefused, match="twice"):
+        canonical.from_json(text.replace('"evidence": {', '"evidence": {}, "evidence": {', 1))
