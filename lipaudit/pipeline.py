@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import platform
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from fractions import Fraction
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -24,6 +19,7 @@ from lipaudit.certify.curve import certified_counts
 from lipaudit.certify.dataset import Certification, certify
 from lipaudit.certify.falsify import Outcome, falsify
 from lipaudit.certify.pairwise import pair_constants
+from lipaudit.clock import Clock, Progress
 from lipaudit.compose import NetworkBound, compose
 from lipaudit.data import Dataset, load_dataset, make_sizing
 from lipaudit.data.plausible import is_near_chance
@@ -37,10 +33,8 @@ from lipaudit.report.model import (
     AuditReport,
     Evidence,
     Finding,
-    Host,
     NetworkBracket,
     Robustness,
-    Run,
 )
 from lipaudit.spectral.method import DEFAULT
 from lipaudit.spectral.select import AUTO, BALANCED
@@ -56,16 +50,6 @@ NOT_ATTACKED = Outcome(None, None, "Nobody tried to refute these claims: the att
 SEED = 0
 """Of the samples on which conventions of preprocessing are tried."""
 BINARY = "A single output is read as a binary classifier: class 1 where the logit is positive."
-
-
-class Progress(Protocol):
-    """What shows a person how far the audit is."""
-
-    def stage(self, name: str, total: int) -> None:
-        """A new stage of `total` steps (0: unknown)."""
-
-    def advance(self, n: int = 1) -> None:
-        """`n` steps are done."""
 
 
 def audit(  # noqa: PLR0913 - the options of the command line
@@ -137,7 +121,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
         LipauditError: whatever keeps the audit from being done; its `exit_code` is the documented one.
     """
     command = {k: v for k, v in locals().items() if k not in {"model", "progress", "data_dir", "arch"}}
-    clock = _Clock(progress)
+    clock = Clock(progress)
     certified = _listed(min_certified)
     budgets = policy.parse_budgets(max_lipschitz=max_lipschitz, min_certified=certified, dataset=dataset)
     asked = _asked_radii([*_listed(eps), *(b.asked_eps for b in budgets if b.asked_eps is not None)])
@@ -191,7 +175,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
     return sealed(AuditReport(verdict=verdict, exit_code=code, evidence=evidence, run=run_record))
 
 
-def _bounded(graph: LayerGraph, plan: Plan, clock: _Clock) -> tuple[tuple[Layer, ...], NetworkBound]:
+def _bounded(graph: LayerGraph, plan: Plan, clock: Clock) -> tuple[tuple[Layer, ...], NetworkBound]:
     """The layers one by one, parts of the network as a whole, and what follows for all of it."""
     clock.stage("bounding layers", len(graph.nodes))
     layers = analyze(graph, plan, clock.advance)
@@ -229,7 +213,7 @@ def _certified(
     layers: Sequence[Layer],
     bound: NetworkBound,
     data: Dataset,
-    clock: _Clock,
+    clock: Clock,
 ) -> Certification:
     """Certificates for every sample, each answer compared with the original program's."""
     check_scores(subject)
@@ -312,55 +296,3 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: no CUDA device is available", hint="use --device cpu")
     return device
-
-
-@dataclass(slots=True)
-class _Clock:
-    """Seconds per stage, passed on to whoever shows progress."""
-
-    shown: Progress | None
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    seconds: dict[str, float] = field(default_factory=dict)
-    name: str = ""
-    since: float = field(default_factory=time.perf_counter)
-
-    def stage(self, name: str, total: int) -> None:
-        """The last stage ends, this one begins."""
-        now = time.perf_counter()
-        if self.name:
-            self.seconds[self.name] = round(now - self.since, 3)
-        self.name, self.since = name, now
-        if self.shown is not None:
-            self.shown.stage(name, total)
-
-    def advance(self, n: int = 1) -> None:
-        """`n` steps of the stage are done."""
-        if self.shown is not None:
-            self.shown.advance(n)
-
-    def run(self, device: torch.device, command: dict[str, Any], layers: Sequence[Layer]) -> Run:
-        """The report's half that is no evidence."""
-        self.stage("", 0)
-        libraries = ("lipaudit", "torch", "onnx", "onnxruntime", "numpy", "pillow")
-        return Run(
-            started=self.started.isoformat(timespec="seconds"),
-            seconds=round(sum(self.seconds.values()), 3),
-            stages=self.seconds,
-            versions={name: version(name) for name in libraries},
-            host=Host(
-                platform=f"{platform.system()} {platform.machine()}",
-                device=str(device),
-                threads=torch.get_num_threads(),
-            ),
-            layers=tried.seconds_spent(layers),
-            command={k: _plain(v) for k, v in command.items()},
-        )
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever an option may be
-    """Options as the report spells them: fractions as text, sequences as tuples of text."""
-    if isinstance(value, Fraction):
-        return str(value)
-    if isinstance(value, list | tuple):
-        return tuple(str(v) for v in value)
-    return value

@@ -33,6 +33,7 @@ ORDER = [
     "difference",
     "policy",
     "attest",
+    "clock",
     "pipeline",
     "repair",
     "cli",
