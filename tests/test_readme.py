@@ -35,6 +35,7 @@ CALLS = [
     for block in BLOCKS
     for call in re.findall(r"(?:^|&& |run: )((?:\.venv/bin/)?lipaudit .*)$", block, re.MULTILINE)
 ]
+VERSION = re.compile(r"(onnx2torch|onnxruntime|onnx) \d+(?:\.\d+)+")
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 FAMILIES = {
     "linear": "linear maps",
@@ -74,9 +75,10 @@ def operations_table():
 
 
 def alike(one, two):
-    """Whether two texts differ at most in spacing and by 1 % in their numbers."""
-    words = [NUMBER.sub("#", re.sub(r"[\s─]+", " ", text)) for text in (one, two)]
-    numbers = [[float(n) for n in NUMBER.findall(text)] for text in (one, two)]
+    """Whether two texts differ at most in spacing, in libraries' versions, and by 1 % in their numbers."""
+    texts = [VERSION.sub(r"\1", text) for text in (one, two)]
+    words = [NUMBER.sub("#", re.sub(r"[\s─]+", " ", text)) for text in texts]
+    numbers = [[float(n) for n in NUMBER.findall(text)] for text in texts]
     return words[0] == words[1] and numbers[0] == pytest.approx(numbers[1], rel=0.01)
 
 

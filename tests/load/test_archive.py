@@ -193,7 +193,8 @@ def test_nothing_of_it_runs(case, tmp_path, monkeypatch):
 
 def test_the_canary_would_sing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(AssertionError, match="expected tuple or dict"):
+    # What it ends with depends on torch's version: the object is no example input, or cannot be logged.
+    with pytest.raises((AssertionError, TypeError)):
         torch.export.load(io.BytesIO(pack({**archive(), "data/sample_inputs/model.pt": saved(Canary())})))
     assert (tmp_path / CANARY).exists()
 
