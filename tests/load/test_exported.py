@@ -200,7 +200,10 @@ def quiet(_, x):
 
 REFUSED = {
     "two inputs": (lambda: (Two(), (torch.zeros(1, 3), torch.zeros(3))), r"2 inputs \(x, scale\)"),
-    "two outputs": (lambda: (Function(lambda _, x: tuple(x.max(1))), (torch.zeros(1, 6),)), r"returns 2 tensors \("),
+    "two outputs": (
+        lambda: (Function(lambda _, x: tuple(x.max(1))), (torch.zeros(1, 6),)),
+        r"returns 2 tensors \(",
+    ),
     "state": (lambda: (Counts(), (torch.zeros(1, 3),)), "changes .*calls"),
     "no_grad": (lambda: (Function(quiet), (torch.zeros(1, 6),)), "control flow or regions"),
     "half": (lambda: (nn.ReLU(), (torch.zeros(1, 3).half(),)), "takes float16 numbers"),
