@@ -1,4 +1,7 @@
-"""How far an audit is and where its time goes: stages for whoever watches, seconds for the report's `run`."""
+"""How far an audit is and where its time goes: stages for whoever watches, seconds for the report's `run`.
+
+With SOURCE_DATE_EPOCH set no durations are written down, so that the same audit gives the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from fractions import Fraction
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -14,6 +17,7 @@ from typing import Any, Protocol
 import torch
 
 from lipaudit.analyze import Layer
+from lipaudit.moment import fixed_moment, moment
 from lipaudit.report import tried
 from lipaudit.report.model import Host, Run
 
@@ -35,7 +39,8 @@ class Clock:
     """Seconds per stage, passed on to whoever shows progress."""
 
     shown: Progress | None
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started: datetime = field(default_factory=moment)
+    timed: bool = field(default_factory=lambda: fixed_moment() is None)
     seconds: dict[str, float] = field(default_factory=dict)
     name: str = ""
     since: float = field(default_factory=time.perf_counter)
@@ -60,15 +65,15 @@ class Clock:
         libraries = ("lipaudit", "torch", "onnx", "onnxruntime", "numpy", "pillow")
         return Run(
             started=self.started.isoformat(timespec="seconds"),
-            seconds=round(sum(self.seconds.values()), 3),
-            stages=self.seconds,
+            seconds=round(sum(self.seconds.values()), 3) if self.timed else 0.0,
+            stages=self.seconds if self.timed else {},
             versions={name: version(name) for name in libraries},
             host=Host(
                 platform=f"{platform.system()} {platform.machine()}",
                 device=str(device),
                 threads=torch.get_num_threads(),
             ),
-            layers=tried.seconds_spent(layers),
+            layers=tried.seconds_spent(layers) if self.timed else {},
             command={k: _plain(v) for k, v in command.items()},
         )
 

@@ -42,12 +42,12 @@ def onnx_of(name):
     return SAMPLES / name / "model.onnx"
 
 
-def process(*arguments, folder=ROOT):
+def process(*arguments, folder=ROOT, **environment):
     """The command as a user starts it."""
     return subprocess.run(
         [sys.executable, "-m", "lipaudit", *map(str, arguments)],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -230,14 +230,45 @@ def test_python_and_the_command_say_the_same(headline):
 
 
 def test_two_runs_give_the_same_bytes(tmp_path):
-    evidence = []
-    for name in ("one.json", "two.json"):
-        arguments = ("--dataset", DATA, "--limit", "40", "--max-lipschitz", "1", "-q", "-o", tmp_path / name)
-        assert process(onnx_of("mnist_spectral_norm"), *arguments).returncode == 1
-        text = (tmp_path / name).read_bytes()
-        evidence.append(text[: text.index(b'\n  "exit_code"')])  # keys are sorted: evidence comes first
-    assert evidence[0] == evidence[1]
-    assert b'"samples"' in evidence[0]
+    arguments = (
+        onnx_of("mnist_spectral_norm"),
+        "--dataset",
+        DATA,
+        "--limit",
+        "40",
+        "--max-lipschitz",
+        "1",
+        "-q",
+    )
+
+    def run(**environment):
+        target = tmp_path / "report.json"
+        assert process(*arguments, "-o", target, **environment).returncode == 1
+        return target.read_bytes()
+
+    def evidence(text):
+        return text[: text.index(b'\n  "exit_code"')]  # keys are sorted: evidence comes first
+
+    fixed = {"SOURCE_DATE_EPOCH": "1796000000"}
+    one = run(OMP_NUM_THREADS="1", **fixed)
+    assert b'"samples"' in evidence(one)
+    assert run(OMP_NUM_THREADS="1", **fixed) == one
+    two = json.loads(run(OMP_NUM_THREADS="2"))
+    # (Only a policy file would bring the day into the evidence.)
+    assert json.dumps(two["evidence"], sort_keys=True) == json.dumps(
+        json.loads(one)["evidence"], sort_keys=True
+    )
+    assert two["evidence_sha256"] == json.loads(one)["evidence_sha256"]
+    assert (two["run"]["host"]["threads"], two["run"]["seconds"] > 0) == (2, True)
+
+
+def test_a_sample_does_not_depend_on_the_others(audit):
+    few, many = (
+        audit(onnx_of("mnist_spectral_norm"), "-d", DATA, "--no-attack", "--limit", n)[1]["evidence"]
+        for n in (7, 260)
+    )
+    assert few["robustness"]["samples"] == many["robustness"]["samples"][:7]
+    assert few["layers"] == many["layers"]
 
 
 # Budgets: pass, fail by witness, inconclusive

@@ -15,6 +15,7 @@ PACKAGE = Path(lipaudit.__file__).parent
 ROOT = PACKAGE.parent
 ORDER = [
     "errors",
+    "moment",
     "rounding",
     "bound",
     "spectral",
@@ -41,7 +42,7 @@ ORDER = [
 FILES = sorted(PACKAGE.rglob("*.py"))
 FACADES = {"__init__.py", "__main__.py"}
 INNER = [path for path in FILES if str(path.relative_to(PACKAGE)) not in FACADES]
-LIGHT = {"errors", "rounding", "bound", "report", "policy", "cli"}
+LIGHT = {"errors", "moment", "rounding", "bound", "report", "policy", "cli"}
 """Parts that answer before torch is imported, which takes seconds."""
 UNFINISHED = re.compile(r"\b(TOD[O]|FIXM[E]|XX[X]|HAC[K])\b")
 

@@ -1,0 +1,24 @@
+"""SOURCE_DATE_EPOCH: what it means, what it must not be."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lipaudit.errors import UsageError
+from lipaudit.moment import VARIABLE, fixed_moment, moment
+
+
+def test_seconds_since_1970():
+    assert moment({VARIABLE: "0"}) == datetime(1970, 1, 1, tzinfo=UTC)
+    assert fixed_moment({VARIABLE: "1796000000"}) == datetime(2026, 11, 30, 0, 53, 20, tzinfo=UTC)
+
+
+def test_without_it_the_clock_counts():
+    assert fixed_moment({}) is None
+    assert abs(moment({}) - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "now", "1e9", " 1", "9" * 12, "9" * 400, "١"])
+def test_anything_else_is_an_error(text):
+    with pytest.raises(UsageError, match=VARIABLE):
+        moment({VARIABLE: text})
