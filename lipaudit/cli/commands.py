@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from lipaudit.cli import attest_options as a
 from lipaudit.cli import diff_options as d
 from lipaudit.cli import options as o
 from lipaudit.cli.request import AuditRequest
@@ -82,10 +83,22 @@ def _diff_model(  # noqa: PLR0913, PLR0917 -- one parameter per option
     return partial(_run_diff, given)
 
 
+@app.command("attest", add_help_option=False)
+def _attest(report: a.Report, key: a.Key = None, output: a.Output = None) -> Work:
+    """Sign a JSON report's evidence: an in-toto statement about the model's files, in a DSSE envelope."""
+    return partial(_run_attest, report, key, output)
+
+
+@app.command("keygen", add_help_option=False)
+def _keygen(key: a.NewKey, encrypt: a.Encrypt = False) -> Work:  # noqa: FBT002 -- a flag
+    """Make an Ed25519 key pair for `attest`: KEY.pem, and KEY.pub.pem to give away. Replaces nothing."""
+    return partial(_run_keygen, key, encrypt)
+
+
 @app.command("schema", add_help_option=False)
-def _schema() -> Work:
+def _schema(attestation: a.Attestation = False) -> Work:  # noqa: FBT002 -- a flag
     """Print the JSON Schema of the JSON report."""
-    return _print_schema
+    return partial(_print_schema, attestation)
 
 
 def _run_audit(request: AuditRequest) -> ExitCode:
@@ -100,15 +113,28 @@ def _run_diff(given: dict[str, Any]) -> ExitCode:
     return run(DiffRequest(**given))
 
 
-def _print_schema() -> ExitCode:
+def _run_attest(report: str, key: str | None, output: str | None) -> ExitCode:
+    from lipaudit.cli.attesting import attest  # noqa: PLC0415
+
+    return attest(report, key, output)
+
+
+def _run_keygen(key: str, encrypt: bool) -> ExitCode:  # noqa: FBT001 -- a flag
+    from lipaudit.cli.attesting import keygen  # noqa: PLC0415
+
+    return keygen(key, encrypt=encrypt)
+
+
+def _print_schema(attestation: bool) -> ExitCode:  # noqa: FBT001 -- a flag
+    from lipaudit.attest.statement import statement_schema  # noqa: PLC0415
     from lipaudit.cli.streams import write_data  # noqa: PLC0415
     from lipaudit.report.canonical import shipped_schema  # noqa: PLC0415
 
-    write_data(shipped_schema())
+    write_data(statement_schema() if attestation else shipped_schema())
     return ExitCode.PASS
 
 
-COMMANDS: tuple[str, ...] = ("audit", "diff-model", "schema")
+COMMANDS: tuple[str, ...] = ("audit", "diff-model", "attest", "keygen", "schema")
 """Every first word that is no model."""
 
 

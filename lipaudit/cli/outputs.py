@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,15 @@ from lipaudit.cli import streams
 from lipaudit.errors import UsageError
 from lipaudit.report import FORMATS, SUFFIXES, AuditReport, Format
 
-__all__ = ["Target", "check_targets", "parse_targets", "write_targets"]
+__all__ = [
+    "Target",
+    "check_place",
+    "check_targets",
+    "parse_targets",
+    "write_file",
+    "write_new",
+    "write_targets",
+]
 
 _NAMED = re.compile(r"([A-Za-z]+)=(.*)", re.DOTALL)
 
@@ -75,20 +83,32 @@ def check_targets(targets: Iterable[Target], model: Path) -> None:
         UsageError: if one cannot be written, or is the model itself.
     """
     for target in targets:
-        if target.path is None:
-            continue
-        path = target.path
-        with _reported(path):
-            if path.exists() and model.exists() and path.samefile(model):
-                raise UsageError(f"-o {path} is the model itself", hint="a report would replace it")
-            if path.is_dir():
-                raise UsageError(f"cannot write {path}: it is a folder", hint="name a file in it")
-            if _is_replaceable(path):
-                if path.exists() and not os.access(path, os.W_OK):
-                    raise UsageError(f"cannot write {path}: it is read-only")
-                _beside(Path(os.path.realpath(path))).unlink()
-            elif not os.access(path, os.W_OK):
-                raise UsageError(f"cannot write {path}: permission denied")
+        if target.path is not None:
+            check_place(target.path, {model: "the model itself"})
+
+
+def check_place(path: Path, kept: Mapping[Path, str]) -> None:
+    """Try one place before the work begins, leaving nothing behind.
+
+    Args:
+        path: where something is to be written.
+        kept: files that must not be replaced, and what they are.
+
+    Raises:
+        UsageError: if it cannot be written, or is one of them.
+    """
+    with _reported(path):
+        for file, what in kept.items():
+            if path.exists() and file.exists() and path.samefile(file):
+                raise UsageError(f"-o {path} is {what}", hint="it would be replaced")
+        if path.is_dir():
+            raise UsageError(f"cannot write {path}: it is a folder", hint="name a file in it")
+        if _is_replaceable(path):
+            if path.exists() and not os.access(path, os.W_OK):
+                raise UsageError(f"cannot write {path}: it is read-only")
+            _beside(Path(os.path.realpath(path))).unlink()
+        elif not os.access(path, os.W_OK):
+            raise UsageError(f"cannot write {path}: permission denied")
 
 
 def write_targets(targets: Iterable[Target], report: AuditReport) -> None:
@@ -104,12 +124,42 @@ def write_targets(targets: Iterable[Target], report: AuditReport) -> None:
             if target.path is None:
                 streams.write_data(text)
             else:
-                with _reported(target.path):
-                    _write(target.path, text.encode("utf-8", "surrogateescape"))
+                write_file(target.path, text)
         except UsageError as error:
             failed.append(error)
     if failed:
         raise failed[0]
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write one file, whole or not at all.
+
+    Raises:
+        UsageError: if it cannot be written.
+    """
+    with _reported(path):
+        _write(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_new(path: Path, data: bytes, mode: int) -> None:
+    """Write a file that does not exist yet; from its first byte on it has these permissions.
+
+    Raises:
+        UsageError: if it exists (also as a link that leads nowhere), or cannot be written.
+    """
+    with _reported(path):
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        except FileExistsError as error:
+            raise UsageError(f"{path} exists and is not replaced", hint="name another file") from error
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -160,4 +210,4 @@ def _reported(path: Path) -> Iterator[None]:
         raise UsageError(f"cannot write {path}: no folder {folder}", hint="create it first") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"cannot write {path}: {reason}", hint="choose another place with -o") from error
+        raise UsageError(f"cannot write {path}: {reason}", hint="choose another place") from error

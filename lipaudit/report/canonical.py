@@ -62,8 +62,13 @@ def sealed(report: AuditReport) -> AuditReport:
     return report.model_copy(update={"evidence_sha256": digest_of(report.evidence)})
 
 
-def parsed(text: str) -> dict[str, Any]:
+def parsed(text: str, *, what: str = "lipaudit report", hint: str = _HINT) -> dict[str, Any]:
     """A JSON object as plain data, each name in it once.
+
+    Args:
+        text: the JSON.
+        what: it should be, for the message.
+        hint: what to do if it is none.
 
     Raises:
         InputRefused: if it is none.
@@ -71,9 +76,9 @@ def parsed(text: str) -> dict[str, Any]:
     try:
         document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise InputRefused(f"not a lipaudit report: {error}", hint=_HINT) from error
+        raise InputRefused(f"not a {what}: {error}", hint=hint) from error
     if not isinstance(document, dict):
-        raise InputRefused("not a lipaudit report: no JSON object", hint=_HINT)
+        raise InputRefused(f"not a {what}: no JSON object", hint=hint)
     return document
 
 

@@ -1,0 +1,61 @@
+"""What a report's evidence comes to: the verdict that follows from it, and whether it may be signed.
+
+A report's digest covers its evidence, not its verdict, which follows from the evidence: a budget that fails
+by witness, else a finding of level error (incomplete), else a budget that is inconclusive, else pass; waived
+budgets do not count.  So a verdict that says something else was not written by an audit.
+
+Waivers end.  A budget that one of them kept from counting counts again on the day after: what was green then
+may not be green today.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from lipaudit.policy.verdict import decide
+from lipaudit.report.judgement import BudgetOutcome, Waiver
+from lipaudit.report.model import Evidence, Verdict
+
+__all__ = ["lapsed", "standing", "unfit"]
+
+
+def lapsed(evidence: Evidence, today: date) -> tuple[Waiver, ...]:
+    """The waivers that the verdict rests on and whose last day has passed."""
+    return tuple(w for w in evidence.waivers if w.state == "used" and w.expires < today.isoformat())
+
+
+def standing(evidence: Evidence, today: date | None = None) -> tuple[Verdict, Literal[0, 1, 3]]:
+    """The verdict and the exit code that follow from the evidence.
+
+    Args:
+        evidence: of a report.
+        today: budgets whose waivers ended before this day count again; None: as the audit judged them.
+    """
+    ended = set() if today is None else {waiver.budget for waiver in lapsed(evidence, today)}
+    outcomes = tuple(_without_waiver(b) if b.id in ended else b for b in evidence.budgets)
+    return decide(
+        (b for b in outcomes if not b.is_met), incomplete=any(f.level == "error" for f in evidence.findings)
+    )
+
+
+def _without_waiver(budget: BudgetOutcome) -> BudgetOutcome:
+    return budget.model_copy(update={"waived": False})
+
+
+def unfit(evidence: Evidence) -> str:
+    """Why nobody should put a name to this evidence; "" if there is no reason.
+
+    An incomplete audit, or one that fails, is honest evidence and may be signed.  What may not is what others
+    cannot repeat without running foreign code, or what rests on a guess.
+    """
+    if "--trust-pickle" in evidence.model.trust:
+        return "the model was a pickle that ran whatever it held (--trust-pickle)"
+    if not evidence.model.files:
+        return "it names no file of the model, so that nothing could be bound to it"
+    assumption = evidence.preprocessing.assumption
+    if assumption is not None and not assumption.clear:
+        return "its preprocessing was assumed, and another one may be meant"
+    if any(finding.rule == "LIP304" for finding in evidence.findings):
+        return "its preprocessing is unknown"
+    return ""

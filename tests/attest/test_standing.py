@@ -1,0 +1,100 @@
+"""The verdict follows from the evidence; waivers end."""
+
+from datetime import date
+
+import pytest
+import sample_report as sample
+
+from lipaudit.attest.standing import lapsed, standing, unfit
+from lipaudit.report.inputs import AssumptionRecord
+from lipaudit.report.judgement import Waiver
+
+DAY = date(2026, 11, 29)
+
+
+def waiver(expires, state="used", budget="lipschitz"):
+    return Waiver(budget=budget, reason="known", owner="me", expires=expires, state=state)
+
+
+def waived(outcome="fail"):
+    return sample.budget(outcome).model_copy(update={"waived": True})
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "level", "verdict"),
+    [
+        ((), None, ("pass", 0)),
+        (("pass", "pass"), None, ("pass", 0)),
+        (("pass", "fail"), None, ("fail", 1)),
+        (("inconclusive", "pass"), None, ("inconclusive", 1)),
+        (("inconclusive", "fail"), "error", ("fail", 1)),
+        (("inconclusive",), "error", ("incomplete", 3)),
+        (("pass",), "error", ("incomplete", 3)),
+        (("pass",), "warning", ("pass", 0)),
+    ],
+)
+def test_the_verdict_follows(outcomes, level, verdict):
+    findings = () if level is None else (sample.finding(level),)
+    evidence = sample.evidence(budgets=tuple(map(sample.budget, outcomes)), findings=findings)
+    assert standing(evidence) == standing(evidence, DAY) == verdict
+
+
+@pytest.mark.parametrize("outcome", ["fail", "inconclusive"])
+def test_a_waiver_holds_through_its_last_day(outcome):
+    evidence = sample.evidence(budgets=(waived(outcome),), waivers=(waiver("2026-11-29"),))
+    assert standing(evidence) == standing(evidence, DAY) == ("pass", 0)
+    assert lapsed(evidence, DAY) == ()
+    assert standing(evidence, date(2026, 11, 30)) == (outcome, 1)
+    assert lapsed(evidence, date(2026, 11, 30)) == evidence.waivers
+
+
+def test_one_of_several_waivers_of_a_budget_is_enough_to_end_it():
+    waivers = (waiver("2027-01-01"), waiver("2026-01-01"))
+    assert standing(sample.evidence(budgets=(waived(),), waivers=waivers), DAY) == ("fail", 1)
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [waiver("2026-01-01", "expired"), waiver("2026-01-01", "unused"), waiver("2026-01-01", budget="b")],
+)
+def test_waivers_that_nothing_rests_on_may_end(ended):
+    evidence = sample.evidence(budgets=(waived(),), waivers=(ended, waiver("2027-01-01")))
+    assert standing(evidence, DAY) == ("pass", 0)
+
+
+def preprocessing(*, clear):
+    assumption = AssumptionRecord(
+        convention="pixels",
+        correct=9,
+        samples=10,
+        runner_up=None,
+        runner_up_correct=0,
+        runner_up_samples=0,
+        clear=clear,
+    )
+    return sample.evidence().preprocessing.model_copy(update={"assumption": assumption})
+
+
+def model(**changes):
+    return sample.evidence().model.model_copy(update=changes)
+
+
+def test_what_may_be_signed():
+    assert unfit(sample.evidence()) == ""
+    assert unfit(sample.evidence(preprocessing=preprocessing(clear=True))) == ""
+    assert unfit(sample.evidence(layers=(sample.unknown(),), findings=(sample.finding("error"),))) == ""
+    allowed = "runs the --arch file; lets the pickle make a.B (--allow-global)"
+    assert unfit(sample.evidence(model=model(trust=allowed))) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"model": model(trust="runs the pickle sha256:00 (--trust-pickle)")}, "--trust-pickle"),
+        ({"model": model(files=())}, "no file"),
+        ({"preprocessing": preprocessing(clear=False)}, "assumed"),
+        ({"findings": (sample.finding("error").model_copy(update={"rule": "LIP304"}),)}, "unknown"),
+    ],
+)
+def test_what_may_not(changes, word):
+    assert word in unfit(sample.evidence(**changes))
