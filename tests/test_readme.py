@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 from collections import defaultdict
 from pathlib import Path
+from shutil import which
 
 import numpy as np
 import onnx
 import pytest
+import sample_attestation as attestation
+import sample_report
 from onnx import TensorProto, helper, numpy_helper
 
 import lipaudit
@@ -221,6 +225,23 @@ def test_the_metadata_snippet(monkeypatch, tmp_path):
 
 def test_all_metadata_but_the_version_may_be_left_out():
     assert parse_metadata('{"version": 1}').source == "metadata"
+
+
+@pytest.mark.skipif(not all(map(which, ("jq", "openssl"))), reason="needs jq and openssl")
+def test_a_signature_is_checked_without_us(tmp_path):
+    private = attestation.RAW["ed25519"]
+    text = json.dumps(attestation.envelope())
+    (tmp_path / "key.pub.pem").write_bytes(attestation.public_pem_of(private))
+
+    def accepts(envelope):
+        (tmp_path / "report.intoto.json").write_text(envelope, encoding="utf-8")
+        command = ["/bin/bash", "-c", marked("openssl")]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=60)
+        return done.returncode == 0
+
+    assert accepts(text)
+    other = attestation.envelope(verdict="fail", budgets=(sample_report.budget("fail"),))
+    assert not accepts(json.dumps(other | {"signatures": json.loads(text)["signatures"]}))
 
 
 # Links and files
