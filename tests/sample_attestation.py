@@ -11,7 +11,7 @@ import sample_report as sample
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from lipaudit.attest.envelope import attested, sealed
+from lipaudit.attest import envelope as dsse
 from lipaudit.attest.keys import PrivateKey, read_private, read_public
 from lipaudit.attest.statement import payload_of
 from lipaudit.report import canonical
@@ -69,11 +69,11 @@ def statement(**changes) -> dict:
 
 def signed(document: dict, key: PrivateKey = KEY) -> str:
     """Whatever it says, under a valid signature."""
-    return sealed(json.dumps(document).encode(), key)
+    return dsse.signed(json.dumps(document).encode(), key)
 
 
 def envelope(key: PrivateKey = KEY, **changes) -> dict:
-    return json.loads(attested(payload_of(report_text(**changes), AT), key))
+    return json.loads(dsse.attested(payload_of(report_text(**changes), AT), key))
 
 
 def edited(document: dict, path: str, value) -> dict:

@@ -20,7 +20,7 @@ from lipaudit.attest.statement import Statement, read_statement
 from lipaudit.errors import InputRefused
 from lipaudit.report.canonical import parsed
 
-__all__ = ["LARGEST", "MOST_SIGNATURES", "PAYLOAD_TYPE", "attested", "is_envelope", "opened", "pae", "sealed"]
+__all__ = ["LARGEST", "MOST_SIGNATURES", "PAYLOAD_TYPE", "attested", "is_envelope", "opened", "pae", "signed"]
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 LARGEST: Final = 2**26
@@ -39,7 +39,7 @@ def pae(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def sealed(payload: bytes, key: PrivateKey) -> str:
+def signed(payload: bytes, key: PrivateKey) -> str:
     """An envelope with one signature, as one line of JSON."""
     signature = key.sign(pae(PAYLOAD_TYPE, payload))
     envelope = {
@@ -56,7 +56,7 @@ def attested(payload: bytes, key: PrivateKey) -> str:
     Raises:
         InputRefused: if it would be larger than what is read.
     """
-    text = sealed(payload, key)
+    text = signed(payload, key)
     if len(text) > LARGEST:
         raise InputRefused(
             f"the attestation would be larger than {LARGEST >> 20} MiB", hint="audit fewer samples: --limit N"

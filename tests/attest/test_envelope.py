@@ -53,7 +53,7 @@ def test_the_first_key_of_rfc_8032_signs_a_known_answer():
     # RFC 8032, 7.1, test 1: the seed of this key.  The signature was computed by another program.
     seed = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
     key = read_private(s.pem_of(ed25519.Ed25519PrivateKey.from_private_bytes(seed)), "k", str)
-    sealed = json.loads(e.sealed(b'{"_type":"https://in-toto.io/Statement/v1"}', key))
+    sealed = json.loads(e.signed(b'{"_type":"https://in-toto.io/Statement/v1"}', key))
     known = "2WAfaHm5jluo0w+0rk8uVkluELJYWjSmU9x7EUzx+AyteDGJ4/nqyJXfmAUVFIAoQafWm7AxBZNw5M9ixNHiCA=="
     assert sealed["signatures"][0]["sig"] == known
 
@@ -157,7 +157,7 @@ def test_another_payload_type_is_refused_though_it_was_signed():
 
 
 def test_signed_nonsense_is_refused():
-    refused(e.sealed(b"{}", s.KEY), "not a lipaudit attestation")
+    refused(e.signed(b"{}", s.KEY), "not a lipaudit attestation")
     refused(s.signed(s.edited(s.statement(), "predicateType", "https://example.com/x")), "predicateType")
     refused(s.signed(s.edited(s.statement(), "subject.0.digest.sha256", "0" * 64)), "another model")
 
@@ -314,5 +314,5 @@ def test_no_two_messages_share_an_encoding(kind, body, other_kind, other_body):
     )
 )
 def test_whatever_is_signed_nothing_but_a_refusal_comes_of_it(document):
-    harmless_or_refused(e.sealed(json.dumps(document).encode(), s.KEY).encode())
+    harmless_or_refused(e.signed(json.dumps(document).encode(), s.KEY).encode())
     harmless_or_refused(json.dumps(document).encode())

@@ -1,11 +1,16 @@
 """The verdict follows from the evidence; waivers end."""
 
+import hashlib
+import io
 from datetime import date
 
 import pytest
 import sample_report as sample
+import torch
 
 from lipaudit.attest.standing import lapsed, standing, unfit
+from lipaudit.load.checkpoint import read_checkpoint
+from lipaudit.load.reading import Request
 from lipaudit.report.inputs import AssumptionRecord
 from lipaudit.report.judgement import Waiver
 
@@ -98,3 +103,12 @@ def test_what_may_be_signed():
 )
 def test_what_may_not(changes, word):
     assert word in unfit(sample.evidence(**changes))
+
+
+def test_a_pickle_that_ran_is_recognised_by_what_the_loader_says():
+    buffer = io.BytesIO()
+    torch.save({"w": torch.ones(2)}, buffer)
+    digest = f"sha256:{hashlib.sha256(buffer.getvalue()).hexdigest()}"
+    for trust, fit in ((None, True), (digest, False)):
+        read = read_checkpoint(buffer.getvalue(), (), Request(name="m", trust_pickle=trust))
+        assert (unfit(sample.evidence(model=model(trust=read.trust))) == "") == fit

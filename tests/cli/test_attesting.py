@@ -1,5 +1,6 @@
 """`attest` and `keygen` from the command line."""
 
+import errno
 import json
 import os
 import re
@@ -112,6 +113,17 @@ def test_half_a_pair_is_not_left(run, monkeypatch, tmp_path):
     assert run("keygen", tmp_path / "k.pem").code == 2
     assert [p.name for p in tmp_path.iterdir()] == ["k.pub.pem"]
     assert (tmp_path / "k.pub.pem").read_text() == "somebody else's"
+
+
+def test_a_key_that_could_not_be_written_is_not_left(run, monkeypatch, tmp_path):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = run("keygen", tmp_path / "k.pem")
+    assert done.code == 2
+    assert "No space left" in done.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_folder_no_key(run, tmp_path):
