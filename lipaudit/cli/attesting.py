@@ -6,10 +6,8 @@ The report is judged before a passphrase is asked for, and the envelope is read 
 from __future__ import annotations
 
 import os
-import re
 import stat
 import sys
-from datetime import UTC, datetime
 from getpass import getpass
 from pathlib import Path
 
@@ -18,12 +16,12 @@ from lipaudit.attest.envelope import LARGEST, attested, opened
 from lipaudit.attest.statement import Statement, payload_of, read_statement
 from lipaudit.cli import outputs, streams
 from lipaudit.errors import ExitCode, InputRefused, InputUnavailable, UsageError
+from lipaudit.moment import moment
 from lipaudit.report.wording import printable
 
 __all__ = ["attest", "keygen", "opened_file"]
 
 _PASSPHRASE = "LIPAUDIT_KEY_PASSPHRASE"  # noqa: S105 -- the variable's name
-_EPOCH = "SOURCE_DATE_EPOCH"
 _MAKE_KEY = "`lipaudit keygen key.pem` makes a pair"
 _MAKE_REPORT = "`lipaudit MODEL -o report.json` writes one"
 
@@ -47,7 +45,7 @@ def attest(report: str, key: str | None, output: str | None) -> ExitCode:
     place = None if output in (None, "-") else Path(str(output))
     if place is not None:
         outputs.check_place(place, {Path(report): "the report itself", Path(key): "the key itself"})
-    at = _moment()
+    at = moment()
     payload = payload_of(_text(report, _MAKE_REPORT), at)
     private = keys.read_private(_bytes(key, keys.LARGEST_KEY, _MAKE_KEY), key, _known_passphrase)
     _warn_if_shared(key)
@@ -114,16 +112,6 @@ def _told(statement: Statement, key: keys.PublicKey) -> list[str]:
         f"evidence   sha256:{predicate.evidence_sha256}",
         f"signed by  {key.algorithm.name} keyid {key.keyid}",
     ]
-
-
-def _moment() -> datetime:
-    """Now, or SOURCE_DATE_EPOCH (seconds since 1970), so that the same inputs give the same bytes."""
-    text = os.environ.get(_EPOCH)
-    if text is None:
-        return datetime.now(UTC)
-    if not re.fullmatch("[0-9]{1,11}", text):
-        raise UsageError(f"{_EPOCH}={text[:40]!r} is no number of seconds since 1970")
-    return datetime.fromtimestamp(int(text), UTC)
 
 
 def _known_passphrase() -> str:
