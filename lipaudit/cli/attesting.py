@@ -144,7 +144,7 @@ def _text(path: str, hint: str) -> str:
     try:
         return _bytes(path, LARGEST, hint).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputRefused(f"{path} is no text in UTF-8: byte {error.start} is odd", hint=hint) from error
+        raise InputRefused(f"{path} is no text in UTF-8 (byte {error.start})", hint=hint) from error
 
 
 def _bytes(path: str, most: int, hint: str) -> bytes:
