@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lipaudit.cli import outputs, streams, values
+from lipaudit.cli import github, outputs, streams, values
 from lipaudit.cli.progress import meter
 from lipaudit.cli.request import AuditRequest
 from lipaudit.errors import ExitCode, InputRefused, UsageError
@@ -119,12 +119,9 @@ def _tell(request: AuditRequest, targets: Sequence[outputs.Target], report: Audi
     """Files first and the screen after them, so that the verdict is the last line, also in a log."""
     to_stdout = any(target.path is None for target in targets)
     try:
-        outputs.write_targets(targets, report)
-        if not request.quiet:
-            for target in targets:
-                if target.path is not None:
-                    streams.say(f"wrote {target.path}")
+        outputs.write_targets(targets, report, quiet=request.quiet)
     finally:
+        github.publish(report, [Path(request.model)])
         if request.quiet:
             for reason in _reasons(report):
                 streams.say(reason)
@@ -132,7 +129,7 @@ def _tell(request: AuditRequest, targets: Sequence[outputs.Target], report: Audi
             for line in _times(report):
                 streams.say(line)
         if not to_stdout:
-            streams.write_data(_screen(request, report))
+            streams.write_data(streams.defused(_screen(request, report)))
         elif not request.quiet:
             streams.say(verdict_line(report, colour=streams.colour_wanted(sys.stderr)))
 

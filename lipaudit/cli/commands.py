@@ -6,13 +6,14 @@ why these functions have more of them than any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import typer
 
 from lipaudit.cli import attest_options as a
+from lipaudit.cli import convert_options as c
 from lipaudit.cli import diff_options as d
 from lipaudit.cli import options as o
 from lipaudit.cli.request import AuditRequest
@@ -83,6 +84,12 @@ def _diff_model(  # noqa: PLR0913, PLR0917 -- one parameter per option
     return partial(_run_diff, given)
 
 
+@app.command("convert", add_help_option=False)
+def _convert(report: c.Source, output: c.Targets = None) -> Work:
+    """Write a JSON report in other formats. Exit 0 when written, whatever its verdict."""
+    return partial(_run_convert, report, output or ())
+
+
 @app.command("attest", add_help_option=False)
 def _attest(report: a.Report, key: a.Key = None, output: a.Output = None) -> Work:
     """Sign a JSON report's evidence: an in-toto statement about the model's files, in a DSSE envelope."""
@@ -113,6 +120,12 @@ def _run_diff(given: dict[str, Any]) -> ExitCode:
     return run(DiffRequest(**given))
 
 
+def _run_convert(report: str, output: Sequence[str]) -> ExitCode:
+    from lipaudit.cli.converting import run  # noqa: PLC0415
+
+    return run(report, output)
+
+
 def _run_attest(report: str, key: str | None, output: str | None) -> ExitCode:
     from lipaudit.cli.attesting import attest  # noqa: PLC0415
 
@@ -134,7 +147,7 @@ def _print_schema(attestation: bool) -> ExitCode:  # noqa: FBT001 -- a flag
     return ExitCode.PASS
 
 
-COMMANDS: tuple[str, ...] = ("audit", "diff-model", "attest", "keygen", "schema")
+COMMANDS: tuple[str, ...] = ("audit", "convert", "diff-model", "attest", "keygen", "schema")
 """Every first word that is no model."""
 
 

@@ -76,15 +76,20 @@ def _parse(text: str) -> Target:
     return Target(fitting, Path(text))
 
 
-def check_targets(targets: Iterable[Target], model: Path) -> None:
+def check_targets(targets: Iterable[Target], source: Path | None, called: str = "the model itself") -> None:
     """Try every target before the work begins, leaving nothing behind.
 
+    Args:
+        targets: where to write.
+        source: what is read, which no report may replace; None if it is no file.
+        called: what a message calls it.
+
     Raises:
-        UsageError: if one cannot be written, or is the model itself.
+        UsageError: if one cannot be written, or is the source itself.
     """
     for target in targets:
         if target.path is not None:
-            check_place(target.path, {model: "the model itself"})
+            check_place(target.path, {} if source is None else {source: called})
 
 
 def check_place(path: Path, kept: Mapping[Path, str]) -> None:
@@ -111,22 +116,26 @@ def check_place(path: Path, kept: Mapping[Path, str]) -> None:
             raise UsageError(f"cannot write {path}: permission denied")
 
 
-def write_targets(targets: Iterable[Target], report: AuditReport) -> None:
+def write_targets(targets: Iterable[Target], report: AuditReport, *, quiet: bool = False) -> None:
     """Write every report; one that fails does not keep the others from being written.
+
+    Args:
+        targets: where to.
+        report: what.
+        quiet: whether to leave out what stderr is told otherwise: each file, and what it lacks.
 
     Raises:
         UsageError: if one failed (the first).
     """
     failed: list[UsageError] = []
     for target in targets:
-        text = target.format.render(report)
         try:
-            if target.path is None:
-                streams.write_data(text)
-            else:
-                write_file(target.path, text)
+            _write_one(target, report)
         except UsageError as error:
             failed.append(error)
+            continue
+        if not quiet:
+            _tell(target, report)
     if failed:
         raise failed[0]
 
@@ -160,6 +169,23 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+
+
+def _write_one(target: Target, report: AuditReport) -> None:
+    text = target.format.render(report)
+    if target.path is None:
+        # The screen is for people, also on a runner that obeys lines; the other formats are data.
+        streams.write_data(streams.defused(text) if target.format.name == "text" else text)
+    else:
+        write_file(target.path, text)
+
+
+def _tell(target: Target, report: AuditReport) -> None:
+    lacking = target.format.lacking(report)
+    if target.path is not None:
+        streams.say(f"wrote {target.path}{f' ({lacking})' if lacking else ''}")
+    elif lacking:
+        streams.say(f"{target.format.name} on stdout: {lacking}")
 
 
 def _write(path: Path, data: bytes) -> None:

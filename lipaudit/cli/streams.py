@@ -11,6 +11,7 @@ import ctypes
 import io
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -18,10 +19,20 @@ from typing import TextIO
 
 from lipaudit.errors import UsageError
 
-__all__ = ["colour_wanted", "libraries_on_stderr", "make_writable", "say", "write_data"]
+__all__ = [
+    "colour_wanted",
+    "command",
+    "defused",
+    "in_github_actions",
+    "libraries_on_stderr",
+    "make_writable",
+    "say",
+    "write_data",
+]
 
 _STDOUT = 1
 _STDERR = 2
+_COMMAND = re.compile(r"^(?=[^\S\n]*::)|(?<=#)(?=#\[)", re.MULTILINE)
 
 
 def make_writable() -> None:
@@ -53,6 +64,30 @@ def write_data(text: str) -> None:
 
 def say(line: str) -> None:
     """One line for people, on stderr, unless nobody is there."""
+    _to_stderr(defused(line))
+
+
+def command(line: str) -> None:
+    """One line for the runner of a CI job, on stderr: it is obeyed there."""
+    _to_stderr(line)
+
+
+def in_github_actions() -> bool:
+    """Whether the runner of GitHub Actions reads what is printed."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def defused(text: str) -> str:
+    """Text that no runner obeys: foreign names could stop its commands, hide words or set outputs.
+
+    Lines that begin with `::` are commands, and so is `##[` anywhere.  Outside of a job nothing changes.
+    """
+    if not in_github_actions():
+        return text
+    return _COMMAND.sub(r"\\", text)
+
+
+def _to_stderr(line: str) -> None:
     if sys.stderr is None:
         return
     try:

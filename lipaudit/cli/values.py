@@ -118,22 +118,22 @@ def memory(flag: str, text: str) -> int:
     return amount
 
 
-def existing_file(model: str) -> None:
-    """A model's path must lead somewhere; its content is judged later.
+def existing_file(place: str, kind: str = "the path of an ONNX file, a .pt2 program or a checkpoint") -> None:
+    """A path must lead somewhere; the content is judged later.
+
+    Args:
+        place: as it was given.
+        kind: what to give.
 
     Raises:
         InputUnavailable: with the name that was probably meant.
     """
-    path = Path(model)
+    path = Path(place)
     if os.path.lexists(path):
         return
     siblings: list[str] = []
     with contextlib.suppress(OSError):
         siblings = [sibling.name for sibling in path.parent.iterdir()]
     close = get_close_matches(path.name, siblings, n=1)
-    hint = (
-        f"did you mean {path.with_name(close[0])}?"
-        if close
-        else "give the path of an ONNX file, a .pt2 program or a checkpoint"
-    )
-    raise InputUnavailable(f"no such file: {model}", hint=hint)
+    hint = f"did you mean {path.with_name(close[0])}?" if close else f"give {kind}"
+    raise InputUnavailable(f"no such file: {place}", hint=hint)

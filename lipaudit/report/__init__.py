@@ -10,19 +10,32 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from lipaudit.report.canonical import from_json, to_json
+from lipaudit.report.junit import to_junit
+from lipaudit.report.markdown import to_markdown
 from lipaudit.report.model import AuditReport
+from lipaudit.report.samples import missing_samples, to_csv
+from lipaudit.report.sarif import to_sarif
 from lipaudit.report.text import to_text
 
 __all__ = ["FORMATS", "SUFFIXES", "AuditReport", "Format", "from_json", "to_json", "to_text"]
 
 
+def _nothing(report: AuditReport) -> str:
+    del report
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A way to write a report down, and the file names that ask for it."""
+    """A way to write a report down, and the file names that ask for it.
+
+    `lacking` says what the text cannot show because the report does not hold it; empty if nothing.
+    """
 
     name: str
     suffixes: tuple[str, ...]
     render: Callable[[AuditReport], str]
+    lacking: Callable[[AuditReport], str] = _nothing
 
 
 def _by_name(formats: Iterable[Format]) -> dict[str, Format]:
@@ -44,7 +57,16 @@ def _by_suffix(formats: Iterable[Format]) -> dict[str, Format]:
     return table
 
 
-FORMATS = _by_name((Format("text", (".txt",), to_text), Format("json", (".json",), to_json)))
+FORMATS = _by_name(
+    (
+        Format("text", (".txt",), to_text),
+        Format("json", (".json",), to_json),
+        Format("md", (".md",), to_markdown),
+        Format("sarif", (".sarif",), to_sarif),
+        Format("junit", (".xml",), to_junit),
+        Format("csv", (".csv",), to_csv, missing_samples),
+    )
+)
 """Every format, by the name that `-o FORMAT=PATH` takes."""
 
 SUFFIXES = _by_suffix(FORMATS.values())

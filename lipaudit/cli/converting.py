@@ -1,0 +1,29 @@
+"""`lipaudit convert report.json -o r.sarif`: a report that was made before, in other formats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lipaudit.cli import outputs
+from lipaudit.cli.stored import STDIN, read_report
+from lipaudit.errors import ExitCode, UsageError
+
+__all__ = ["run"]
+
+
+def run(source: str, output: Sequence[str]) -> ExitCode:
+    """Read, write.
+
+    Returns:
+        0: the verdict is not repeated, since nothing is judged here.
+
+    Raises:
+        LipauditError: if there is no output, no report, or no place for it.
+    """
+    targets = outputs.parse_targets(output)
+    if not targets:
+        raise UsageError("nothing to convert to", hint="lipaudit convert report.json -o report.sarif")
+    outputs.check_targets(targets, None if source == STDIN else Path(source), "the report itself")
+    outputs.write_targets(targets, read_report(source))
+    return ExitCode.PASS

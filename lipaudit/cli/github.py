@@ -1,0 +1,100 @@
+"""GitHub Actions: annotations on the changed files, and the report in the job's summary.
+
+The runner reads commands from the lines of both streams (`::error file=…,line=…,title=…::message`); here they
+go to stderr, because stdout is data.  A step may show ten of each kind, so at most nine are written, the
+worst first.  The summary is a file that steps append Markdown to, cut by the runner beyond 1 MiB.
+
+The runner would also obey a layer that is *called* `::stop-commands::x`: `streams.defused` prevents that.
+
+"Workflow commands for GitHub Actions", GitHub Docs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from lipaudit.cli import streams
+from lipaudit.report import AuditReport
+from lipaudit.report.markdown import cut, to_markdown
+from lipaudit.report.problems import Problem, problems
+
+__all__ = ["MOST", "SUMMARY", "commands", "publish"]
+
+MOST = 9
+"""Annotations of one run."""
+SUMMARY = 900_000
+"""Bytes that a step's summary may have, with what other commands of the step wrote before."""
+
+_KINDS = {"error": "error", "warning": "warning", "note": "notice"}
+
+
+def publish(report: AuditReport, files: Iterable[Path] = ()) -> None:
+    """Tell GitHub, where this runs in one of its jobs; elsewhere do nothing.
+
+    Args:
+        report: what to tell.
+        files: where the policy and the model lie: the report knows their base names only.
+    """
+    if not streams.in_github_actions():
+        return
+    for line in commands(report, files):
+        streams.command(line)
+    _summarize(report)
+
+
+def commands(report: AuditReport, files: Iterable[Path] = ()) -> Iterator[str]:
+    """Workflow commands, worst first; where there are too many, the last one counts the rest."""
+    found = problems(report)
+    places = {path.name: _in_workspace(path) for path in files}
+    shown = found if len(found) <= MOST else found[: MOST - 1]
+    for problem in shown:
+        yield _annotation(problem, _place(problem, report, places))
+    if len(found) > len(shown):
+        rest = f"{len(found) - len(shown)} more: the job's summary and the report have them"
+        yield f"::notice title=lipaudit::{_data(rest)}"
+
+
+def _annotation(problem: Problem, place: dict[str, str]) -> str:
+    properties = {**place, "title": f"lipaudit: {problem.title}"}
+    told = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
+    layers = f" (layers: {', '.join(problem.layers[:MOST])})" if problem.budget and problem.layers else ""
+    return f"::{_KINDS[problem.level]} {told}::{_data(problem.message + layers)}"
+
+
+def _place(problem: Problem, report: AuditReport, places: dict[str, str]) -> dict[str, str]:
+    """The budget's line in the policy, else the model's file."""
+    policy = report.evidence.policy
+    if policy is not None and problem.line is not None:
+        return {"file": places.get(policy.name, policy.name), "line": str(problem.line)}
+    name = report.evidence.model.name
+    return {"file": places.get(name, name)}
+
+
+def _in_workspace(path: Path) -> str:
+    """As the repository calls it."""
+    root = os.environ.get("GITHUB_WORKSPACE", "")
+    return os.path.relpath(os.path.realpath(path), os.path.realpath(root or "."))
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _summarize(report: AuditReport) -> None:
+    place = os.environ.get("GITHUB_STEP_SUMMARY", "")
+    if not place:
+        return
+    try:
+        path = Path(place)
+        left = SUMMARY - (path.stat().st_size if path.exists() else 0)
+        text = cut(f"\n{to_markdown(report)}", left)
+        with path.open("ab") as stream:
+            stream.write(text.encode("utf-8", "backslashreplace"))
+    except (OSError, ValueError) as error:
+        streams.say(f"the job's summary was not written: {error}")
