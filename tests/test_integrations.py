@@ -1,0 +1,145 @@
+"""action.yml and .pre-commit-hooks.yaml: valid, true to the command line, and safe with what users write."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+from check_jsonschema.builtin_schemas import get_builtin_schema
+from ruamel.yaml import YAML
+
+from lipaudit.cli.commands import COMMANDS, command_named
+
+ROOT = Path(__file__).parents[1]
+ACTION = YAML(typ="safe").load(ROOT / "action.yml")
+HOOKS = {hook["id"]: hook for hook in YAML(typ="safe").load(ROOT / ".pre-commit-hooks.yaml")}
+AUDIT = next(step for step in ACTION["runs"]["steps"] if step.get("id") == "audit")
+STAND_IN = """#!/bin/sh
+for word in "$@"; do printf '%s\\n' "$word"; done > "$RUNNER_TEMP/called"
+exit "$STAND_IN_CODE"
+"""
+
+
+def options_of(command):
+    return {name for parameter in command_named(command).params for name in parameter.opts}
+
+
+def test_the_action_is_one():
+    jsonschema.Draft7Validator(get_builtin_schema("vendor.github-actions")).validate(ACTION)
+
+
+def test_actions_are_pinned_and_inputs_are_never_pasted_into_a_script():
+    for step in ACTION["runs"]["steps"]:
+        assert "run" in step or re.fullmatch(r"[\w-]+/[\w/-]+@v\d+", step["uses"])
+        assert "${{" not in step.get("run", "")
+    used = set(re.findall(r"inputs\.([\w-]+)", (ROOT / "action.yml").read_text(encoding="utf-8")))
+    assert used == set(ACTION["inputs"])
+    assert ACTION["inputs"]["upload"]["default"] == "false"
+    uploads = [step for step in ACTION["runs"]["steps"] if "upload" in step.get("uses", "")]
+    assert len(uploads) == 2
+    assert all("inputs.upload == 'true'" in step["if"] for step in uploads)
+
+
+def test_the_options_of_the_action_exist():
+    used = set(re.findall(r"(--[a-z][a-z-]*)", AUDIT["run"]))
+    assert {"--dataset", "--output", "--policy"} == used
+    if "gate" not in COMMANDS:
+        pytest.skip("policies as files are not there yet")
+    assert used <= options_of("audit")
+
+
+@pytest.fixture
+def step(tmp_path):
+    """Runs the action's script with a program that notes its arguments in place of lipaudit."""
+    folder = tmp_path / "lipaudit" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "lipaudit").write_text(STAND_IN)
+    (folder / "lipaudit").chmod(0o755)
+    (folder / "python").symlink_to(sys.executable)
+
+    def run(code=0, **inputs):
+        given = {name: row.get("default", "") for name, row in ACTION["inputs"].items()} | inputs
+        environment = {"PATH": os.environ["PATH"], "RUNNER_TEMP": str(tmp_path), "STAND_IN_CODE": str(code)}
+        environment["GITHUB_OUTPUT"] = str(tmp_path / "output")
+        for name, value in AUDIT["env"].items():
+            (key,) = re.fullmatch(r"\$\{\{ inputs\.([\w-]+) \}\}", value).groups()
+            environment[name] = given[key]
+        bash = shutil.which("bash")
+        done = subprocess.run(
+            [bash, "--noprofile", "--norc", "-eo", "pipefail", "-c", AUDIT["run"]],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        called, output = tmp_path / "called", tmp_path / "output"
+        words = called.read_text().splitlines() if called.exists() else None
+        told = dict(line.split("=", 1) for line in output.read_text().splitlines()) if output.exists() else {}
+        return done.returncode, words, told
+
+    return run
+
+
+def test_the_step_calls_lipaudit(step):
+    code, words, told = step(
+        model="-m [x] $(id).onnx", dataset="npz:a b.npz", policy="p q.toml", args="--eps '1/2' -q"
+    )
+    assert code == 0
+    assert words == [
+        *("audit", "--dataset", "npz:a b.npz", "--output", "json=lipaudit-report.json"),
+        *("--output", "sarif=lipaudit-report.sarif", "--eps", "1/2", "-q", "--policy", "p q.toml"),
+        *("--", "-m [x] $(id).onnx"),
+    ]
+    assert told == {"exit-code": "0", "report": "lipaudit-report.json", "sarif": "lipaudit-report.sarif"}
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 3, 4, 5, 70, 130])
+def test_the_step_ends_with_lipaudits_code(step, code):
+    found, _, told = step(code=code, model="m.onnx")
+    assert (found, told["exit-code"]) == (code, str(code))
+    assert ("sarif" in told) == (code in (0, 1, 3))
+
+
+def test_further_options_are_words_not_commands(step, tmp_path):
+    step(model="m", args=f"--logits '$(touch {tmp_path}/ran)' `id` ; --eps 1")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_quotation_without_an_end_is_an_error(step):
+    code, words, _ = step(model="m", args="--max-lipschitz '20")
+    assert code != 0
+    assert words is None
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_hooks(name):
+    hook = HOOKS[name]
+    assert {"id", "name", "entry", "language"} <= set(hook)
+    assert hook["pass_filenames"] is False
+    pattern = re.compile(hook["files"])
+    assert all(pattern.search(file) for file in ("lipaudit.toml", "ci/lipaudit.toml", "pyproject.toml"))
+    assert not pattern.search("model.onnx")
+
+
+def test_the_gates_hook_runs_where_the_action_writes():
+    report = ACTION["inputs"]["report"]["default"]
+    assert HOOKS["lipaudit-gate"]["args"] == [report]
+    assert re.search(HOOKS["lipaudit-gate"]["files"], report)
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_hooks_call_commands(name):
+    program, *words = shlex.split(HOOKS[name]["entry"])
+    assert program == "lipaudit"
+    if "gate" not in COMMANDS:
+        pytest.skip("policies as files are not there yet")
+    assert " ".join(words) in COMMANDS
