@@ -16,6 +16,7 @@ import pytest
 import sample_attestation as attestation
 import sample_report
 from onnx import TensorProto, helper, numpy_helper
+from ruamel.yaml import YAML
 
 import lipaudit
 from lipaudit.blocks import RULES
@@ -25,7 +26,7 @@ from lipaudit.cli.help import help_text
 from lipaudit.errors import ExitCode
 from lipaudit.load import parse_metadata
 from lipaudit.ops import OPS
-from lipaudit.report import AuditReport
+from lipaudit.report import FORMATS, AuditReport
 from lipaudit.spectral import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -174,6 +175,24 @@ def field_of(model, path):
         fields = {info.serialization_alias or key: info for key, info in model.model_fields.items()}
         model = fields[name].annotation
     return model
+
+
+def test_formats():
+    table = README.split("<!-- formats -->", 1)[1].split("\n\n", 1)[0]
+    told = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", table, re.MULTILINE))
+    assert told == {name: ", ".join(f"`{s}`" for s in row.suffixes) for name, row in FORMATS.items()}
+    (options,) = (p.help for p in command_named("audit").params if p.name == "output")
+    assert f"({', '.join(FORMATS)})" in options
+
+
+def test_the_workflow_uses_what_the_action_has():
+    (job,) = YAML(typ="safe").load(marked("action"))["jobs"].values()
+    given = next(step["with"] for step in job["steps"] if "lipaudit" in step["uses"])
+    inputs = YAML(typ="safe").load(ROOT / "action.yml")["inputs"]
+    assert set(given) <= set(inputs)
+    assert all(f"`{name}`" in README for name in inputs)
+    known = {name for p in command_named("audit").params for name in p.opts}
+    assert {word for word in given["args"].split() if word.startswith("--")} <= known
 
 
 def test_fields_of_the_report():
