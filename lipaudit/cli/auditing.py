@@ -129,7 +129,7 @@ def _tell(request: AuditRequest, targets: Sequence[outputs.Target], report: Audi
             for line in _times(report):
                 streams.say(line)
         if not to_stdout:
-            streams.write_data(streams.defused(_screen(request, report)))
+            streams.write_screen(_screen(request, report))
         elif not request.quiet:
             streams.say(verdict_line(report, colour=streams.colour_wanted(sys.stderr)))
 

@@ -71,5 +71,8 @@ def run(request: DiffRequest) -> ExitCode:
                 f"the --arch file ended the program (exit code {error.code!r})",
                 hint="it should only define the network; put scripts under `if __name__ == '__main__':`",
             ) from error
-    streams.write_data(to_json(found) if request.as_json else to_text(found))
+    if request.as_json:
+        streams.write_data(to_json(found))
+    else:
+        streams.write_screen(to_text(found))
     return ExitCode.PASS if found.same else ExitCode.BUDGET

@@ -174,8 +174,8 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
 def _write_one(target: Target, report: AuditReport) -> None:
     text = target.format.render(report)
     if target.path is None:
-        # The screen is for people, also on a runner that obeys lines; the other formats are data.
-        streams.write_data(streams.defused(text) if target.format.name == "text" else text)
+        write = streams.write_screen if target.format.name == "text" else streams.write_data
+        write(text)
     else:
         write_file(target.path, text)
 

@@ -28,6 +28,7 @@ __all__ = [
     "make_writable",
     "say",
     "write_data",
+    "write_screen",
 ]
 
 _STDOUT = 1
@@ -60,6 +61,15 @@ def write_data(text: str) -> None:
     except OSError as error:
         _forget(sys.stdout, _STDOUT)
         raise UsageError(f"cannot write to stdout: {error.strerror}") from error
+
+
+def write_screen(text: str) -> None:
+    """Write for people to stdout: as `write_data`, but no name in it gives a CI runner orders.
+
+    Raises:
+        UsageError: if stdout cannot take it.
+    """
+    write_data(defused(text))
 
 
 def say(line: str) -> None:

@@ -12,6 +12,7 @@ The elements and attributes are those that Jenkins' and Surefire's readers share
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from xml.etree import ElementTree as ET
 
 from lipaudit.errors import ExitCode
@@ -38,8 +39,7 @@ def to_junit(report: AuditReport) -> str:
         "time": _seconds(report.run.seconds),
     }
     root = ET.Element("testsuites", {"name": "lipaudit", **counts})
-    started = printable(report.run.started)
-    suite = ET.SubElement(root, "testsuite", {"name": name, **counts, "timestamp": started})
+    suite = ET.SubElement(root, "testsuite", {"name": name, **counts, **_moment(report.run.started)})
     properties = ET.SubElement(suite, "properties")
     for key, value in _properties(report):
         ET.SubElement(properties, "property", {"name": key, "value": value})
@@ -47,6 +47,14 @@ def to_junit(report: AuditReport) -> str:
     ET.indent(root)
     text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return text.decode() + "\n"
+
+
+def _moment(started: str) -> dict[str, str]:
+    """When it ran; nothing if the report does not tell."""
+    try:
+        return {"timestamp": datetime.fromisoformat(started).isoformat(timespec="seconds")}
+    except ValueError:
+        return {}
 
 
 def _properties(report: AuditReport) -> Iterator[tuple[str, str]]:

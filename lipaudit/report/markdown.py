@@ -13,6 +13,7 @@ from lipaudit.report import advice, wording
 from lipaudit.report.judgement import BudgetOutcome, Waiver
 from lipaudit.report.markdown_escape import code, line, prose
 from lipaudit.report.model import AuditReport, Evidence, Finding, Layer, Robustness
+from lipaudit.report.problems import unmet_layers
 
 __all__ = ["MOST", "cut", "to_markdown"]
 
@@ -156,7 +157,10 @@ def _rank(budget: BudgetOutcome) -> int:
 
 def _budget_row(budget: BudgetOutcome) -> tuple[str, ...]:
     waived = " (waived)" if budget.waived else ""
-    return f"{budget.outcome.upper()}{waived}", code(budget.id), prose(budget.message)
+    unmet = unmet_layers(budget)
+    more = f" and {len(unmet) - WORST} more" if len(unmet) > WORST else ""
+    where = f" (at {', '.join(map(code, unmet[:WORST]))}{more})" if unmet else ""
+    return f"{budget.outcome.upper()}{waived}", code(budget.id), f"{prose(budget.message)}{where}"
 
 
 def _waiver_line(waiver: Waiver) -> str:
@@ -188,7 +192,8 @@ def _layers(evidence: Evidence) -> Iterator[str]:
     if len(shown) > LAYERS:
         kept = {id(layer) for layer in worst[:LAYERS]}
         shown = tuple(layer for layer in evidence.layers if id(layer) in kept)
-    title = f"{len(shown)} of {wording.plural(len(evidence.layers), 'layer')}"
+    every = wording.plural(len(worst), "layer")
+    title = f"All {every}" if len(shown) == len(worst) else f"{len(shown)} of {every}"
     if len(worst) > WORST:
         yield f"The {WORST} that cost most:"
         yield _layer_table(worst[:WORST])

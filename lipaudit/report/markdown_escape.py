@@ -2,9 +2,9 @@
 
 A layer's name may hold a table's pipe, HTML, a link, somebody's @name or the number of an issue; where the
 report is posted as a comment these would break the table, draw a picture, notify people.  What Markdown gives
-meaning to becomes a character reference, which the specification forbids to be markup.  What a renderer links
-by itself afterwards (names, numbers, addresses, emoji codes) is a matter of neighbouring characters, so a
-zero-width space separates them.  Inside of code nothing is ever linked.
+meaning to is escaped with a backslash or becomes a character reference, which never is markup.  What a
+renderer links by itself afterwards (names, numbers, addresses, emoji codes) is a matter of neighbouring
+characters, so a zero-width space separates them.  Inside of code nothing is ever linked.
 
 "GitHub Flavored Markdown Spec" 0.29, sections 6.2 (character references), 4.10 (tables) and 6.9 (autolinks).
 """
@@ -20,9 +20,10 @@ __all__ = ["LONGEST", "code", "line", "prose"]
 LONGEST = 400
 """Characters of one foreign text; the JSON report holds the rest."""
 
-_MARKUP = r"[\\`*_{}\[\]<>|~&$]"
+_CODED = r"[\\`|<&]"  # a backslash before these ends a table's cell, or is none in code
+_ESCAPED = r"[*{}\[\]>~$]|(?<![^\W_])_|_(?![^\W_])"  # an underscore within a word is none of emphasis
 _LINKED = r"[@#]|:(?=//|[\w+-]+:)|\bwww(?=\.)|\bGH(?=-)"
-_ACTIVE = re.compile(f"(?P<markup>{_MARKUP})|(?P<linked>{_LINKED})", re.IGNORECASE)
+_ACTIVE = re.compile(f"(?P<coded>{_CODED})|(?P<escaped>{_ESCAPED})|(?P<linked>{_LINKED})", re.IGNORECASE)
 _NO_SPAN = re.compile(r"[`|\\]|^\s|\s$|##\[")
 """Backticks would not show these, a table would cut there, or a CI runner that is shown the text obey."""
 
@@ -46,7 +47,9 @@ def code(text: str) -> str:
 
 
 def _harmless(found: re.Match[str]) -> str:
-    return f"&#{ord(found[0])};" if found["markup"] else f"{found[0]}&#8203;"
+    if found["coded"]:
+        return f"&#{ord(found[0])};"
+    return f"\\{found[0]}" if found["escaped"] else f"{found[0]}&#8203;"
 
 
 def _shortened(text: str) -> str:

@@ -175,7 +175,10 @@ def _invocation(report: AuditReport) -> dict[str, Any]:
 def _times(report: AuditReport) -> dict[str, str]:
     """When it ran, in UTC as the standard asks; nothing if the report does not tell."""
     try:
-        start = datetime.fromisoformat(report.run.started).astimezone(UTC)
+        local = datetime.fromisoformat(report.run.started)
+        if local.tzinfo is None:
+            return {}
+        start = local.astimezone(UTC)
         end = start + timedelta(seconds=report.run.seconds)
     except (ValueError, OverflowError):
         return {}

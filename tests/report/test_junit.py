@@ -103,6 +103,21 @@ def test_cases_are_named_after_model_and_budget():
     assert len(list(suite_of(zoo.REPORTS["hostile"]).iter("testcase"))) == len(zoo.HOSTILE) + 1
 
 
+@pytest.mark.parametrize(
+    ("started", "shown"),
+    [
+        ("2026-01-31T12:00:00.5+01:00", "2026-01-31T12:00:00+01:00"),
+        ("20260131", "2026-01-31T00:00:00"),
+        ("", None),
+    ],
+)
+def test_moments(started, shown):
+    report = zoo.REPORTS["pass"]
+    moved = report.model_copy(update={"run": report.run.model_copy(update={"started": started})})
+    assert suite_of(moved).get("timestamp") == shown
+    SCHEMA.validate(ET.fromstring(to_junit(moved)))
+
+
 def test_a_verdict_that_nothing_explains_is_not_green():
     report = zoo.REPORTS["met"]
     odd = report.model_copy(update={"verdict": "inconclusive", "exit_code": 1})

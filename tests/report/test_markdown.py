@@ -139,7 +139,13 @@ def test_budgets_that_are_unmet_come_first_and_waivers_are_told():
     assert "No budget is set." in to_markdown(zoo.REPORTS["pass"])
 
 
+def test_layers_that_keep_a_budget_from_passing_are_named():
+    assert "20 allowed (at `conv2`) |" in to_markdown(zoo.REPORTS["waived in part"])
+    assert "20 allowed (at `conv1`, `conv2`) |" in to_markdown(zoo.REPORTS["waived layers"])
+
+
 def test_long_lists_are_counted():
+    assert "<summary>All 4 layers</summary>" in to_markdown(zoo.REPORTS["pass"])
     text = to_markdown(zoo.REPORTS["200 layers"])
     assert f"<summary>{LAYERS} of 200 layers</summary>" in text
     rows = re.findall(r"^\| `conv(\d+)`", text, re.MULTILINE)
