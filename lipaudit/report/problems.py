@@ -24,7 +24,7 @@ class Problem:
     """One of them; every text is printable.
 
     Args:
-        rule: `LIP101`, or `budget/lipschitz` for budgets of that metric.
+        rule: `LIP101`, or `budget-lipschitz` for budgets of that metric.
         level: how bad it is, in SARIF's words.
         title: a few words without numbers.
         message: the whole story.
@@ -54,7 +54,7 @@ def problems(report: AuditReport) -> tuple[Problem, ...]:
 
 def budget_rule(metric: Metric) -> str:
     """The rule that budgets of a metric are instances of."""
-    return f"budget/{metric}"
+    return f"budget-{metric}"
 
 
 def justification(budget: BudgetOutcome, evidence: Evidence) -> str:

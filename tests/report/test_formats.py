@@ -8,8 +8,12 @@ from xml.etree import ElementTree as ET
 import cmarkgfm
 import pytest
 import report_zoo as zoo
+import sample_report as sample
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lipaudit.report import FORMATS, SUFFIXES, _by_name, _by_suffix, from_json
+from lipaudit.report.model import Finding
 
 
 def rows_of(text):
@@ -38,6 +42,17 @@ def test_every_format_takes_every_report(name, kind):
     assert FORMATS[name].render(report) == text
     if name in PARSED:
         assert PARSED[name](text) is not None
+
+
+@given(name=st.text(st.characters(exclude_categories=()), max_size=30))
+def test_every_machine_reads_any_name(name):
+    finding = Finding(rule="LIP101", level="error", message=name, layer=name, advice=name)
+    unmet = sample.budget("fail").model_validate(
+        sample.budget("fail").model_dump() | {"id": name, "message": name}
+    )
+    report = sample.report("fail", findings=(finding,), budgets=(unmet,))
+    for kind, read in PARSED.items():
+        assert read(FORMATS[kind].render(report)) is not None
 
 
 def test_json_is_the_report():

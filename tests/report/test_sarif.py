@@ -79,7 +79,7 @@ def test_every_problem_is_a_result(kind):
 
 def test_levels_of_budgets():
     levels = {r["ruleId"]: r["level"] for r in results_of(zoo.REPORTS["inconclusive"])}
-    assert levels == {"budget/lipschitz": "warning"}
+    assert levels == {"budget-lipschitz": "warning"}
     assert [r["level"] for r in results_of(zoo.REPORTS["fail"])] == ["error", "warning"]
     waived = results_of(zoo.REPORTS["waived"])
     assert [r["level"] for r in waived] == ["note", "note"]
