@@ -14,7 +14,8 @@ from traceback import format_exception
 
 import typer
 
-from lipaudit.cli.streams import say
+from lipaudit.cli import workflow
+from lipaudit.cli.streams import command, say
 from lipaudit.errors import ExitCode, LipauditError
 
 __all__ = ["Failure", "describe", "show"]
@@ -98,6 +99,12 @@ def show(error: BaseException, *, traceback: bool) -> ExitCode:
         if traceback and code is ExitCode.INTERNAL:
             say("".join(format_exception(error)).rstrip())
         say(f"error: {_shown(failure.message)}")
+        if workflow.is_job():
+            command(
+                workflow.command_line(
+                    "error", {"title": f"lipaudit: {code.meaning}"}, _shown(failure.message)
+                )
+            )
         if failure.hint:
             say(f"hint: {_shown(failure.hint)}")
     say(f"exit {code.value}: {code.meaning}")

@@ -1,12 +1,8 @@
 """GitHub Actions: annotations on the changed files, and the report in the job's summary.
 
-The runner reads commands from the lines of both streams (`::error file=…,line=…,title=…::message`); here they
-go to stderr, because stdout is data.  A step may show ten of each kind, so at most nine are written, the
-worst first.  The summary is a file that steps append Markdown to, cut by the runner beyond 1 MiB.
-
-The runner would also obey a layer that is *called* `::stop-commands::x`: `streams.defused` prevents that.
-
-"Workflow commands for GitHub Actions", GitHub Docs.
+Annotations are commands for the runner (`workflow`), which reads them from both streams; here they go to
+stderr, because stdout is data.  A step may show ten of each kind, so at most nine are written, the worst
+first.  The summary is a file that steps append Markdown to; the runner drops one beyond 1 MiB.
 """
 
 from __future__ import annotations
@@ -15,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lipaudit.cli import streams
+from lipaudit.cli import streams, workflow
 from lipaudit.report import AuditReport
 from lipaudit.report.markdown import cut, to_markdown
 from lipaudit.report.problems import Problem, problems
@@ -37,7 +33,7 @@ def publish(report: AuditReport, files: Iterable[Path] = ()) -> None:
         report: what to tell.
         files: where the policy and the model lie: the report knows their base names only.
     """
-    if not streams.in_github_actions():
+    if not workflow.is_job():
         return
     for line in commands(report, files):
         streams.command(line)
@@ -53,14 +49,13 @@ def commands(report: AuditReport, files: Iterable[Path] = ()) -> Iterator[str]:
         yield _annotation(problem, _place(problem, report, places))
     if len(found) > len(shown):
         rest = f"{len(found) - len(shown)} more: the job's summary and the report have them"
-        yield f"::notice title=lipaudit::{_data(rest)}"
+        yield workflow.command_line("notice", {"title": "lipaudit"}, rest)
 
 
 def _annotation(problem: Problem, place: dict[str, str]) -> str:
     properties = {**place, "title": f"lipaudit: {problem.title}"}
-    told = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
     layers = f" (layers: {', '.join(problem.layers[:MOST])})" if problem.budget and problem.layers else ""
-    return f"::{_KINDS[problem.level]} {told}::{_data(problem.message + layers)}"
+    return workflow.command_line(_KINDS[problem.level], properties, problem.message + layers)
 
 
 def _place(problem: Problem, report: AuditReport, places: dict[str, str]) -> dict[str, str]:
@@ -76,14 +71,6 @@ def _in_workspace(path: Path) -> str:
     """As the repository calls it."""
     root = os.environ.get("GITHUB_WORKSPACE", "")
     return os.path.relpath(os.path.realpath(path), os.path.realpath(root or "."))
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def _summarize(report: AuditReport) -> None:

@@ -11,19 +11,17 @@ import ctypes
 import io
 import logging
 import os
-import re
 import sys
 import warnings
 from collections.abc import Iterator
 from typing import TextIO
 
+from lipaudit.cli import workflow
 from lipaudit.errors import UsageError
 
 __all__ = [
     "colour_wanted",
     "command",
-    "defused",
-    "in_github_actions",
     "libraries_on_stderr",
     "make_writable",
     "say",
@@ -33,7 +31,6 @@ __all__ = [
 
 _STDOUT = 1
 _STDERR = 2
-_COMMAND = re.compile(r"^(?=[^\S\n]*::)|(?<=#)(?=#\[)", re.MULTILINE)
 
 
 def make_writable() -> None:
@@ -69,32 +66,17 @@ def write_screen(text: str) -> None:
     Raises:
         UsageError: if stdout cannot take it.
     """
-    write_data(defused(text))
+    write_data(workflow.defused(text))
 
 
 def say(line: str) -> None:
     """One line for people, on stderr, unless nobody is there."""
-    _to_stderr(defused(line))
+    _to_stderr(workflow.defused(line))
 
 
 def command(line: str) -> None:
-    """One line for the runner of a CI job, on stderr: it is obeyed there."""
+    """One line of `workflow` for the runner of a CI job, on stderr: it is obeyed there."""
     _to_stderr(line)
-
-
-def in_github_actions() -> bool:
-    """Whether the runner of GitHub Actions reads what is printed."""
-    return os.environ.get("GITHUB_ACTIONS") == "true"
-
-
-def defused(text: str) -> str:
-    """Text that no runner obeys: foreign names could stop its commands, hide words or set outputs.
-
-    Lines that begin with `::` are commands, and so is `##[` anywhere.  Outside of a job nothing changes.
-    """
-    if not in_github_actions():
-        return text
-    return _COMMAND.sub(r"\\", text)
 
 
 def _to_stderr(line: str) -> None:

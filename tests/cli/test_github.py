@@ -6,7 +6,7 @@ import pytest
 import report_zoo as zoo
 import sample_report as sample
 
-from lipaudit.cli import github, streams
+from lipaudit.cli import github, workflow
 from lipaudit.report.markdown import to_markdown
 from lipaudit.report.wording import printable
 
@@ -47,7 +47,7 @@ def test_elsewhere_nothing_is_told(capsys, monkeypatch, tmp_path):
     github.publish(zoo.REPORTS["fail"])
     assert capsys.readouterr() == ("", "")
     assert not (tmp_path / "s").exists()
-    assert streams.defused("::error::x ##[y") == "::error::x ##[y"
+    assert workflow.defused("::error::x ##[y") == "::error::x ##[y"
 
 
 @pytest.mark.usefixtures("job")
@@ -119,8 +119,16 @@ def test_a_name_gives_no_orders(run, pipeline, model):
     assert len(obeyed(done.err)) == github.MOST
     assert "\\::error" in done.out
     assert obeyed(run(model, "-o", "text=-").out) == []
-    missing = run("::stop-commands::x.onnx")
-    assert obeyed(missing.err) == []
+
+
+@pytest.mark.usefixtures("job")
+def test_an_audit_that_cannot_be_done_is_an_annotation(run, tmp_path):
+    done = run(tmp_path / "\n::stop-commands::x, 100%.onnx")
+    assert done.code == 5
+    kind, properties, message = read(*obeyed(done.err))
+    assert (kind, properties) == ("error", {"title": "lipaudit: input unavailable"})
+    assert message == f"no such file: {tmp_path}/\n  ::stop-commands::x, 100%.onnx"
+    assert run("--max-lipschitz").err.count("::error ") == 1
 
 
 @pytest.mark.usefixtures("job")
@@ -134,7 +142,7 @@ def test_a_name_gives_no_orders(run, pipeline, model):
     ],
 )
 def test_defused(text, shown):
-    assert streams.defused(text) == shown
+    assert workflow.defused(text) == shown
     assert obeyed(shown) == []
 
 
