@@ -39,13 +39,23 @@ def run(request: AuditRequest) -> ExitCode:
     Raises:
         LipauditError: whatever keeps the audit from being done.
     """
-    targets = outputs.parse_targets(request.output)
+    targets = _targets(request)
     arguments = _arguments(request)
     outputs.check_targets(targets, Path(request.model))
     values.existing_file(request.model)
     report = _audit(request, arguments)
     _tell(request, targets, report)
     return ExitCode(report.exit_code)
+
+
+def _targets(request: AuditRequest) -> tuple[outputs.Target, ...]:
+    """Where reports go; a plot of certified accuracy is one of them, and needs samples."""
+    targets = outputs.parse_targets([*request.output, *(f"svg={path}" for path in request.plot)])
+    if request.dataset == "none" and any(target.format.name == "svg" for target in targets):
+        raise UsageError(
+            "a plot of certified accuracy needs a data set", hint="add --dataset mnist or npz:FILE"
+        )
+    return targets
 
 
 def _arguments(request: AuditRequest) -> dict[str, Any]:

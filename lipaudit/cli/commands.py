@@ -57,11 +57,12 @@ def _audit(  # noqa: PLR0913, PLR0917 -- one parameter per option
     profile: o.ProfileName = "balanced",
     memory: o.Memory = "2GiB",
     no_attack: o.NoAttack = False,  # noqa: FBT002 -- a flag
+    plot: o.Plot = None,
 ) -> Work:
     """Bound the network's l2 Lipschitz constant and certify radii on a data set."""
     given = dict(locals())
     given["eps"], given["min_certified"], given["output"] = eps or (), min_certified or (), output or ()
-    given["allow_global"], given["method"] = allow_global or (), method or ()
+    given["allow_global"], given["method"], given["plot"] = allow_global or (), method or (), plot or ()
     return partial(_run_audit, AuditRequest(**given))
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "NoAttack",
     "Offline",
     "Output",
+    "Plot",
     "ProfileName",
     "Quiet",
     "Resize",
@@ -44,8 +45,8 @@ __all__ = [
 
 _SHAPE_HELP = "One sample's shape, e.g. 1,28,28, where the model does not tell it."
 _OUTPUT_HELP = (
-    "Also write the report: report.json, report.md, report.sarif or FORMAT=PATH (text, json, md, sarif, "
-    "junit, csv); json=- is stdout. Repeatable."
+    "Also write the report: report.html, report.json or FORMAT=PATH (text, json, html, md, sarif, junit, csv, "
+    "svg); json=- is stdout. Repeatable."
 )
 _LIMIT_HELP = "Evaluate N samples only: the first ones, or a draw with --seed."
 _CERTIFIED_HELP = "Fail unless this share of samples is certified, e.g. 36/255:0.6 or 0.5:60%. Repeatable."
@@ -197,6 +198,15 @@ NoAttack = Annotated[
     typer.Option("--no-attack", hidden=True, help="Do not attack the certificates (faster, less evidence)."),
 ]
 Output = Annotated[list[str] | None, typer.Option("--output", "-o", metavar="OUT", help=_OUTPUT_HELP)]
+Plot = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plot",
+        metavar="PATH",
+        hidden=True,
+        help="Draw certified accuracy against radius, as -o svg=PATH does. Repeatable.",
+    ),
+]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Only the verdict on stdout, no progress on stderr.")
 ]

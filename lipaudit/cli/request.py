@@ -41,3 +41,4 @@ class AuditRequest:
     profile: str = "balanced"
     memory: str = "2GiB"
     no_attack: bool = False
+    plot: Sequence[str] = ()

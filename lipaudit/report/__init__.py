@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from lipaudit.report.canonical import from_json, to_json
+from lipaudit.report.html import to_html, to_svg
 from lipaudit.report.junit import to_junit
 from lipaudit.report.markdown import to_markdown
 from lipaudit.report.model import AuditReport
@@ -17,7 +18,17 @@ from lipaudit.report.samples import missing_samples, to_csv
 from lipaudit.report.sarif import to_sarif
 from lipaudit.report.text import to_text
 
-__all__ = ["FORMATS", "SUFFIXES", "AuditReport", "Format", "from_json", "to_json", "to_text"]
+__all__ = [
+    "FORMATS",
+    "SUFFIXES",
+    "AuditReport",
+    "Format",
+    "from_json",
+    "to_html",
+    "to_json",
+    "to_svg",
+    "to_text",
+]
 
 
 def _nothing(report: AuditReport) -> str:
@@ -65,6 +76,8 @@ FORMATS = _by_name(
         Format("sarif", (".sarif",), to_sarif),
         Format("junit", (".xml",), to_junit),
         Format("csv", (".csv",), to_csv, missing_samples),
+        Format("html", (".html", ".htm"), to_html),
+        Format("svg", (".svg",), to_svg),
     )
 )
 """Every format, by the name that `-o FORMAT=PATH` takes."""

@@ -1,0 +1,204 @@
+"""Budgets and what became of them, the exceptions from them, and the policy they stand in."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from lipaudit.report.exact import read_exact
+from lipaudit.report.html.axis import log_axis
+from lipaudit.report.html.markup import Markup, heading, scrolling, table, tag
+from lipaudit.report.judgement import BudgetOutcome, LayerOutcome, Waiver
+from lipaudit.report.model import Evidence
+from lipaudit.report.wording import (
+    NOT_ANALYSED,
+    percent_down,
+    percent_up,
+    plural,
+    shown_down,
+    shown_up,
+)
+
+__all__ = ["budget_section"]
+
+_GLYPHS = {"pass": "✓", "fail": "✕", "inconclusive": "?"}
+_WORST_FIRST = {"fail": 0, "inconclusive": 1, "pass": 2}
+_SHOWN = 10
+"""Layers of a budget that are shown before the rest is folded."""
+
+_METRICS = {
+    "lipschitz": "Lipschitz constant at most",
+    "slack": "quotient of upper and lower bound at most",
+    "certified_accuracy": "certified accuracy at least",
+    "clean_accuracy": "correct answers at least",
+    "require": "condition on the audit:",
+}
+
+
+def budget_section(evidence: Evidence) -> Markup:
+    """Every budget with its bracket; a sentence where none was set."""
+    parts: list[Markup | None] = [heading(2, "Budgets", "budgets")]
+    if evidence.budgets:
+        parts.append(tag("ul", *map(_card, evidence.budgets), class_="cards"))
+    else:
+        parts.append(
+            tag("p", "No budget was set: nothing was required, so nothing could fail.", class_="lead")
+        )
+    if evidence.waivers:
+        parts += [heading(3, "Waivers"), scrolling(_waiver_table(evidence.waivers), "Waivers")]
+    if evidence.policy is not None:
+        policy = evidence.policy
+        words = f"The budgets stand in {policy.name}; waivers were judged on {policy.judged_on}. "
+        parts.append(tag("p", words, "SHA-256 ", tag("code", policy.sha256), class_="note"))
+    return tag("section", *parts, aria_labelledby="budgets")
+
+
+def _card(budget: BudgetOutcome) -> Markup:
+    outcome = "waived" if budget.waived and budget.outcome != "pass" else budget.outcome
+    badge = tag("span", f"{_GLYPHS[budget.outcome]} {budget.outcome}", class_=f"badge {budget.outcome}")
+    waived = tag("span", "waived", class_="badge waived") if outcome == "waived" else None
+    radius = f" at radius {budget.eps}" if budget.eps is not None else ""
+    asked = f"{_METRICS[budget.metric]} {budget.limit}{radius}"
+    place = f" (line {budget.line} of the policy)" if budget.line is not None else ""
+    return tag(
+        "li",
+        tag("p", badge, " ", waived, tag("strong", budget.id), f" {asked}{place}"),
+        tag("p", budget.message),
+        _share_bar(budget) or _size_bar(budget),
+        _baseline(budget),
+        _layers(budget),
+        class_=f"card {outcome}",
+    )
+
+
+def _size_bar(budget: BudgetOutcome) -> Markup | None:
+    """Lower end, limit and upper end of a constant, on a logarithmic axis; the allowed part is tinted."""
+    limit = _number(budget.limit)
+    upper, lower = budget.evidence.get("upper"), budget.evidence.get("lower")
+    if budget.metric not in {"lipschitz", "slack"} or not limit or "upper" not in budget.evidence:
+        return None
+    above = float(upper) if isinstance(upper, int | float) else None
+    below = float(lower) if isinstance(lower, int | float) else None
+    axis = log_axis([v for v in (above, below, float(limit)) if v is not None])
+    ends = (0.0 if below is None else axis.place(below), 100.0 if above is None else axis.place(above))
+    words = [
+        f"witnessed ≥ {NOT_ANALYSED if below is None else shown_down(below)}",
+        f"limit {budget.limit}",
+        f"proved ≤ {'unbounded' if above is None else shown_up(above)}",
+    ]
+    return _bar(ends, (0.0, axis.place(float(limit))), axis.place(float(limit)), words)
+
+
+def _share_bar(budget: BudgetOutcome) -> Markup | None:
+    """Proved share, required share and what no method can exceed, from 0 to 100 %."""
+    told = budget.evidence
+    certified, possible, n = (told.get(name) for name in ("certified_count", "possible_count", "n"))
+    limit = _number(budget.limit)
+    if not (isinstance(certified, int) and isinstance(possible, int) and isinstance(n, int)):
+        return None
+    if limit is None or n == 0:
+        return None
+    share = float(limit) * 100
+    words = [
+        f"proved {percent_down(certified, n)}",
+        f"required {budget.limit}",
+        f"possible at most {percent_up(possible, n)}",
+    ]
+    ends = (100 * certified / n, 100 * possible / n)
+    return _bar(ends, (share, 100.0), share, words)
+
+
+def _bar(ends: tuple[float, float], allowed: tuple[float, float], limit: float, words: list[str]) -> Markup:
+    """A bracket and a limit, places in percent; the words under it tell the numbers."""
+    left, right = ends
+    start, stop = allowed
+    parts = [
+        tag("rect", x=f"{start:.4g}%", width=f"{stop - start:.4g}%", y=22, height=20, class_="allowed"),
+        tag("line", x1=f"{left:.4g}%", x2=f"{right:.4g}%", y1=32, y2=32, class_="range"),
+        *(
+            tag("line", x1=f"{x:.4g}%", x2=f"{x:.4g}%", y1=25, y2=39, class_="range cap")
+            for x in dict.fromkeys(ends)
+        ),
+        tag("line", x1=f"{limit:.4g}%", x2=f"{limit:.4g}%", y1=16, y2=46, class_="limit"),
+        tag("text", "limit", x=f"{limit:.4g}%", y=11, text_anchor=_anchor(limit)),
+    ]
+    picture = tag("svg", *parts, width="100%", height=46, aria_hidden="true", class_="budget-bar")
+    return tag("div", picture, tag("p", " · ".join(words), class_="note"))
+
+
+def _anchor(place: float) -> str:
+    return "start" if place < 4 else "end" if place > 96 else "middle"
+
+
+def _number(text: str) -> Fraction | None:
+    """A limit as it is written; None where it is no number."""
+    number, percent, rest = text.partition("%")
+    try:
+        return None if rest else read_exact(number.strip()) / (100 if percent else 1)
+    except ValueError:
+        return None
+
+
+def _baseline(budget: BudgetOutcome) -> Markup | None:
+    base = budget.baseline
+    if base is None:
+        return None
+    value = base.value if isinstance(base.value, float) else None
+    said = NOT_ANALYSED if value is None else f"{value:g}"
+    return tag(
+        "p",
+        f"Compared with {base.name}, which said {said}. SHA-256 of its evidence ",
+        tag("code", base.evidence_sha256),
+        class_="note",
+    )
+
+
+def _layers(budget: BudgetOutcome) -> Markup | None:
+    if not budget.layers:
+        return None
+    ordered = sorted(budget.layers, key=lambda row: (row.waived, _WORST_FIRST[row.outcome]))
+    worst = [row for row in ordered if row.outcome != "pass"][:_SHOWN]
+    rest = ordered[len(worst) :]
+    parts = [_layer_table(worst, "Layers that do not meet it")] if worst else []
+    if rest:
+        kind = "more layers" if worst else "layers"
+        parts.append(
+            tag("details", tag("summary", f"{len(rest)} {kind}"), _layer_table(rest, "All other layers"))
+        )
+    return tag("div", *parts)
+
+
+def _layer_table(rows: list[LayerOutcome], caption: str) -> Markup:
+    cells = [
+        (
+            row.layer,
+            tag(
+                "span",
+                f"{_GLYPHS[row.outcome]} {row.outcome}{' (waived)' if row.waived else ''}",
+                class_="still",
+            ),
+            NOT_ANALYSED if row.lower is None else shown_down(row.lower),
+            shown_up(row.upper) if isinstance(row.upper, float) else _no_value(row),
+        )
+        for row in rows
+    ]
+    return scrolling(table(caption, ("layer", "outcome", "#witnessed ≥", "#proved ≤"), cells), caption)
+
+
+def _no_value(row: LayerOutcome) -> str:
+    return NOT_ANALYSED if row.upper is None else "unbounded"
+
+
+def _waiver_table(waivers: tuple[Waiver, ...]) -> Markup:
+    rows = [
+        (
+            waiver.budget,
+            tag("span", waiver.state, class_=f"badge {'waived' if waiver.state == 'used' else 'fail'}"),
+            ", ".join(waiver.layers) or "the budget as a whole",
+            waiver.reason,
+            waiver.owner,
+            tag("span", waiver.expires, class_="still"),
+        )
+        for waiver in waivers
+    ]
+    caption = f"{plural(len(rows), 'exception')} that somebody answers for"
+    return table(caption, ("budget", "state", "covers", "reason", "owner", "holds until"), rows)

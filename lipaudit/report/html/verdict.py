@@ -1,0 +1,113 @@
+"""The first screen: the verdict, and what is proved in words that need no training to read."""
+
+from __future__ import annotations
+
+from lipaudit.errors import ExitCode
+from lipaudit.report.html.claim import (
+    GLYPHS,
+    claims,
+    distance_words,
+    headline_point,
+    reasons,
+    tone,
+    verdict_words,
+)
+from lipaudit.report.html.markup import Markup, heading, tag, tagged
+from lipaudit.report.model import AuditReport, Evidence, Robustness
+from lipaudit.report.wording import (
+    NOT_ANALYSED,
+    bound_text,
+    eps_text,
+    estimate_text,
+    percent_down,
+    radius_text,
+)
+
+__all__ = ["verdict_section"]
+
+
+def verdict_section(report: AuditReport) -> Markup:
+    """Verdict, exit code and reasons beside the claim; the few numbers people ask for first below."""
+    evidence = report.evidence
+    mood = tone(report)
+    code = ExitCode(report.exit_code)
+    proved, *more = claims(report)
+    why = reasons(report)
+    size = distance_words(evidence)
+    return tag(
+        "section",
+        heading(2, "Verdict", "verdict"),
+        tag(
+            "div",
+            tag("p", tag("span", GLYPHS[mood], aria_hidden="true"), report.verdict, class_="word"),
+            tag("p", f"exit code {code.value}: {code.meaning}", class_="code"),
+            tag("p", verdict_words(report), class_="means"),
+            tag("ul", *tagged("li", why), class_="why") if why else None,
+            class_="stamp",
+        ),
+        tag("div", tag("p", proved, class_="first"), *tagged("p", more), class_="claim"),
+        tag("dl", *_figures(evidence), class_="figures"),
+        tag(
+            "details",
+            tag("summary", "How to read this page"),
+            *tagged("p", [*([size] if size else []), *_READING]),
+        ),
+        aria_labelledby="verdict",
+        class_="verdict",
+    )
+
+
+_READING = (
+    (
+        "The Lipschitz constant of a network is the largest factor by which it can amplify a change: outputs "
+        "differ by at most this factor times the difference of the inputs. Small is robust."
+    ),
+    (
+        "Proved (≤) means a theorem about the stored weights, whoever attacks and however. Witnessed (≥) "
+        "means that an example was found. The truth lies between; slack is the quotient of the two."
+    ),
+    (
+        "Numbers are rounded in the safe direction: bounds up, radii and accuracies down. — means that it "
+        "was not analysed; 0 never does."
+    ),
+    ("A budget passes if the proof meets it, fails if a witness breaks it, and is inconclusive otherwise."),
+)
+
+
+def _median_note(robustness: Robustness) -> str:
+    if robustness.median_radius == 0:
+        return "half of the samples have no certificate"
+    return "half of the samples reach it"
+
+
+def _figures(evidence: Evidence) -> list[Markup]:
+    """The few numbers that people ask for first."""
+    bracket, robustness, point = evidence.global_, evidence.robustness, headline_point(evidence)
+    boxes = [
+        ("amplification at most", bound_text(bracket.upper), f"witnessed ≥ {estimate_text(bracket.lower)}"),
+    ]
+    if robustness is None or robustness.clean_accuracy.n == 0:
+        boxes.append(("certified accuracy", NOT_ANALYSED, "no sample was evaluated"))
+    else:
+        clean = robustness.clean_accuracy
+        if point is not None:
+            share = percent_down(point.certified_count, point.n)
+            told = f"{point.certified_count:,} of {point.n:,} at radius {eps_text(point.eps_exact)}"
+            boxes.append(("certified accuracy", share, told))
+        boxes += [
+            ("correct answers", percent_down(clean.count, clean.n), f"{clean.count:,} of {clean.n:,}"),
+            (
+                "median certified radius",
+                radius_text(robustness.median_radius),
+                _median_note(robustness),
+            ),
+        ]
+    met = sum(budget.outcome == "pass" for budget in evidence.budgets)
+    if evidence.budgets:
+        waived = sum(budget.waived and budget.outcome != "pass" for budget in evidence.budgets)
+        told = f"{waived} waived" if waived else "none waived"
+        boxes.append(("budgets met", f"{met} of {len(evidence.budgets)}", told))
+    return [
+        tag("div", tag("dt", name), tag("dd", value), tag("dd", note, class_="note"))
+        for name, value, note in boxes
+    ]
