@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from fractions import Fraction
+from pathlib import Path
 
+import lipaudit
 from lipaudit.bound import Bound, Estimate
 from lipaudit.report.inputs import (
     Conversion,
@@ -15,19 +18,23 @@ from lipaudit.report.inputs import (
 from lipaudit.report.judgement import BudgetOutcome
 from lipaudit.report.model import (
     AuditReport,
+    Block,
     CurvePoint,
     Evidence,
     Falsification,
     Finding,
     Host,
     Layer,
+    MethodTried,
     NetworkBracket,
     Robustness,
     Run,
     SampleRecord,
     Tally,
 )
+from lipaudit.report.number import Number
 
+PACKAGE = Path(lipaudit.__file__).parent
 DIGEST = "0123456789abcdef" * 4
 CODES = {"pass": 0, "fail": 1, "inconclusive": 1, "incomplete": 3}
 
@@ -95,6 +102,49 @@ def evidence(**changes) -> Evidence:
         "limitations": ("Real arithmetic with the stored weights.",),
     }
     return Evidence(**(fields | changes))
+
+
+def large_report(layers: int = 200, samples: int = 10_000) -> AuditReport:
+    """A deep network with long names, parts proved as a whole, and as many radii as a test set has."""
+    draw = random.Random(7)
+    rows, running = [], 1.0
+    for k in range(layers):
+        value = draw.choice((1.0, draw.uniform(0.5, 3.0)))
+        running *= value
+        below = Estimate(value / draw.choice((1.0001, 1.05, 2.0)), "lanczos") if k % 7 else None
+        name = f"backbone.stage{k // 25}.block{k % 25 // 3}.branch.conv{k}"
+        product = Bound(running, "composition")
+        row = Layer.of(name, "conv2d", Bound(value, "embedding"), below, product, shape=(1, 64, 56, 56))
+        names = ("schur", "reshape", "two-way", "four-way", "exact", "embedding", "gram")
+        tried = tuple(MethodTried(method=m, maps=1, upper=Number.from_bound(value * 1.1)) for m in names)
+        rows.append(row.model_copy(update={"tried": tried, "variance": 50.0 / (k + 1)}))
+    radii = [round(max(0.0, draw.gauss(0.4, 0.3)), 8) for _ in range(samples)]
+    clean = sum(radius > 0 for radius in radii)
+    certified = robustness(
+        clean_accuracy=Tally(count=clean, n=samples),
+        curve=tuple(
+            point(eps, sum(radius > float(Fraction(eps)) for radius in radii), clean, samples)
+            for eps in ("36/255", "72/255", "1")
+        ),
+        median_radius=sorted(radii)[(samples - 1) // 2],
+        samples=tuple(
+            SampleRecord(index=i, label=1, predicted=1 if r else 0, margin=r, radius=r, correct=r > 0)
+            for i, r in enumerate(radii)
+        ),
+    )
+    parts = tuple(
+        Block(
+            source=rows[k].name,
+            end=rows[k + 4].name,
+            layers=tuple(row.name for row in rows[k + 1 : k + 5]),
+            rule="semidefinite",
+            upper=Number.from_bound(1.25),
+            plain=Number.from_bound(9.0),
+        )
+        for k in range(3, layers - 5, 20)
+    )
+    whole = NetworkBracket.of(Bound(running, "composition"), Estimate(0.5, "ascent"))
+    return report(layers=tuple(rows), robustness=certified, blocks=parts, global_=whole)
 
 
 def finding(level: str = "warning") -> Finding:

@@ -45,8 +45,8 @@ __all__ = [
 
 _SHAPE_HELP = "One sample's shape, e.g. 1,28,28, where the model does not tell it."
 _OUTPUT_HELP = (
-    "Also write the report: report.html, report.json or FORMAT=PATH (text, json, html, md, sarif, junit, csv, "
-    "svg); json=- is stdout. Repeatable."
+    "Also write the report: report.html, report.json or FORMAT=PATH (text, json, html, md, sarif, junit, "
+    "csv, svg); json=- is stdout. Repeatable."
 )
 _LIMIT_HELP = "Evaluate N samples only: the first ones, or a draw with --seed."
 _CERTIFIED_HELP = "Fail unless this share of samples is certified, e.g. 36/255:0.6 or 0.5:60%. Repeatable."

@@ -75,6 +75,9 @@ def test_formats_are_called_what_they_are_called():
         ".sarif": "sarif",
         ".xml": "junit",
         ".csv": "csv",
+        ".html": "html",
+        ".htm": "html",
+        ".svg": "svg",
     }
     assert {s: row.name for s, row in SUFFIXES.items()} == suffixes
 

@@ -42,7 +42,8 @@ class LogAxis:
             return 0.0
         if value >= self.high:
             return 100.0
-        return 100 * math.log(value / self.low) / (math.log(self.high) - math.log(self.low))
+        start, end = math.log(self.low), math.log(self.high)
+        return 100 * (math.log(value) - start) / (end - start)
 
 
 def log_axis(values: Iterable[float], most: int = 6) -> LogAxis:

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from lipaudit.report.exact import read_exact
 from lipaudit.report.html.axis import log_axis
-from lipaudit.report.html.markup import Markup, heading, scrolling, table, tag
+from lipaudit.report.html.markup import Child, Markup, heading, scrolling, table, tag
 from lipaudit.report.judgement import BudgetOutcome, LayerOutcome, Waiver
 from lipaudit.report.model import Evidence
 from lipaudit.report.wording import (
@@ -55,13 +55,15 @@ def budget_section(evidence: Evidence) -> Markup:
 def _card(budget: BudgetOutcome) -> Markup:
     outcome = "waived" if budget.waived and budget.outcome != "pass" else budget.outcome
     badge = tag("span", f"{_GLYPHS[budget.outcome]} {budget.outcome}", class_=f"badge {budget.outcome}")
-    waived = tag("span", "waived", class_="badge waived") if outcome == "waived" else None
+    badges: list[Child] = [badge, " "]
+    if outcome == "waived":
+        badges += [tag("span", "waived", class_="badge waived"), " "]
     radius = f" at radius {budget.eps}" if budget.eps is not None else ""
     asked = f"{_METRICS[budget.metric]} {budget.limit}{radius}"
     place = f" (line {budget.line} of the policy)" if budget.line is not None else ""
     return tag(
         "li",
-        tag("p", badge, " ", waived, tag("strong", budget.id), f" {asked}{place}"),
+        tag("p", *badges, tag("strong", budget.id), f" {asked}{place}"),
         tag("p", budget.message),
         _share_bar(budget) or _size_bar(budget),
         _baseline(budget),

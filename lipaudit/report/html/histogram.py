@@ -41,7 +41,7 @@ def bins_of(robustness: Robustness) -> Bins | None:
     if not radii:
         return None
     finite = [r for r in radii if 0 < r < math.inf]
-    none, without_end = sum(r == 0 for r in radii), sum(r == math.inf for r in radii)
+    none, without_end = sum(r <= 0 for r in radii), sum(r == math.inf for r in radii)
     if not finite:
         return Bins((), (), none, without_end)
     edges = linear_ticks(finite[-1], _MOST)

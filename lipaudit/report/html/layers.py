@@ -167,10 +167,13 @@ def _tried(evidence: Evidence) -> Markup | None:
         return None
     items = []
     for layer in asked:
-        said = [f"{row.method} ≤ {bound_text(row.upper)}" for row in layer.tried if row.maps]
-        silent = [f"{row.method} ({row.note or 'not asked'})" for row in layer.tried if not row.maps]
+        said = [f"{tried.method} ≤ {bound_text(tried.upper)}" for tried in layer.tried if tried.maps]
+        silent: dict[str, list[str]] = {}
+        for tried in layer.tried:
+            if not tried.maps:
+                silent.setdefault(tried.note or "not asked", []).append(tried.method)
         items.append(tag("dt", layer.name))
         items += tagged("dd", [", ".join(said)] if said else [])
-        items += tagged("dd", ["No statement: " + "; ".join(silent)] if silent else [], class_="note")
+        items += [tag("dd", f"{', '.join(names)}: {why}", class_="note") for why, names in silent.items()]
     summary = f"What each method proved ({plural(len(asked), 'layer')} with linear maps, costliest first)"
     return tag("details", tag("summary", summary), tag("dl", *items, class_="methods"))

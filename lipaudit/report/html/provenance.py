@@ -92,7 +92,7 @@ _OFFICIAL = {True: "the published bytes", False: "not the published bytes", None
 
 def _dataset(data: DatasetRecord) -> Facts:
     yield "name", data.name
-    yield "evaluated", f"{data.num_evaluated:,} of {plural(data.total, 'sample')}"
+    yield "evaluated", f"{data.num_evaluated:,} of {data.total:,} samples"
     if data.limit is not None:
         drawn = "the first ones" if data.seed is None else f"a draw with seed {data.seed}"
         yield "selection", f"{data.limit:,}, {drawn}"

@@ -30,10 +30,11 @@ class Step:
 
 
 def radii_of(robustness: Robustness) -> tuple[float, ...] | None:
-    """Every sample's radius, ascending; infinite where nothing can change the answer; None: not told."""
-    if robustness.samples is None:
+    """Every sample's radius, ascending; infinite where nothing can change it; None: not (all) told."""
+    samples = robustness.samples
+    if samples is None or len(samples) != robustness.clean_accuracy.n:
         return None
-    return tuple(sorted(s.radius if isinstance(s.radius, float) else math.inf for s in robustness.samples))
+    return tuple(sorted(s.radius if isinstance(s.radius, float) else math.inf for s in samples))
 
 
 def proved_steps(robustness: Robustness) -> tuple[Step, ...]:
@@ -56,7 +57,7 @@ def thinned(radii: Sequence[float], asked: Sequence[float] = (), most: int = MOS
         asked: where the curve should be exact.
         most: ≥ 1.
     """
-    corners = sorted(set(radii) - {0.0})
+    corners = sorted({radius for radius in radii if radius > 0})
     if len(corners) > most:
         # The largest corner is kept: behind the last one the curve is 0.
         kept = {corners[-1]}
