@@ -74,39 +74,42 @@ def _card(budget: BudgetOutcome) -> Markup:
 
 def _size_bar(budget: BudgetOutcome) -> Markup | None:
     """Lower end, limit and upper end of a constant, on a logarithmic axis; the allowed part is tinted."""
-    limit = _number(budget.limit)
-    upper, lower = budget.evidence.get("upper"), budget.evidence.get("lower")
-    if budget.metric not in {"lipschitz", "slack"} or not limit or "upper" not in budget.evidence:
+    told, limit = budget.evidence, _number(budget.limit)
+    name = "slack" if budget.metric == "slack" else "upper"
+    if budget.metric not in {"lipschitz", "slack"} or not limit or told.get(name) is None:
         return None
-    above = float(upper) if isinstance(upper, int | float) else None
-    below = float(lower) if isinstance(lower, int | float) else None
+    above, below = _finite(told[name]), _finite(told.get("lower"))
     axis = log_axis([v for v in (above, below, float(limit)) if v is not None])
-    ends = (0.0 if below is None else axis.place(below), 100.0 if above is None else axis.place(above))
-    words = [
-        f"witnessed ≥ {NOT_ANALYSED if below is None else shown_down(below)}",
-        f"limit {budget.limit}",
-        f"proved ≤ {'unbounded' if above is None else shown_up(above)}",
-    ]
-    return _bar(ends, (0.0, axis.place(float(limit))), axis.place(float(limit)), words)
+    place, right = axis.place(float(limit)), 100.0 if above is None else axis.place(above)
+    left = right if name == "slack" else axis.place(below or 0.0)
+    proved = f"proved ≤ {'unbounded' if above is None else shown_up(above)}"
+    seen = [] if name == "slack" else [f"witnessed ≥ {NOT_ANALYSED if below is None else shown_down(below)}"]
+    return _bar((left, right), (0.0, place), place, [*seen, f"limit {budget.limit}", proved])
+
+
+def _finite(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _share_bar(budget: BudgetOutcome) -> Markup | None:
     """Proved share, required share and what no method can exceed, from 0 to 100 %."""
-    told = budget.evidence
-    certified, possible, n = (told.get(name) for name in ("certified_count", "possible_count", "n"))
-    limit = _number(budget.limit)
+    told, limit = budget.evidence, _number(budget.limit)
+    correct = told.get("correct_count")
+    certified, possible, n = (
+        told.get("certified_count", correct),
+        told.get("possible_count", correct),
+        told.get("n"),
+    )
     if not (isinstance(certified, int) and isinstance(possible, int) and isinstance(n, int)):
         return None
     if limit is None or n == 0:
         return None
-    share = float(limit) * 100
-    words = [
-        f"proved {percent_down(certified, n)}",
-        f"required {budget.limit}",
-        f"possible at most {percent_up(possible, n)}",
-    ]
+    share = min(float(limit), 1.0) * 100
+    counted = [f"correct {percent_down(certified, n)}"]
+    if correct is None:
+        counted = [f"proved {percent_down(certified, n)}", f"possible at most {percent_up(possible, n)}"]
     ends = (100 * certified / n, 100 * possible / n)
-    return _bar(ends, (share, 100.0), share, words)
+    return _bar(ends, (share, 100.0), share, [counted[0], f"required {budget.limit}", *counted[1:]])
 
 
 def _bar(ends: tuple[float, float], allowed: tuple[float, float], limit: float, words: list[str]) -> Markup:
@@ -160,16 +163,19 @@ def _layers(budget: BudgetOutcome) -> Markup | None:
     ordered = sorted(budget.layers, key=lambda row: (row.waived, _WORST_FIRST[row.outcome]))
     worst = [row for row in ordered if row.outcome != "pass"][:_SHOWN]
     rest = ordered[len(worst) :]
-    parts = [_layer_table(worst, "Layers that do not meet it")] if worst else []
+    head = "slack ≤" if budget.metric == "slack" else "proved ≤"
+    parts = [_layer_table(worst, "Layers that do not meet it", head)] if worst else []
     if rest:
         kind = "more layers" if worst else "layers"
         parts.append(
-            tag("details", tag("summary", f"{len(rest)} {kind}"), _layer_table(rest, "All other layers"))
+            tag(
+                "details", tag("summary", f"{len(rest)} {kind}"), _layer_table(rest, "All other layers", head)
+            )
         )
     return tag("div", *parts)
 
 
-def _layer_table(rows: list[LayerOutcome], caption: str) -> Markup:
+def _layer_table(rows: list[LayerOutcome], caption: str, head: str) -> Markup:
     cells = [
         (
             row.layer,
@@ -183,7 +189,7 @@ def _layer_table(rows: list[LayerOutcome], caption: str) -> Markup:
         )
         for row in rows
     ]
-    return scrolling(table(caption, ("layer", "outcome", "#witnessed ≥", "#proved ≤"), cells), caption)
+    return scrolling(table(caption, ("layer", "outcome", "#witnessed ≥", f"#{head}"), cells), caption)
 
 
 def _no_value(row: LayerOutcome) -> str:

@@ -76,7 +76,11 @@ def reasons(report: AuditReport) -> tuple[str, ...]:
 
 def claims(report: AuditReport) -> tuple[str, ...]:
     """What is proved about answers, and about the network; weaker words where nothing is."""
-    return (*_about_answers(report.evidence), *_about_network(report.evidence))
+    unfinished = ("This report is incomplete: what it shows is no result yet.",)
+    found = (*_about_answers(report.evidence), *_about_network(report.evidence))
+    if report.evidence.robustness is None:
+        found = (*_about_network(report.evidence), *_about_answers(report.evidence))
+    return (*unfinished, *found) if report.verdict == "incomplete" else found
 
 
 def noun(evidence: Evidence) -> str:
@@ -150,13 +154,13 @@ def _about_network(evidence: Evidence) -> Iterator[str]:
 
 
 def distance_words(evidence: Evidence) -> str | None:
-    """How large the radius of the first claim is, in pixels; None where that is not the unit."""
+    """How large the radius of the claim is, in pixels; None where that is not the unit."""
     point = headline_point(evidence)
     count = math.prod(evidence.model.input_shape[1:])
     if point is None or not is_pixels(evidence) or count < 1:
         return None
     size, each = eps_text(point.eps_exact), shown_down(point.eps / math.sqrt(count), 2)
-    one = f"one value changed by {size} of its range, or " if point.eps <= 1 else ""
+    one = f"one value changed by {size}, or " if point.eps <= 1 else ""
     return (
         f"An l2 distance of {size} is, for example, {one}all {count:,} values changed by {each} each, where "
         "the range from black to white is 1."

@@ -20,8 +20,12 @@ RULES = {
     "LIP304": "Nobody stated the preprocessing, and no usual one makes the network better than chance.",
     "LIP305": "The preprocessing was assumed, and another one may be meant.",
     "LIP306": "The preprocessing was assumed and may be another one, so that no budget was judged.",
+    "LIP307": "The audit was interrupted: what is not here was not looked at.",
+    "LIP401": "A waiver is past its last day and excuses nothing any more.",
+    "LIP402": "A waiver excuses nothing; it may hide the next thing that goes wrong.",
+    "LIP403": "A budget is not met, and its owner has taken responsibility for that until a stated day.",
 }
-"""One sentence per rule."""
+"""One sentence per rule; a rule of a later version has none, and its message has to do."""
 
 _SHOWN = 12
 _GLYPHS = {"error": "✕", "warning": "!", "note": "i"}

@@ -95,7 +95,7 @@ def table(
         body.append(tag("tr", tag("th", first, scope="row", class_=kinds[0]), *cells))
     return tag(
         "table",
-        tag("caption", caption),
+        tag("caption", tag("span", caption)),
         tag("thead", tag("tr", *top)),
         tag("tbody", *body),
         class_=class_,

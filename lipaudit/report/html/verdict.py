@@ -34,6 +34,7 @@ def verdict_section(report: AuditReport) -> Markup:
     proved, *more = claims(report)
     why = reasons(report)
     size = distance_words(evidence)
+    caveat = tag("p", _CAVEAT, tag("a", "limitations", href="#limitations"), ".", class_="note")
     return tag(
         "section",
         heading(2, "Verdict", "verdict"),
@@ -45,18 +46,29 @@ def verdict_section(report: AuditReport) -> Markup:
             tag("ul", *tagged("li", why), class_="why") if why else None,
             class_="stamp",
         ),
-        tag("div", tag("p", proved, class_="first"), *tagged("p", more), class_="claim"),
+        tag(
+            "div",
+            tag("p", proved, class_="first"),
+            tag("p", size, class_="note") if size and report.verdict != "incomplete" else None,
+            *tagged("p", more),
+            None if evidence.global_.upper.value is None else caveat,
+            class_="claim",
+        ),
         tag("dl", *_figures(evidence), class_="figures"),
         tag(
             "details",
             tag("summary", "How to read this page"),
-            *tagged("p", [*([size] if size else []), *_READING]),
+            *tagged("p", _READING),
         ),
         aria_labelledby="verdict",
         class_="verdict",
     )
 
 
+_CAVEAT = (
+    "Theorems about the stored weights in real arithmetic and, where answers are concerned, about the "
+    "evaluated samples; read the "
+)
 _READING = (
     (
         "The Lipschitz constant of a network is the largest factor by which it can amplify a change: outputs "
