@@ -17,12 +17,11 @@ __all__ = ["at_least", "at_most", "chart", "grid", "move", "row", "saved", "span
 
 _HEIGHT = 30
 _MIDDLE = _HEIGHT / 2
+_LONGEST = 120
 _TIP = 4.0  # percent of the axis that an arrow needs for its head
 
 
-def chart(
-    caption: str, heads: tuple[str, str, str], axis: LogAxis, rows: Iterable[Markup], class_: str = "bars"
-) -> Markup:
+def chart(caption: str, heads: tuple[str, str, str], axis: LogAxis, rows: Iterable[Markup]) -> Markup:
     """A table with a column of pictures.
 
     Args:
@@ -30,7 +29,6 @@ def chart(
         heads: of the names, the axis and the numbers.
         axis: of the pictures.
         rows: from `row`.
-        class_: for the style sheet.
     """
     first, label, last = heads
     head = tag(
@@ -46,7 +44,7 @@ def chart(
         tag("thead", head, role="rowgroup"),
         tag("tbody", *rows, role="rowgroup"),
         role="table",
-        class_=class_,
+        class_="bars",
     )
 
 
@@ -64,12 +62,18 @@ def row(
     picture = tag("svg", *parts, width="100%", height=_HEIGHT, aria_hidden="true")
     return tag(
         "tr",
-        tag("th", name[0], _small(name[1]), scope="row", role="rowheader"),
+        tag("th", _shortened(name[0]), _small(_shortened(name[1])), scope="row", role="rowheader"),
         tag("td", picture, role="cell", class_="picture-cell"),
         tag("td", numbers[0], _small(numbers[1]), role="cell", class_="num"),
         role="row",
         class_=class_,
     )
+
+
+def _shortened(text: str) -> str:
+    """Without its middle if it is very long; names differ at their ends, and tables hold them whole."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} … {text[-half:]}"
 
 
 def _small(text: str) -> Markup | None:

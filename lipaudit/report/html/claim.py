@@ -145,11 +145,11 @@ def _about_network(evidence: Evidence) -> Iterator[str]:
         f"For any two inputs, the network's outputs (its class scores) differ by at most {shown_up(upper)} "
         "times the distance of the inputs."
     )
-    lower = evidence.global_.lower
-    if lower.value:
+    lower, slack = evidence.global_.lower, evidence.global_.slack
+    if lower.value and isinstance(slack, float):
         yield (
             f"A pair of inputs was found whose outputs differ by at least {estimate_text(lower)} times their "
-            f"distance, so the bound is at most {slack_text(evidence.global_.slack)} times the true value."
+            f"distance, so the bound is at most {slack_text(slack)} times the true value."
         )
 
 

@@ -22,9 +22,9 @@ from lipaudit.report.wording import (
     slack_text,
 )
 
-__all__ = ["CHARTED", "block_table", "layer_section", "layer_table"]
+__all__ = ["layer_section"]
 
-CHARTED = 30
+_CHARTED = 30
 """Layers with a bar; of a longer network those that cost most."""
 
 _COLUMNS = ("layer", "operation", "output", "#witnessed ≥", "#proved ≤", "#slack ≤", "#from input ≤")
@@ -34,17 +34,17 @@ def layer_section(evidence: Evidence) -> Markup:
     """Bars, then the tables."""
     parts: list[Markup | None] = [heading(2, "Layers", "layers"), tag("p", _LEAD, class_="lead")]
     if not evidence.layers:
-        parts.append(tag("p", "The network has no layer: it returns its input."))
+        parts.append(tag("p", f"{NOT_ANALYSED} No layer is listed."))
         return tag("section", *parts, aria_labelledby="layers")
     parts.append(_chart(evidence))
     if evidence.blocks:
-        parts += [heading(3, "Parts proved as a whole", "parts"), tag("p", _BLOCKS), block_table(evidence)]
-    long = len(evidence.layers) > CHARTED
+        parts += [heading(3, "Parts proved as a whole", "parts"), tag("p", _BLOCKS), _block_table(evidence)]
+    long = len(evidence.layers) > _CHARTED
     parts.append(
         tag(
             "details",
             tag("summary", f"Table of all {plural(len(evidence.layers), 'layer')} with every number"),
-            layer_table(evidence),
+            _layer_table(evidence),
             open=None if long else "",
         )
     )
@@ -63,7 +63,7 @@ _BLOCKS = (
 
 
 def _chart(evidence: Evidence) -> Markup:
-    shown = {id(layer) for layer in costliest(evidence)[:CHARTED]}
+    shown = {id(layer) for layer in costliest(evidence)[:_CHARTED]}
     layers = [layer for layer in evidence.layers if id(layer) in shown]
     inside = {name: block for block in evidence.blocks for name in block.layers}
     blocks = _blocks_before(layers, evidence.blocks)
@@ -110,7 +110,7 @@ def _block_row(axis: LogAxis, block: Block) -> Markup:
     return row((f"{block.source} → {block.end}", told), parts, numbers, "part")
 
 
-def block_table(evidence: Evidence) -> Markup:
+def _block_table(evidence: Evidence) -> Markup:
     """What structure bought, part by part."""
     rows = [
         (
@@ -135,7 +135,7 @@ def _bought(block: Block) -> str:
     return f"{shown_down(rounding.div_down(plain, upper), 4)} ×"
 
 
-def layer_table(evidence: Evidence) -> Markup:
+def _layer_table(evidence: Evidence) -> Markup:
     """Every layer with every number."""
     varied = any(layer.variance is not None for layer in evidence.layers)
     columns = (*_COLUMNS, *(["#variance"] if varied else []), "method and remarks")
@@ -162,7 +162,7 @@ def _numbers(layer: Layer, *, varied: bool) -> list[str]:
 
 def _tried(evidence: Evidence) -> Markup | None:
     """What each method said about the costliest layers with a linear map."""
-    asked = [layer for layer in costliest(evidence) if layer.tried][:CHARTED]
+    asked = [layer for layer in costliest(evidence) if layer.tried][:_CHARTED]
     if not asked:
         return None
     items = []

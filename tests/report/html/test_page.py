@@ -318,6 +318,11 @@ def test_a_network_without_effect():
     assert "median certified radius unbounded" in text
 
 
+def test_a_report_without_layers_does_not_guess_why():
+    assert "Layers" in PAGES["no layer"].text()
+    assert "— No layer is listed." in PAGES["no layer"].text()
+
+
 def test_waivers_are_always_shown():
     text = PAGES["full"].text()
     assert "Ada" in text
@@ -394,6 +399,14 @@ def test_a_deep_network_and_a_large_test_set_fit():
     page = Page(text)
     (curve, *_) = [a["d"] for a in page.of("path") if a.get("class") == "proved"]
     assert curve.count("H") <= 501
+
+
+def test_endless_names_are_cut_in_charts_and_whole_in_the_table():
+    name = "n" * 5_000
+    layer = Layer.of(name, "conv2d", Bound(2.0, "embedding"), None, Bound(2.0, "product"))
+    page = Page(to_html(sample.report(layers=(layer,))))
+    heads = [data for path, data in page.texts if path[-1:] == ("th",) and "nnn" in data]
+    assert sorted(map(len, heads)) == [123, 123, 5_000]
 
 
 def test_a_thousand_findings_are_folded():
