@@ -147,8 +147,8 @@ def _baseline(budget: BudgetOutcome) -> Markup | None:
     base = budget.baseline
     if base is None:
         return None
-    value = base.value if isinstance(base.value, float) else None
-    said = NOT_ANALYSED if value is None else f"{value:g}"
+    shown = shown_up if budget.metric in {"lipschitz", "slack"} else shown_down
+    said = shown(base.value) if isinstance(base.value, float) else NOT_ANALYSED
     return tag(
         "p",
         f"Compared with {base.name}, which said {said}. SHA-256 of its evidence ",

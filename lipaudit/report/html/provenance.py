@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from lipaudit.report.html.markup import Child, Markup, heading, scrolling, table, tag
 from lipaudit.report.inputs import AssumptionRecord, DatasetRecord, ModelRecord, PreprocessingRecord
 from lipaudit.report.model import AuditReport, Run
-from lipaudit.report.wording import NOT_ANALYSED, plural, shape_text
+from lipaudit.report.wording import NOT_ANALYSED, plural, shape_text, shown_up
 
 __all__ = ["provenance_section"]
 
@@ -58,7 +58,7 @@ def _model(model: ModelRecord) -> Facts:
     if check is None:
         yield "conversion", "none was needed"
     else:
-        size = f"largest relative difference {check.max_relative_difference:.2g}"
+        size = f"largest relative difference {shown_up(check.max_relative_difference, 2)}"
         yield "conversion", f"equals {check.reference} on {plural(check.inputs, 'input')}, {size}"
     yield "input", shape_text(model.input_shape[1:])
     yield "classes", NOT_ANALYSED if model.num_classes is None else str(model.num_classes)

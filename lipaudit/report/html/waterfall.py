@@ -23,7 +23,9 @@ __all__ = ["Stretch", "stretches", "waterfall_section"]
 _ALONE = 16
 """Layers with a row of their own in a long network."""
 _SHORT = 32
+"""Layers of a network whose layers all have one."""
 _PARTS = 8
+"""Parts proved as a whole whose last layer has one, in a long network."""
 
 
 @dataclass(frozen=True, slots=True)
