@@ -72,11 +72,11 @@ FORMATS = _by_name(
     (
         Format("text", (".txt",), to_text),
         Format("json", (".json",), to_json),
+        Format("html", (".html", ".htm"), to_html),
         Format("md", (".md",), to_markdown),
         Format("sarif", (".sarif",), to_sarif),
         Format("junit", (".xml",), to_junit),
         Format("csv", (".csv",), to_csv, missing_samples),
-        Format("html", (".html", ".htm"), to_html),
         Format("svg", (".svg",), to_svg),
     )
 )
