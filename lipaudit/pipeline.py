@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from lipaudit import policy
 from lipaudit.analyze import Layer, Plan, analyze
 from lipaudit.blocks import find_claims
 from lipaudit.bound import Bracket
@@ -26,9 +25,19 @@ from lipaudit.data.plausible import is_near_chance
 from lipaudit.errors import InputUnavailable, UsageError
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.load import LoadedModel, check_file, load_model
+from lipaudit.policy import (
+    DEFAULT_EPS,
+    CeilingBudget,
+    FloorBudget,
+    Policy,
+    judge,
+    load_baselines,
+    load_policy,
+    parse_budgets,
+    parse_eps,
+    with_flags,
+)
 from lipaudit.report import assemble, structure, tried, variance
-from lipaudit.report.canonical import sealed
-from lipaudit.report.judgement import BudgetOutcome
 from lipaudit.report.model import (
     AuditReport,
     Evidence,
@@ -42,11 +51,14 @@ from lipaudit.subject import THREAT_SPACES, Stated, Subject, Trying, check_score
 
 __all__ = ["Progress", "audit"]
 
+T = TypeVar("T")
 REAL_ARITHMETIC = (
     "Bounds and radii are theorems about the stored weights in real arithmetic; the float64 forward pass "
     "that yields the margins is accounted for, the rounding of a deployed float32 program is not."
 )
 NOT_ATTACKED = Outcome(None, None, "Nobody tried to refute these claims: the attack was switched off.")
+_UNTOLD = frozenset({"model", "progress", "data_dir", "arch", "policy"})
+"""Options that may hold paths of this machine, or stand in the evidence."""
 SEED = 0
 """Of the samples on which conventions of preprocessing are tried."""
 BINARY = "A single output is read as a binary classifier: class 1 where the logit is positive."
@@ -72,9 +84,10 @@ def audit(  # noqa: PLR0913 - the options of the command line
     crop: int | Sequence[int] | None = None,
     limit: int | None = None,
     seed: int | None = None,
-    eps: str | float | Sequence[str | float] = policy.DEFAULT_EPS,
+    eps: str | float | Sequence[str | float] = DEFAULT_EPS,
     max_lipschitz: str | float | None = None,
     min_certified: str | Sequence[str] = (),
+    policy: Policy | str | Path | None = None,
     method: str | Sequence[str] = AUTO,
     profile: str = BALANCED,
     memory: int = DEFAULT.memory,
@@ -109,6 +122,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
         eps: radii at which certified accuracy is counted, as exact text.
         max_lipschitz: budget on the global upper bound.
         min_certified: budgets `EPS:SHARE` on certified accuracy.
+        policy: a policy file, or what `policy.load_policy` read of one; without it none is looked for.
         method: a spectral method's name, or `auto`; or `PATTERN=NAME` for the layers whose names match
             (`*` is any text). Of several the last that matches counts.
         profile: `fast`, `balanced` or `tight`: how much a tighter bound may cost.
@@ -120,11 +134,13 @@ def audit(  # noqa: PLR0913 - the options of the command line
     Raises:
         LipauditError: whatever keeps the audit from being done; its `exit_code` is the documented one.
     """
-    command = {k: v for k, v in locals().items() if k not in {"model", "progress", "data_dir", "arch"}}
+    command = {k: v for k, v in locals().items() if k not in _UNTOLD}
     clock = Clock(progress)
     certified = _listed(min_certified)
-    budgets = policy.parse_budgets(max_lipschitz=max_lipschitz, min_certified=certified, dataset=dataset)
-    asked = _asked_radii([*_listed(eps), *(b.asked_eps for b in budgets if b.asked_eps is not None)])
+    flags = parse_budgets(max_lipschitz=max_lipschitz, min_certified=certified, dataset=dataset)
+    meant = _policy(policy, flags, dataset)
+    baselines = _available(model, partial(load_baselines, meant))
+    asked = _asked_radii([*_listed(eps), *meant.asked_eps])
     target = _device(device)
     plan = Plan.of(_listed(method), profile, memory)
     _check_space(threat_space)
@@ -132,7 +148,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
     clock.stage("loading data", 0)
     sizing = make_sizing(resize, crop)
     found = partial(load_dataset, dataset, data_dir=data_dir, offline=offline, sizing=sizing)
-    data = _data(model, partial(found, limit=limit, seed=seed, progress=clock))
+    data = _available(model, partial(found, limit=limit, seed=seed, progress=clock))
     clock.stage("loading model", 0)
     sample = None if data is None else data.sample_shape
     terms: dict[str, Any] = {"allow_globals": _listed(allow_global), "trust_pickle": trust_pickle}
@@ -142,6 +158,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
     trying = Trying(_samples(found), clock.advance)
     clock.stage("finding the preprocessing", 0)
     subject = make_subject(loaded, stated, data, trying, target, threat_space)
+    meant.check_layers([node.name for node in subject.graph.nodes])
 
     layers, bound = _bounded(subject.graph, plan, clock)
     points = subject.samples
@@ -152,9 +169,6 @@ def audit(  # noqa: PLR0913 - the options of the command line
         clock.stage("attacking the claims", 0)
         attacked = falsify(subject.graph, layers, bound, points, run)
 
-    outcomes = _guessed(subject, policy.judge(budgets, bound.total, attacked.below, robustness))
-    findings = _findings((layers, plan, bound, attacked), outcomes, data, run, subject)
-    verdict, code = policy.decide(outcomes, incomplete=any(f.level == "error" for f in findings))
     evidence = Evidence(
         model=assemble.model_record(Path(model).name, loaded, subject.classes),
         preprocessing=assemble.preprocessing_record(
@@ -167,12 +181,11 @@ def audit(  # noqa: PLR0913 - the options of the command line
         robustness=robustness,
         falsification=assemble.falsification_record(attacked),
         batch_variance=variance.variance_record(attacked),
-        budgets=outcomes,
-        findings=findings,
+        findings=_findings((layers, plan, bound, attacked), data, run, subject),
         limitations=_limitations(loaded, subject, attacked),
     )
-    run_record = clock.run(target, command, layers)
-    return sealed(AuditReport(verdict=verdict, exit_code=code, evidence=evidence, run=run_record))
+    judgement = judge(meant, evidence, clock.started.date(), baselines)
+    return judgement.report(evidence, clock.run(target, command, layers))
 
 
 def _bounded(graph: LayerGraph, plan: Plan, clock: Clock) -> tuple[tuple[Layer, ...], NetworkBound]:
@@ -186,13 +199,23 @@ def _bounded(graph: LayerGraph, plan: Plan, clock: Clock) -> tuple[tuple[Layer, 
     return layers, compose(graph, layers, find_claims(graph, layers, plan, clock.advance))
 
 
-def _data(model: str | Path, load: Callable[[], Dataset | None]) -> Dataset | None:
-    """The data set; where it is missing, a model that would be refused is the more serious problem."""
+def _available(model: str | Path, load: Callable[[], T]) -> T:
+    """What else is needed; where it is missing, a model that would be refused is the more serious problem."""
     try:
         return load()
     except InputUnavailable:
         check_file(model)
         raise
+
+
+def _policy(
+    policy: Policy | str | Path | None, flags: Sequence[CeilingBudget | FloorBudget], dataset: str
+) -> Policy:
+    """As it was given or read from its file, with the flags, on this data set."""
+    told = load_policy(Path(policy)) if isinstance(policy, str | Path) else policy
+    meant = with_flags(told or Policy(), flags)
+    meant.check_data(dataset)
+    return meant
 
 
 def _samples(found: Callable[..., Dataset | None]) -> Callable[[int], Dataset]:
@@ -231,32 +254,22 @@ def _robustness(run: Certification, asked: dict[Fraction, str]) -> Robustness:
     return assemble.robustness_record(run, certified_counts(run.radii.radius.tolist(), asked), asked)
 
 
-def _guessed(subject: Subject, outcomes: tuple[BudgetOutcome, ...]) -> tuple[BudgetOutcome, ...]:
-    """No budget is judged where another preprocessing may be meant."""
-    return policy.undecided(outcomes, "the preprocessing is a guess") if _is_guess(subject) else outcomes
-
-
-def _is_guess(subject: Subject) -> bool:
-    return subject.assumption is not None and not subject.assumption.clear
-
-
 def _findings(
     bounded: tuple[Sequence[Layer], Plan, NetworkBound, Outcome],
-    outcomes: Sequence[BudgetOutcome],
     data: Dataset | None,
     run: Certification | None,
     subject: Subject,
 ) -> tuple[Finding, ...]:
-    unmet = any(o.metric == "lipschitz" and o.outcome != "pass" for o in outcomes) and not _is_guess(subject)
+    """All that may matter; what matters only where a budget is not met, `judge` drops where all are."""
     layers, plan, bound, attacked = bounded
     blocks = structure.block_records(bound)
-    grown = variance.variance_findings(attacked, blocks, over_one=unmet)
+    grown = variance.variance_findings(attacked, blocks)
     fallen = tried.fallback_findings(layers, plan)
-    found = (*assemble.layer_findings(layers, blocks, over_one=unmet), *grown, *fallen)
+    found = (*assemble.layer_findings(layers, blocks), *grown, *fallen)
     if data is None or run is None:
         return found
     chance = is_near_chance(run.radii.correct, run.labels, subject.classes)
-    assumed = assemble.assumption_findings(subject.assumption, budgeted=bool(outcomes))
+    assumed = assemble.assumption_findings(subject.assumption)
     return (*found, *assemble.data_findings(data, run, chance), *assumed)
 
 
@@ -270,7 +283,7 @@ def _asked_radii(texts: Sequence[str]) -> dict[Fraction, str]:
     """Each asked ε once, with the text that asked for it first."""
     asked: dict[Fraction, str] = {}
     for text in texts:
-        asked.setdefault(policy.parse_eps(text), text)
+        asked.setdefault(parse_eps(text), text)
     return asked
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from lipaudit.cli import github, outputs, streams, values
+from lipaudit.cli.judging import policy_meant
 from lipaudit.cli.progress import meter
 from lipaudit.cli.request import AuditRequest
 from lipaudit.errors import ExitCode, InputRefused, UsageError
 from lipaudit.load.admit import check_terms
 from lipaudit.load.factory import parse_arch
-from lipaudit.policy import DEFAULT_EPS, parse_budgets, parse_eps
+from lipaudit.moment import moment
+from lipaudit.policy import DEFAULT_EPS, Policy, parse_budgets, parse_eps
 from lipaudit.report import AuditReport, to_text
 from lipaudit.report.text import WIDTH, verdict_line
 from lipaudit.report.tried import tried_lines
@@ -44,7 +46,8 @@ def run(request: AuditRequest) -> ExitCode:
     outputs.check_targets(targets, Path(request.model))
     values.existing_file(request.model)
     report = _audit(request, arguments)
-    _tell(request, targets, report)
+    policy = arguments["policy"]
+    _tell(request, targets, report, [Path(request.model), *([] if policy is None else [policy.file.path])])
     return ExitCode(report.exit_code)
 
 
@@ -77,9 +80,6 @@ def _arguments(request: AuditRequest) -> dict[str, Any]:
     eps = values.pieces(request.eps) or DEFAULT_EPS
     for radius in eps:
         parse_eps(radius)
-    parse_budgets(
-        max_lipschitz=request.max_lipschitz, min_certified=request.min_certified, dataset=request.dataset
-    )
     return {
         "dataset": request.dataset,
         "data_dir": None if request.data_dir is None else Path(request.data_dir),
@@ -106,7 +106,19 @@ def _arguments(request: AuditRequest) -> dict[str, Any]:
         "memory": values.memory("--memory", request.memory),
         "device": values.device(request.device),
         "attack": not request.no_attack,
+        "policy": _policy(request),  # the last: its file may be missing, which is less than a wrong option
     }
+
+
+def _policy(request: AuditRequest) -> Policy | None:
+    """The file's budgets and waivers; those of flags are only checked here."""
+    parse_budgets(
+        max_lipschitz=request.max_lipschitz, min_certified=request.min_certified, dataset=request.dataset
+    )
+    policy = policy_meant(request.policy, ignored=request.no_policy)
+    policy.check_data(request.dataset)
+    moment()
+    return None if policy.file is None else policy
 
 
 def _audit(request: AuditRequest, arguments: dict[str, Any]) -> AuditReport:
@@ -125,13 +137,15 @@ def _audit(request: AuditRequest, arguments: dict[str, Any]) -> AuditReport:
             ) from error
 
 
-def _tell(request: AuditRequest, targets: Sequence[outputs.Target], report: AuditReport) -> None:
-    """Files first and the screen after them, so that the verdict is the last line, also in a log."""
+def _tell(
+    request: AuditRequest, targets: Sequence[outputs.Target], report: AuditReport, files: Sequence[Path]
+) -> None:
+    """Reports first and the screen after them, so that the verdict is the last line, also in a log."""
     to_stdout = any(target.path is None for target in targets)
     try:
         outputs.write_targets(targets, report, quiet=request.quiet)
     finally:
-        github.publish(report, [Path(request.model)])
+        github.publish(report, files)
         if request.quiet:
             for reason in _reasons(report):
                 streams.say(reason)
@@ -157,7 +171,7 @@ def _reasons(report: AuditReport) -> Iterator[str]:
         if finding.level == "error":
             yield f"{finding.rule}: {finding.message}"
     for budget in report.evidence.budgets:
-        if budget.outcome != "pass":
+        if not budget.is_met:
             yield f"{budget.id}: {budget.outcome}: {budget.message}"
 
 

@@ -7,7 +7,7 @@ why these functions have more of them than any other.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import typer
@@ -16,14 +16,19 @@ from lipaudit.cli import attest_options as a
 from lipaudit.cli import convert_options as c
 from lipaudit.cli import diff_options as d
 from lipaudit.cli import options as o
+from lipaudit.cli import policy_options as p
 from lipaudit.cli.request import AuditRequest
 from lipaudit.errors import ExitCode
 
-__all__ = ["COMMANDS", "command_named", "parse"]
+__all__ = ["COMMANDS", "FIRST_WORDS", "command_in", "command_named", "parse"]
 
 Work = Callable[[], ExitCode]
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+_policy = typer.Typer(add_completion=False, rich_markup_mode=None)
+_baseline = typer.Typer(add_completion=False, rich_markup_mode=None)
+app.add_typer(_policy, name="policy", add_help_option=False)
+app.add_typer(_baseline, name="baseline", add_help_option=False)
 
 
 @app.command("audit", add_help_option=False)
@@ -58,6 +63,8 @@ def _audit(  # noqa: PLR0913, PLR0917 -- one parameter per option
     memory: o.Memory = "2GiB",
     no_attack: o.NoAttack = False,  # noqa: FBT002 -- a flag
     plot: o.Plot = None,
+    policy: p.PolicyFile = None,
+    no_policy: p.NoPolicy = False,  # noqa: FBT002 -- a flag
 ) -> Work:
     """Bound the network's l2 Lipschitz constant and certify radii on a data set."""
     given = dict(locals())
@@ -103,6 +110,49 @@ def _keygen(key: a.NewKey, encrypt: a.Encrypt = False) -> Work:  # noqa: FBT002 
     return partial(_run_keygen, key, encrypt)
 
 
+@app.command("gate", add_help_option=False)
+def _gate(
+    report: p.Report,
+    policy: p.PolicyFile = None,
+    no_policy: p.NoPolicy = False,  # noqa: FBT002 -- a flag
+    max_lipschitz: o.MaxLipschitz = None,
+    min_certified: o.MinCertified = None,
+    output: p.Rejudged = None,
+    quiet: p.ReportQuiet = False,  # noqa: FBT002 -- a flag
+) -> Work:
+    """Judge a JSON report again, without its model. Exit code as an audit's."""
+    given = {**locals(), "min_certified": min_certified or (), "output": output or ()}
+    return partial(_run_gate, given)
+
+
+@app.command("diff", add_help_option=False)
+def _diff(a: p.OldReport, b: p.NewReport, as_json: p.AsJson = False) -> Work:  # noqa: FBT002 -- a flag
+    """Tell what moved between two JSON reports."""
+    return partial(_run_report_diff, a, b, as_json=as_json)
+
+
+@_policy.command("init", add_help_option=False)
+def _policy_init(file: p.PolicyName = None) -> Work:
+    """Write a commented lipaudit.toml."""
+    return partial(_run_policy, "init", file)
+
+
+@_policy.command("check", add_help_option=False)
+def _policy_check(file: p.PolicyName = None) -> Work:
+    """Validate a policy and say what it asks for."""
+    return partial(_run_policy, "check", file)
+
+
+@_baseline.command("update", add_help_option=False)
+def _baseline_update(
+    report: p.Report,
+    policy: p.PolicyFile = None,
+    allow_increase: p.AllowIncrease = False,  # noqa: FBT002 -- a flag
+) -> Work:
+    """Make a report the baseline of the policy's ratchets."""
+    return partial(_run_baseline, dict(locals()))
+
+
 @app.command("schema", add_help_option=False)
 def _schema(attestation: a.Attestation = False) -> Work:  # noqa: FBT002 -- a flag
     """Print the JSON Schema of the JSON report."""
@@ -139,6 +189,30 @@ def _run_keygen(key: str, encrypt: bool) -> ExitCode:  # noqa: FBT001 -- a flag
     return keygen(key, encrypt=encrypt)
 
 
+def _run_gate(given: dict[str, Any]) -> ExitCode:
+    from lipaudit.cli.gating import GateRequest, run  # noqa: PLC0415
+
+    return run(GateRequest(**given))
+
+
+def _run_report_diff(a: str, b: str, *, as_json: bool) -> ExitCode:
+    from lipaudit.cli.comparing import run  # noqa: PLC0415
+
+    return run(a, b, as_json=as_json)
+
+
+def _run_policy(step: str, file: str | None) -> ExitCode:
+    from lipaudit.cli.policies import check, init  # noqa: PLC0415
+
+    return init(file) if step == "init" else check(file)
+
+
+def _run_baseline(given: dict[str, Any]) -> ExitCode:
+    from lipaudit.cli.baselines import BaselineRequest, run  # noqa: PLC0415
+
+    return run(BaselineRequest(**given))
+
+
 def _print_schema(attestation: bool) -> ExitCode:  # noqa: FBT001 -- a flag
     from lipaudit.attest.statement import statement_schema  # noqa: PLC0415
     from lipaudit.cli.streams import write_data  # noqa: PLC0415
@@ -148,13 +222,42 @@ def _print_schema(attestation: bool) -> ExitCode:  # noqa: FBT001 -- a flag
     return ExitCode.PASS
 
 
-COMMANDS: tuple[str, ...] = ("audit", "convert", "diff-model", "attest", "keygen", "schema")
+COMMANDS: tuple[str, ...] = (
+    "audit",
+    "gate",
+    "diff",
+    "convert",
+    "policy init",
+    "policy check",
+    "baseline update",
+    "diff-model",
+    "attest",
+    "keygen",
+    "schema",
+)
+"""Every command, in the order `--help` lists them; some are two words."""
+
+FIRST_WORDS = tuple(dict.fromkeys(name.split()[0] for name in COMMANDS))
 """Every first word that is no model."""
+
+
+def command_in(arguments: Sequence[str]) -> str:
+    """The command that a command line begins with, by its name in `COMMANDS`; "" if there is none."""
+    return next((name for name in COMMANDS if [*arguments[:2]][: len(name.split())] == name.split()), "")
+
+
+@cache
+def _parser() -> Any:  # noqa: ANN401 -- as below
+    """All commands, as the parser sees them; building them takes milliseconds each time."""
+    return typer.main.get_command(app)
 
 
 def command_named(name: str) -> Any:  # noqa: ANN401 -- the parser's classes have moved between its versions
     """The parser's description of a command: its docstring and its parameters."""
-    return getattr(typer.main.get_command(app), "commands", {})[name]
+    found = _parser()
+    for word in name.split():
+        found = found.commands[word]
+    return found
 
 
 def parse(arguments: list[str]) -> Work:
@@ -164,7 +267,7 @@ def parse(arguments: list[str]) -> Work:
         typer.BadParameter: (or another of the parser's errors) if it cannot be meant.
         KeyboardInterrupt: if the user interrupts.
     """
-    work: Any = typer.main.get_command(app).main(args=arguments, prog_name="lipaudit", standalone_mode=False)
+    work: Any = _parser().main(args=arguments, prog_name="lipaudit", standalone_mode=False)
     if not callable(work):  # the parser turned an interrupt into its exit code
         raise KeyboardInterrupt
     done: Work = work

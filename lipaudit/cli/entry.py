@@ -13,7 +13,7 @@ from difflib import get_close_matches
 
 from lipaudit import __version__
 from lipaudit.cli import failures, streams
-from lipaudit.cli.commands import COMMANDS, parse
+from lipaudit.cli.commands import COMMANDS, FIRST_WORDS, command_in, parse
 from lipaudit.cli.help import help_text
 from lipaudit.errors import ExitCode, UsageError
 
@@ -47,13 +47,17 @@ def _run(arguments: list[str]) -> ExitCode:
         )
     flags = set(arguments[: arguments.index("--")] if "--" in arguments else arguments)
     if flags.intersection(_HELP):
-        command = arguments[0] if arguments[0] in COMMANDS else ""
-        streams.write_data(help_text(command, everything="--help-all" in flags))
+        streams.write_data(help_text(_asked_about(arguments), everything="--help-all" in flags))
         return ExitCode.PASS
     if flags.intersection(_VERSION):
         streams.write_data(f"lipaudit {__version__}\n")
         return ExitCode.PASS
     return parse(with_command(arguments))()
+
+
+def _asked_about(arguments: list[str]) -> str:
+    """The command whose help is wanted; the first word of several names all of them."""
+    return command_in(arguments) or (arguments[0] if arguments[0] in FIRST_WORDS else "")
 
 
 def with_command(arguments: list[str]) -> list[str]:
@@ -63,16 +67,31 @@ def with_command(arguments: list[str]) -> list[str]:
         UsageError: if that word looks like a mistyped command and no such file exists.
     """
     first = arguments[0]
-    if first in COMMANDS:
+    if first in FIRST_WORDS:
+        _check_second(arguments)
         return arguments
     if first.isidentifier() and not os.path.lexists(first):  # a word, as commands are; a path is a model
-        close = get_close_matches(first.lower(), COMMANDS, n=1)
+        close = get_close_matches(first.lower(), FIRST_WORDS, n=1)
         if close:
             raise UsageError(
                 f"{first!r} is neither a command nor a file",
                 hint=f"did you mean `lipaudit {close[0]}`? A model of that name would be ./{first}",
             )
     return ["audit", *arguments]
+
+
+def _check_second(arguments: list[str]) -> None:
+    """A command of two words needs its second one."""
+    first, second = arguments[0], next(iter(arguments[1:2]), "")
+    known = [name for name in COMMANDS if name.split()[0] == first]
+    if first not in known and command_in(arguments) not in known:
+        close = get_close_matches(f"{first} {second}", known, n=1) if second else []
+        raise UsageError(
+            f"`lipaudit {first}` needs another word" if not second else f"no command `{first} {second}`",
+            hint=f"did you mean `lipaudit {close[0]}`?"
+            if close
+            else " or ".join(f"`lipaudit {n}`" for n in known),
+        )
 
 
 def _is_verbose(arguments: list[str]) -> bool:

@@ -47,11 +47,12 @@ def help_text(command: str = "", *, everything: bool = False) -> str:
     """The help of one command; "" and `audit` are the program's own.
 
     Args:
-        command: a name from `COMMANDS`, or "".
+        command: a name from `COMMANDS`, the first word of some, or "".
         everything: whether hidden options and exit codes are shown as well.
     """
     if command not in ("", "audit"):
-        return _command_help(command)
+        names = [name for name in COMMANDS if name == command or name.startswith(f"{command} ")]
+        return "\n".join(map(_command_help, names))
     rows = [*_option_rows("audit", everything=everything), *_FIXED, *(_ALSO_FIXED if everything else ())]
     parts = [_HEAD, _section("Options", rows), _section("Commands", _command_rows())]
     parts.append(_section("Exit codes", _code_rows()) if everything else _EXAMPLES)

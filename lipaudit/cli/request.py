@@ -42,3 +42,5 @@ class AuditRequest:
     memory: str = "2GiB"
     no_attack: bool = False
     plot: Sequence[str] = ()
+    policy: str | None = None
+    no_policy: bool = False

@@ -1,4 +1,4 @@
-"""Budgets and radii as people write them; what cannot be meant is a usage error (exit 2).
+"""Budgets and radii as people write them in flags; what cannot be meant is a usage error (exit 2).
 
 A budget of nan, infinity or a negative number would pass or fail everything without a word.
 """
@@ -7,13 +7,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 
 from lipaudit.errors import UsageError
-from lipaudit.policy.budget import Budget, CertifiedBudget, LipschitzBudget
+from lipaudit.policy.budget import Budget
+from lipaudit.policy.ceiling import CeilingBudget
+from lipaudit.policy.floor import FloorBudget
+from lipaudit.policy.limit import Limit
+from lipaudit.policy.policy import Policy
 from lipaudit.report.exact import read_exact
 
-__all__ = ["DEFAULT_EPS", "parse_budgets", "parse_eps", "parse_max_lipschitz", "parse_min_certified"]
+__all__ = [
+    "DEFAULT_EPS",
+    "parse_budgets",
+    "parse_eps",
+    "parse_max_lipschitz",
+    "parse_min_certified",
+    "with_flags",
+]
 
 DEFAULT_EPS = ("36/255", "72/255", "108/255", "1")
 """The radii of the literature, on images in [0, 1]."""
@@ -50,7 +62,7 @@ def parse_eps(text: str) -> Fraction:
     return value
 
 
-def parse_min_certified(text: str) -> CertifiedBudget:
+def parse_min_certified(text: str) -> FloorBudget:
     """`EPS:SHARE`, for example `36/255:0.6` or `0.5:60%`.
 
     Raises:
@@ -67,23 +79,29 @@ def parse_min_certified(text: str) -> CertifiedBudget:
     share = _exact("--min-certified", number, hint) / (100 if percent else 1)
     if not 0 <= share <= 1:
         raise UsageError(f"--min-certified {text}: a share lies between 0 and 1 (0% and 100%)", hint=hint)
-    return CertifiedBudget(eps, share, eps_text, share_text)
+    return FloorBudget(f"certified_accuracy@{eps_text}", Limit(share, share_text), eps, eps_text)
 
 
 def parse_budgets(
     *,
     max_lipschitz: str | float | None = None,
     min_certified: Iterable[str] = (),
-    dataset: str = "none",
-) -> tuple[Budget, ...]:
+    dataset: str | None = None,
+) -> tuple[CeilingBudget | FloorBudget, ...]:
     """All budgets of one command line, in the order limit, then shares as given.
+
+    Args:
+        max_lipschitz: what `--max-lipschitz` says.
+        min_certified: what each `--min-certified` says.
+        dataset: what the audit runs on; None where a report is there already.
 
     Raises:
         UsageError: if one cannot be meant, a radius has two, or a share is asked without a data set.
     """
-    budgets: list[Budget] = []
+    budgets: list[CeilingBudget | FloorBudget] = []
     if max_lipschitz is not None:
-        budgets.append(LipschitzBudget(parse_max_lipschitz(max_lipschitz), str(max_lipschitz).strip()))
+        limit = Limit(parse_max_lipschitz(max_lipschitz), str(max_lipschitz).strip())
+        budgets.append(CeilingBudget("lipschitz", "lipschitz", limit))
     certified = [parse_min_certified(text) for text in min_certified]
     if certified and dataset == "none":
         raise UsageError(
@@ -95,6 +113,15 @@ def parse_budgets(
         if radii.count(budget.eps) > 1:
             raise UsageError(f"--min-certified is given twice for radius {budget.eps_text}")
     return (*budgets, *certified)
+
+
+def with_flags(policy: Policy, flags: Iterable[CeilingBudget | FloorBudget]) -> Policy:
+    """The policy and the budgets of the command line; these get other names where the file uses theirs."""
+    taken = {budget.id for budget in policy.budgets}
+    added: list[Budget] = [
+        replace(budget, id=f"{budget.id} (flag)") if budget.id in taken else budget for budget in flags
+    ]
+    return policy.plus(added)
 
 
 def _exact(flag: str, text: str, hint: str) -> Fraction:

@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from lipaudit.bound import Bound, Estimate
 from lipaudit.errors import ExitCode
-from lipaudit.policy.budget import Budget, Evidence
 from lipaudit.report.judgement import BudgetOutcome
-from lipaudit.report.model import Robustness, Verdict
+from lipaudit.report.model import Verdict
 
-__all__ = ["decide", "judge", "most_serious", "undecided"]
+__all__ = ["decide", "most_serious", "undecided"]
 
 _ERRORS = (
     ExitCode.INTERNAL,
@@ -28,38 +26,23 @@ _ERRORS = (
 )
 
 
-def judge(
-    budgets: Iterable[Budget],
-    above: Bound,
-    below: Estimate | None = None,
-    robustness: Robustness | None = None,
-) -> tuple[BudgetOutcome, ...]:
-    """One outcome per budget, in order.
-
-    Args:
-        budgets: what to compare with.
-        above: the network's bound, unrounded.
-        below: the witnessed value, unrounded; None if nobody looked.
-        robustness: certified counts, with a curve point at every radius a budget asks for.
-
-    Raises:
-        ValueError: if the curve lacks such a point.
-    """
-    evidence = Evidence(above, below, robustness)
-    return tuple(budget.judge(evidence) for budget in budgets)
-
-
 def undecided(outcomes: Iterable[BudgetOutcome], why: str) -> tuple[BudgetOutcome, ...]:
-    """The same budgets without a judgement, because what was judged may not be what is meant."""
-    return tuple(
-        outcome.model_copy(update={"outcome": "inconclusive", "message": f"{outcome.message}; {why}"})
-        for outcome in outcomes
-    )
+    """The same budgets without a judgement, because what was judged may not be what is meant.
+
+    Requirements are facts about the audit, so they stand.
+    """
+    return tuple(o if o.metric == "require" else _undecided(o, why) for o in outcomes)
+
+
+def _undecided(outcome: BudgetOutcome, why: str) -> BudgetOutcome:
+    rows = tuple(row.model_copy(update={"outcome": "inconclusive"}) for row in outcome.layers)
+    message = f"{outcome.message}; {why}"
+    return outcome.model_copy(update={"outcome": "inconclusive", "message": message, "layers": rows})
 
 
 def decide(outcomes: Iterable[BudgetOutcome], *, incomplete: bool) -> tuple[Verdict, Literal[0, 1, 3]]:
-    """The verdict on a finished analysis, and how the program ends."""
-    found = {outcome.outcome for outcome in outcomes}
+    """The verdict on a finished analysis, and how the program ends; a waived budget does not count."""
+    found = {outcome.outcome for outcome in outcomes if not outcome.is_met}
     if "fail" in found:
         return "fail", 1
     if incomplete:

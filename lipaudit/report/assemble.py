@@ -96,8 +96,8 @@ def preprocessing_record(
     )
 
 
-def assumption_findings(assumption: Assumption | None, *, budgeted: bool) -> tuple[Finding, ...]:
-    """An assumed preprocessing is said; a budget is not judged by one that might as well be another."""
+def assumption_findings(assumption: Assumption | None) -> tuple[Finding, ...]:
+    """An assumed preprocessing is said where it might as well be another."""
     if assumption is None:
         return ()
     state = f"state it: {assumption.flags}"
@@ -114,10 +114,7 @@ def assumption_findings(assumption: Assumption | None, *, budgeted: bool) -> tup
         f"preprocessing assumed: {assumption.name} ({_share(assumption)} correct), but "
         f"{assumption.runner_up} ({assumption.runner_up_correct}/{assumption.runner_up_samples}) may be meant"
     )
-    if not budgeted:
-        return (Finding(rule="LIP305", level="warning", message=message, advice=state),)
-    message += "; a budget is not judged by a guess"
-    return (Finding(rule="LIP306", level="error", message=message, advice=state),)
+    return (Finding(rule="LIP305", level="warning", message=message, advice=state),)
 
 
 _SAY = "check the labels, and state the preprocessing: --mean, --std, --scale, --layout"
@@ -192,10 +189,8 @@ _WEIGHTED = ("linear", "matmul", "einsum")
 _AMPLIFIES = "normalise this layer by its true norm, not by a reshaped or estimated one"
 
 
-def layer_findings(
-    layers: Sequence[Analysed], blocks: Sequence[Block], *, over_one: bool
-) -> tuple[Finding, ...]:
-    """Ops without a bound and, where asked for, layers that provably amplify and blocks that may.
+def layer_findings(layers: Sequence[Analysed], blocks: Sequence[Block]) -> tuple[Finding, ...]:
+    """Ops without a bound, layers that provably amplify and blocks that may.
 
     Layers inside of blocks amplify by design: what counts is the block.
     """
@@ -214,7 +209,7 @@ def layer_findings(
                     advice="replace the operation by one with a bounded slope, or bound its input before it",
                 )
             )
-        elif over_one and name not in inside and layer.lower is not None and layer.lower.value > 1:
+        elif name not in inside and layer.lower is not None and layer.lower.value > 1:
             found.append(
                 Finding(
                     rule="LIP201",
@@ -227,7 +222,7 @@ def layer_findings(
                     else "",
                 )
             )
-    return (*found, *(_excess(block) for block in blocks if over_one and _exceeds(block)))
+    return (*found, *(_excess(block) for block in blocks if _exceeds(block)))
 
 
 def _exceeds(block: Block) -> bool:

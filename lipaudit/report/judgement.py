@@ -27,7 +27,7 @@ class LayerOutcome(Record):
     outcome: Outcome
     upper: Plain | None = Field(description="what was compared: the proved value, or the slack; null: none")
     lower: float | None = Field(default=None, description="the witnessed value")
-    waived: bool = Field(default=False, description="a waiver of this policy covers this layer today")
+    waived: bool = Field(default=False, description="it does not pass, and a waiver in force covers it")
 
 
 class BaselineRecord(Record):

@@ -18,6 +18,9 @@ RULES: dict[str, str] = {
     "LIP304": "The preprocessing is unknown.",
     "LIP305": "The preprocessing was assumed, and another one may be meant.",
     "LIP306": "The preprocessing was assumed, and budgets are not judged by a guess.",
+    "LIP401": "A waiver has expired, and its budget counts again.",
+    "LIP402": "A waiver excuses nothing.",
+    "LIP403": "A waiver is in force.",
 }
 """Findings, by rule."""
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from lipaudit.errors import ExitCode
 from lipaudit.report import advice, wording
 from lipaudit.report.inputs import AssumptionRecord
-from lipaudit.report.judgement import BudgetOutcome
+from lipaudit.report.judged import policy_lines
 from lipaudit.report.layer_table import layer_table, omission
 from lipaudit.report.model import AuditReport, Evidence, Robustness
 from lipaudit.report.structure import structure_lines
@@ -29,10 +29,6 @@ WIDTH = 96
 
 _LABEL = 11  # columns of the left margin in which each part is named
 _STYLE = {
-    "pass": "bold green",
-    "fail": "bold red",
-    "inconclusive": "bold yellow",
-    "incomplete": "bold yellow",
     "error": "bold red",
     "warning": "yellow",
     "note": "",
@@ -68,11 +64,13 @@ def to_text(report: AuditReport, *, width: int = WIDTH, colour: bool = False) ->
 
 
 def verdict_line(report: AuditReport, *, colour: bool = False) -> str:
-    """The last line: the verdict and the exit code with its meaning."""
+    """The last line: the verdict, what had to be waived for it, and the exit code with its meaning."""
     code = ExitCode(report.exit_code)
     word = report.verdict.upper()
+    waived = sum(budget.waived for budget in report.evidence.budgets)
     shown = f"\x1b[{_ANSI[report.verdict]}m{word}\x1b[0m" if colour else word
-    return f"{shown} (exit {code.value}: {code.meaning})"
+    told = f" with {wording.plural(waived, 'budget')} waived" if waived else ""
+    return f"{shown}{told} (exit {code.value}: {code.meaning})"
 
 
 _ANSI = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "incomplete": "1;33"}
@@ -97,9 +95,7 @@ def _blocks(report: AuditReport, evidence: Evidence) -> Iterable[RenderableType]
     yield _part("reading", map(Text, advice.remarks(report)))
     yield _part("findings", _finding_lines(evidence))
     yield _part("limits", (Text(wording.printable(x)) for x in evidence.limitations))
-    yield _part(
-        "policy", map(_budget_line, evidence.budgets) if evidence.budgets else [Text("no budget set")]
-    )
+    yield _part("policy", policy_lines(evidence))
     yield _part("next", map(Text, advice.next_steps(report)))
     yield Text()
 
@@ -240,10 +236,3 @@ def _finding_lines(evidence: Evidence) -> Iterable[Text]:
         if finding.advice and finding.advice not in advised:
             advised.add(finding.advice)
             yield Text(f"  → {wording.printable(finding.advice)}")
-
-
-def _budget_line(budget: BudgetOutcome) -> Text:
-    line = Text(f"{budget.outcome.upper():<13}", style=_STYLE[budget.outcome])
-    return line.append(
-        f"{wording.printable(budget.id)}: {wording.printable(budget.message)}", style="not bold default"
-    )

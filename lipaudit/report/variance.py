@@ -35,13 +35,11 @@ def _most_grown(spreads: Sequence[Spread]) -> Spread | None:
     return max(grown, key=lambda s: 0.0 if s.growth is None else s.growth.value, default=None)
 
 
-def variance_findings(outcome: Outcome, blocks: Sequence[Block], *, over_one: bool) -> tuple[Finding, ...]:
-    """Where asked for, maps behind which a batch of samples is spread wider than before.
+def variance_findings(outcome: Outcome, blocks: Sequence[Block]) -> tuple[Finding, ...]:
+    """Maps behind which a batch of samples is spread wider than before.
 
     Inside of a block it may grow: what counts is the block, from its source to its end.
     """
-    if not over_one:
-        return ()
     inside = {name for block in blocks for name in block.layers}
     whole = {(block.source, block.end) for block in blocks}
     return tuple(

@@ -26,6 +26,7 @@ __all__ = [
     "shown_down",
     "shown_up",
     "slack_text",
+    "stored_text",
 ]
 
 NOT_ANALYSED = "—"
@@ -44,6 +45,11 @@ def shown_up(value: float, digits: int = _DIGITS) -> str:
 def shown_down(value: float, digits: int = _DIGITS) -> str:
     """A decimal ≤ `value`."""
     return _decimal(value, max(digits, _beyond_one(value)), ROUND_FLOOR)
+
+
+def stored_text(value: float) -> str:
+    """A number of a report as its JSON spells it: it was rounded when it was written."""
+    return repr(value).removesuffix(".0")
 
 
 def bound_text(number: Number) -> str:

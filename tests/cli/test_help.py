@@ -42,7 +42,7 @@ def test_help_all_shows_every_option_and_exit_code(run):
 
 def test_every_command_has_help(run):
     for name in COMMANDS:
-        done = run(name, "--help")
+        done = run(*name.split(), "--help")
         assert done.code == 0
         assert f"lipaudit {name}" in done.out or name == "audit"
         assert name in run("--help").out

@@ -59,7 +59,7 @@ def test_eps_refuses(text):
 )
 def test_min_certified(text, eps, share):
     budget = parse_min_certified(text)
-    assert (budget.eps, budget.share) == (eps, share)
+    assert (budget.eps, budget.limit.value) == (eps, share)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_no_budget_is_fine():
 
 def test_a_share_needs_a_data_set():
     with pytest.raises(UsageError, match="needs a data set"):
-        parse_budgets(min_certified=["1:0.5"])
+        parse_budgets(min_certified=["1:0.5"], dataset="none")
 
 
 def test_a_radius_has_one_budget():

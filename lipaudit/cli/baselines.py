@@ -1,0 +1,130 @@
+"""`lipaudit baseline update report.json`: make a report what the policy's ratchets compare with.
+
+A ratchet that loosens without a word is none: what would allow more than before is refused unless asked for,
+and before and after are printed either way.  A report that is incomplete, rests on an assumed preprocessing
+or misses any other budget of the policy is no baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from lipaudit.cli import outputs, streams
+from lipaudit.cli.judging import policy_meant
+from lipaudit.cli.stored import read_report
+from lipaudit.errors import ExitCode, InputRefused, UsageError
+from lipaudit.moment import moment
+from lipaudit.policy import Budget, Policy, judge, load_report
+from lipaudit.policy.baseline import incomparable
+from lipaudit.report.canonical import sealed, to_json
+from lipaudit.report.model import AuditReport, Evidence
+from lipaudit.report.wording import percent_down, plural, printable, stored_text
+
+__all__ = ["BaselineRequest", "run"]
+
+_SHOWN = 12  # layers of one budget that are listed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineRequest:
+    """One `lipaudit baseline update` as it was typed."""
+
+    report: str
+    policy: str | None = None
+    allow_increase: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """What becomes of one limited number."""
+
+    text: str
+    looser: bool
+
+
+def run(request: BaselineRequest) -> ExitCode:
+    """Compare with the old baselines, print, and replace them.
+
+    Raises:
+        UsageError: if the policy has no ratchet, or a limit would rise.
+        InputRefused: if the report is no baseline.
+    """
+    policy = policy_meant(request.policy, ignored=False)
+    if not policy.baselines:
+        raise UsageError("the policy has no budget with a baseline", hint='baseline = "baseline.json"')
+    report = read_report(request.report)
+    _check(policy, report)
+    olds = {place: load_report(place).evidence for place in policy.baselines if place.is_file()}
+    moves = [
+        move
+        for budget in policy.budgets
+        if budget.baseline is not None
+        for move in _moves(budget, olds.get(budget.baseline), report.evidence)
+    ]
+    streams.write_screen("".join(f"{move.text}\n" for move in moves))
+    if any(move.looser for move in moves) and not request.allow_increase:
+        raise UsageError("the new baseline would allow more than the old one", hint="--allow-increase")
+    for place in policy.baselines:
+        outputs.check_place(place, {Path(request.report): "the report itself"})
+    for place in policy.baselines:
+        outputs.write_file(place, to_json(sealed(report)))
+        streams.write_data(f"wrote {place}\n")
+    return ExitCode.PASS
+
+
+def _check(policy: Policy, report: AuditReport) -> None:
+    """The report answers for itself, ratchets aside."""
+    others = tuple(budget for budget in policy.budgets if budget.baseline is None)
+    judgement = judge(replace(policy, budgets=others), report.evidence, moment().date(), strict=True)
+    # Not what it was called when it was made: the old ratchet may have failed then, and is compared below.
+    assumed = report.evidence.preprocessing.assumption is not None
+    if judgement.verdict == "pass" and not assumed:
+        return
+    reasons = [f"{b.id}: {b.message}" for b in judgement.outcomes if not b.is_met]
+    reasons += [finding.message for finding in judgement.findings if finding.level == "error"]
+    reasons += ["its preprocessing is assumed"] if assumed and not reasons else []
+    raise InputRefused(
+        f"this report is no baseline ({judgement.verdict}): " + "; ".join(map(printable, reasons)),
+        hint="audit again until everything but the ratchets passes",
+    )
+
+
+def _moves(budget: Budget, old: Evidence | None, new: Evidence) -> Iterator[_Move]:
+    """Before and after, of every number that a ratchet limits."""
+    after = budget.measures(new)
+    name = printable(budget.id)
+    if not after or any(value is None for value in after.values()):
+        raise InputRefused(f"this report is no baseline: it has no finite value for budget {name}")
+    if old is None:
+        yield _Move(f"{name}: no baseline yet → {_listed(budget, after)}", looser=False)
+        return
+    why = incomparable(budget.metric, new, old)
+    if why:
+        yield _Move(f"{name}: the old baseline cannot be compared: {why}", looser=True)
+        return
+    before = budget.measures(old)
+    for layer, value in after.items():
+        earlier = before.get(layer)
+        if value is not None and earlier != value:
+            where = f" at {printable(layer)}" if layer else ""
+            looser = earlier is not None and (value > earlier) == budget.falls
+            told = "none" if earlier is None else _shown(budget, earlier)
+            word = " (allows more)" if looser else ""
+            yield _Move(f"{name}{where}: {told} → {_shown(budget, value)}{word}", looser)
+
+
+def _listed(budget: Budget, values: dict[str, Fraction | None]) -> str:
+    shown = [
+        f"{printable(layer)} {_shown(budget, value)}" if layer else _shown(budget, value)
+        for layer, value in values.items()
+        if value is not None
+    ]
+    more = f", … ({plural(len(shown), 'layer')})" if len(shown) > _SHOWN else ""
+    return ", ".join(shown[:_SHOWN]) + more
+
+
+def _shown(budget: Budget, value: Fraction) -> str:
+    return stored_text(float(value)) if budget.falls else percent_down(value.numerator, value.denominator)

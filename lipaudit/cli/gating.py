@@ -1,0 +1,80 @@
+"""`lipaudit gate report.json`: judge a report again, by another policy or on another day."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lipaudit.cli import github, outputs, streams
+from lipaudit.cli.judging import policy_meant
+from lipaudit.cli.stored import STDIN, read_report
+from lipaudit.errors import ExitCode, UsageError
+from lipaudit.moment import moment
+from lipaudit.policy import judge, load_baselines, parse_budgets, with_flags
+from lipaudit.report import AuditReport
+from lipaudit.report.judged import judgement_text
+from lipaudit.report.text import WIDTH, verdict_line
+
+__all__ = ["GateRequest", "run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateRequest:
+    """One `lipaudit gate` as it was typed."""
+
+    report: str
+    policy: str | None = None
+    no_policy: bool = False
+    max_lipschitz: str | None = None
+    min_certified: Sequence[str] = ()
+    output: Sequence[str] = ()
+    quiet: bool = False
+
+
+def run(request: GateRequest) -> ExitCode:
+    """Judge, write, tell.
+
+    Returns:
+        The exit code of the verdict.  An assumed preprocessing is incomplete: a gate asks for a stated one.
+
+    Raises:
+        LipauditError: whatever keeps the report from being judged.
+    """
+    targets = outputs.parse_targets(request.output)
+    flags = parse_budgets(max_lipschitz=request.max_lipschitz, min_certified=request.min_certified)
+    policy = with_flags(policy_meant(request.policy, ignored=request.no_policy), flags)
+    if not policy.budgets:
+        raise UsageError(
+            "there is nothing to judge the report by",
+            hint="--policy FILE, --max-lipschitz L or --min-certified EPS:SHARE; "
+            "`lipaudit policy init` writes a commented example",
+        )
+    today = moment().date()
+    source = None if request.report == STDIN else Path(request.report)
+    outputs.check_targets(targets, source, "the report itself")
+    report = read_report(request.report)
+    judgement = judge(policy, report.evidence, today, load_baselines(policy), strict=True)
+    judged = judgement.report(report.evidence, report.run)
+    try:
+        outputs.write_targets(targets, judged, quiet=request.quiet)
+    finally:
+        github.publish(judged, [] if policy.file is None else [policy.file.path])
+        _tell(request, targets, judged)
+    return ExitCode(judged.exit_code)
+
+
+def _tell(request: GateRequest, targets: Sequence[outputs.Target], judged: AuditReport) -> None:
+    """How it was judged, the verdict last."""
+    verdict = verdict_line(judged, colour=streams.colour_wanted(sys.stdout)) + "\n"
+    if any(target.path is None for target in targets):
+        if not request.quiet:
+            streams.say(verdict_line(judged, colour=streams.colour_wanted(sys.stderr)))
+    elif request.quiet:
+        streams.write_screen(verdict)
+    else:
+        on_terminal = sys.stdout is not None and sys.stdout.isatty()
+        columns = shutil.get_terminal_size((WIDTH, 24)).columns if on_terminal else WIDTH
+        streams.write_screen(judgement_text(judged, max(72, min(WIDTH, columns))) + "\n" + verdict)

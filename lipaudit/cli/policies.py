@@ -1,0 +1,75 @@
+"""`lipaudit policy init` and `lipaudit policy check`: write an example, tell what a policy asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+from lipaudit.cli import outputs, streams
+from lipaudit.errors import ExitCode, InputUnavailable
+from lipaudit.moment import moment
+from lipaudit.policy import Policy, find_policy, load_policy
+from lipaudit.policy.source import POLICY
+from lipaudit.policy.template import TEMPLATE
+from lipaudit.policy.waiver import Waiver
+from lipaudit.report.wording import plural, printable
+
+__all__ = ["check", "init"]
+
+_SOON = 30  # days before its last one that a waiver is called out
+
+
+def init(name: str | None) -> ExitCode:
+    """Write the commented example.
+
+    Raises:
+        UsageError: if the file is there already, or cannot be written.
+    """
+    path = Path(name or POLICY)
+    outputs.write_new(path, TEMPLATE.encode("utf-8"), 0o644)
+    streams.write_data(
+        f"wrote {path}: remove the # of a budget to switch it on, then `lipaudit policy check`\n"
+    )
+    return ExitCode.PASS
+
+
+def check(name: str | None) -> ExitCode:
+    """Read a policy and say in words what it asks for.
+
+    Raises:
+        UsageError: with all that is wrong, each with its line.
+        InputUnavailable: if there is no policy.
+    """
+    today = moment().date()
+    path = find_policy(Path.cwd()) if name is None else Path(name)
+    if path is None:
+        raise InputUnavailable(
+            f"no {POLICY} here or in a folder above", hint="`lipaudit policy init` writes a commented example"
+        )
+    streams.write_screen("\n".join(_told(load_policy(path), path, today)) + "\n")
+    return ExitCode.PASS
+
+
+def _told(policy: Policy, path: Path, today: date) -> Iterator[str]:
+    waivers = plural(len(policy.waivers), "waiver")
+    yield f"{printable(str(path))}: {plural(len(policy.budgets), 'budget')}, {waivers}"
+    for budget in policy.budgets:
+        yield f"  line {budget.line or 0:>4}  {printable(budget.id)}: {printable(budget.words)}"
+        if budget.baseline is not None and not budget.baseline.is_file():
+            missing = f"{printable(str(budget.baseline))} is missing"
+            yield f"             {missing}: `lipaudit baseline update REPORT` writes it"
+    for waiver in policy.waivers:
+        yield f"  line {waiver.line or 0:>4}  {_waiver(waiver, today)}"
+
+
+def _waiver(waiver: Waiver, today: date) -> str:
+    left = (waiver.expires - today).days
+    where = f" at {', '.join(waiver.layers)}" if waiver.layers else ""
+    if left < 0:
+        state = f"EXPIRED on {waiver.expires}: it no longer counts"
+    elif left <= _SOON:
+        state = f"EXPIRES SOON, on {waiver.expires} ({plural(left, 'day')} left)"
+    else:
+        state = f"until {waiver.expires} ({left} days left)"
+    return printable(f"waives {waiver.budget}{where}, {state}; {waiver.owner}: {waiver.reason}")

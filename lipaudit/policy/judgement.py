@@ -1,0 +1,157 @@
+"""Judging a report: policy and evidence in; outcomes, findings, verdict and exit code out.
+
+One path for an audit, for `gate` and for whoever judges again later.  It reads nothing but its arguments:
+baselines were loaded before, and the day is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from fractions import Fraction
+from typing import Literal
+
+from lipaudit.policy.budget import Baselines
+from lipaudit.policy.policy import Policy
+from lipaudit.policy.verdict import decide, undecided
+from lipaudit.policy.waiver import apply_waivers, waiver_findings
+from lipaudit.report.canonical import sealed
+from lipaudit.report.inputs import AssumptionRecord, PreprocessingRecord
+from lipaudit.report.judgement import BudgetOutcome, PolicyRecord, Waiver
+from lipaudit.report.model import AuditReport, Evidence, Finding, Run, Verdict
+from lipaudit.report.wording import printable
+
+__all__ = ["Judgement", "judge"]
+
+_GUESS = "the preprocessing is a guess"
+_UNJUDGED = "; a budget is not judged by a guess"
+_AMPLIFYING = frozenset({"LIP201", "LIP202", "LIP203"})
+"""Findings that explain why a Lipschitz budget is not met; without one, layers may amplify."""
+_PREPROCESSING = frozenset({"LIP304", "LIP305", "LIP306"})
+_OWN = frozenset({"LIP401", "LIP402", "LIP403"})
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What became of a policy on one report.
+
+    Attributes:
+        outcomes: one per budget, in order.
+        waivers: one per waiver, with its state.
+        findings: all of the report: those of the audit, and those of the judgement.
+        verdict: see `report.model.Verdict`.
+        exit_code: how the program ends.
+        policy: the file, and the day by which waivers were judged; None without a file.
+    """
+
+    outcomes: tuple[BudgetOutcome, ...]
+    waivers: tuple[Waiver, ...]
+    findings: tuple[Finding, ...]
+    verdict: Verdict
+    exit_code: Literal[0, 1, 3]
+    policy: PolicyRecord | None
+
+    def report(self, evidence: Evidence, run: Run) -> AuditReport:
+        """A report that says so, sealed, of the evidence that was judged."""
+        told = evidence.model_copy(
+            update={
+                "policy": self.policy,
+                "budgets": self.outcomes,
+                "waivers": self.waivers,
+                "findings": self.findings,
+            }
+        )
+        return sealed(AuditReport(verdict=self.verdict, exit_code=self.exit_code, evidence=told, run=run))
+
+
+def judge(
+    policy: Policy,
+    evidence: Evidence,
+    today: date,
+    baselines: Baselines | None = None,
+    *,
+    strict: bool = False,
+) -> Judgement:
+    """Judge a report's evidence; an earlier judgement in it does not count.
+
+    Args:
+        policy: what to compare with.
+        evidence: with every finding of the audit.
+        today: the day by which waivers hold or have expired.
+        baselines: the reports at `policy.baselines`; a ratchet whose report is missing is inconclusive.
+        strict: whether an assumed preprocessing is a guess even where nothing else is plausible.
+
+    Raises:
+        UsageError: if a budget names a layer that the report does not have.
+    """
+    policy.check_layers([layer.name for layer in evidence.layers])
+    outcomes = tuple(budget.judge(evidence, baselines or {}) for budget in policy.budgets)
+    assumed = evidence.preprocessing.assumption
+    guessed = assumed is not None and (strict or not assumed.clear)
+    if guessed:
+        outcomes = undecided(outcomes, _GUESS)
+    outcomes, waivers = apply_waivers(outcomes, policy.waivers, today)
+    findings = (*_kept(evidence, outcomes, guessed=guessed), *waiver_findings(waivers))
+    verdict, code = decide(outcomes, incomplete=any(f.level == "error" for f in findings))
+    file = policy.file
+    record = None
+    if file is not None:
+        record = PolicyRecord(name=file.path.name, sha256=file.sha256, judged_on=today.isoformat())
+    return Judgement(outcomes, waivers, findings, verdict, code, record)
+
+
+def _kept(evidence: Evidence, outcomes: Iterable[BudgetOutcome], *, guessed: bool) -> Iterable[Finding]:
+    """The audit's findings, as far as this judgement asks for them."""
+    judged = tuple(outcomes)
+    unmet = any(o.metric == "lipschitz" and o.outcome != "pass" for o in judged) and not guessed
+    dropped = _OWN if unmet else _OWN | _AMPLIFYING
+    found = tuple(finding for finding in evidence.findings if finding.rule not in dropped)
+    if not (guessed and judged):
+        return (_milder(finding) for finding in found)
+    how = evidence.preprocessing
+    if how.assumption is not None and not any(f.rule in _PREPROCESSING for f in found):
+        found = (*found, _assumed(how, how.assumption))
+    return (_graver(finding) for finding in found)
+
+
+def _assumed(how: PreprocessingRecord, found: AssumptionRecord) -> Finding:
+    message = f"preprocessing assumed: {found.convention} ({found.correct}/{found.samples} correct)"
+    return Finding(
+        rule="LIP305", level="warning", message=printable(message), advice=f"state it: {_flags(how)}"
+    )
+
+
+def _graver(finding: Finding) -> Finding:
+    """A guess that budgets would be judged by is an error."""
+    if finding.rule != "LIP305":
+        return finding
+    return Finding(
+        rule="LIP306",
+        level="error",
+        message=f"{finding.message}{_UNJUDGED}",
+        layer=finding.layer,
+        advice=finding.advice,
+    )
+
+
+def _milder(finding: Finding) -> Finding:
+    """Without a budget it is a warning."""
+    if finding.rule != "LIP306":
+        return finding
+    return Finding(
+        rule="LIP305",
+        level="warning",
+        message=finding.message.removesuffix(_UNJUDGED),
+        layer=finding.layer,
+        advice=finding.advice,
+    )
+
+
+def _flags(how: PreprocessingRecord) -> str:
+    """The options that state a preprocessing exactly."""
+    parts = [f"--scale {how.scale}"] if Fraction(how.scale) != 1 or not (how.mean or how.std) else []
+    parts += [f"--mean {','.join(how.mean)}"] if how.mean else []
+    parts += [f"--std {','.join(how.std)}"] if how.std else []
+    parts += [f"--layout {how.layout}"] if how.layout else []
+    return " ".join(parts)

@@ -1,0 +1,191 @@
+"""`policy init`, `policy check` and `baseline update`."""
+
+import pytest
+import sample_report as sample
+
+from lipaudit.bound import Bound, Estimate
+from lipaudit.policy.template import TEMPLATE
+from lipaudit.report.canonical import from_json, sealed, to_json
+from lipaudit.report.model import NetworkBracket, Tally
+
+RATCHET = '[[budget]]\nid = "r"\nmetric = "lipschitz"\nbaseline = "base.json"\nmax_increase = "2%"\n'
+WAIVER = '[[waiver]]\nbudget = "r"\nreason = "why not"\nowner = "me"\nexpires = {}\n'
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1780304400")  # 2026-06-01
+    return tmp_path
+
+
+def store(name="report.json", upper=15.25, verdict="pass", **changes):
+    network = NetworkBracket.of(Bound(upper, "m", "why"), Estimate(1.0, "w"))
+    report = sealed(sample.report(verdict, global_=network, **changes))
+    with open(name, "w", encoding="utf-8") as stream:  # noqa: PTH123 -- relative to the test's folder
+        stream.write(to_json(report))
+    return report
+
+
+def test_init_writes_once(run, here):
+    done = run("policy", "init")
+    assert done.code == 0
+    assert (here / "lipaudit.toml").read_text(encoding="utf-8") == TEMPLATE
+    (here / "lipaudit.toml").write_text("mine")
+    assert run("policy", "init").code == 2
+    assert (here / "lipaudit.toml").read_text() == "mine"
+    assert run("policy", "init", "other.toml").code == 0
+    assert run("policy", "init", "none/other.toml").code == 2
+    assert run("policy", "check", "other.toml").code == 0
+
+
+def test_check_says_what_is_asked_for(run, here):
+    (here / "lipaudit.toml").write_text(
+        RATCHET + '[[budget]]\nmetric = "clean_accuracy"\nmin = "95%"\n[require]\nattacked = true\n'
+    )
+    done = run("policy", "check")
+    assert done.code == 0
+    words = " ".join(done.out.split())
+    assert "3 budgets, 0 waivers" in words
+    assert "line 1 r: the l2 Lipschitz constant of the network is at most 2% above that in base.json" in words
+    assert "base.json is missing" in words
+    assert "line 6 clean_accuracy: at least 95% of the samples are classified correctly" in words
+    assert "line 10 require.attacked" in words
+
+
+@pytest.mark.parametrize(
+    ("day", "told"),
+    [
+        ("2026-05-31", "EXPIRED on 2026-05-31"),
+        ("2026-06-01", "EXPIRES SOON, on 2026-06-01 (0 days left)"),
+        ("2026-07-01", "EXPIRES SOON, on 2026-07-01 (30 days left)"),
+        ("2026-07-02", "until 2026-07-02 (31 days left)"),
+    ],
+)
+def test_check_calls_out_waivers(run, here, day, told):
+    (here / "lipaudit.toml").write_text(RATCHET + WAIVER.format(day))
+    done = run("policy", "check")
+    assert done.code == 0
+    assert told in done.out
+    assert "me: why not" in done.out
+
+
+def test_check_refuses_what_cannot_be_meant(run, here):
+    assert run("policy", "check").code == 5
+    (here / "lipaudit.toml").write_text("[[budget]]\nmetric = 5\n")
+    done = run("policy", "check")
+    assert done.code == 2
+    assert "lipaudit.toml:2: " in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["policy"], "`lipaudit policy init` or `lipaudit policy check`"),
+        (["policy", "chek"], "did you mean `lipaudit policy check`?"),
+        (["baseline"], "`lipaudit baseline update`"),
+        (["baseline", "--policy", "x"], "`lipaudit baseline update`"),
+        (["policies"], "did you mean `lipaudit policy`?"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_commands_of_two_words(run, words, told):
+    done = run(*words)
+    assert done.code == 2
+    assert told in done.err
+
+
+def test_help_of_a_first_word_shows_all_its_commands(run):
+    text = run("policy", "--help").out
+    assert "lipaudit policy init [FILE]" in text
+    assert "lipaudit policy check [FILE]" in text
+    assert run("policy", "check", "-h").out in text
+
+
+# The baseline of a ratchet
+
+
+def test_a_first_baseline_is_written_as_it_is(run, here):
+    (here / "lipaudit.toml").write_text(RATCHET)
+    report = store()
+    done = run("baseline", "update", "report.json")
+    assert done.code == 0
+    assert "r: no baseline yet → 15.25" in done.out
+    assert from_json((here / "base.json").read_text(encoding="utf-8")) == report
+    assert run("gate", "report.json").code == 0
+
+
+def test_a_lower_bound_moves_the_ratchet(run, here):
+    (here / "lipaudit.toml").write_text(RATCHET)
+    store("base.json", 20.0)
+    store()
+    done = run("baseline", "update", "report.json")
+    assert done.code == 0
+    assert "r: 20 → 15.25" in done.out
+
+
+@pytest.mark.parametrize("upper", [15.375, 99.0])
+def test_a_limit_never_rises_without_a_word(run, here, upper):
+    """Not by the step either: two per cent each time are no ratchet."""
+    (here / "lipaudit.toml").write_text(RATCHET)
+    old = store("base.json")
+    store(upper=upper)
+    done = run("baseline", "update", "report.json")
+    assert done.code == 2
+    assert f"r: 15.25 → {upper:g} (allows more)" in done.out
+    assert from_json((here / "base.json").read_text(encoding="utf-8")) == old
+    assert run("baseline", "update", "report.json", "--allow-increase").code == 0
+    assert from_json((here / "base.json").read_text(encoding="utf-8")).evidence.global_.upper.value == upper
+
+
+def test_fewer_correct_answers_allow_more(run, here):
+    (here / "lipaudit.toml").write_text(
+        '[[budget]]\nmetric = "clean_accuracy"\nbaseline = "base.json"\nmax_decrease = 0\n'
+    )
+    store("base.json")
+    store(robustness=sample.robustness(clean_accuracy=Tally(count=9811, n=10_000), curve=()))
+    assert run("baseline", "update", "report.json").code == 2
+    store(robustness=sample.robustness(clean_accuracy=Tally(count=9813, n=10_000), curve=()))
+    assert run("baseline", "update", "report.json").code == 0
+
+
+def test_a_baseline_of_other_data_is_replaced_only_on_request(run, here):
+    (here / "lipaudit.toml").write_text(
+        '[[budget]]\nmetric = "clean_accuracy"\nbaseline = "base.json"\nmax_decrease = 0\n'
+    )
+    store("base.json", dataset=sample.evidence().dataset.model_copy(update={"fingerprint_sha256": "f" * 64}))
+    store()
+    done = run("baseline", "update", "report.json")
+    assert done.code == 2
+    assert "cannot be compared" in done.out
+    assert run("baseline", "update", "report.json", "--allow-increase").code == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "changes"),
+    [
+        ("", {"findings": (sample.finding("error"),)}),
+        ("", {"upper": float("inf")}),
+        ('[[budget]]\nmetric = "slack"\nmax = 2\n', {}),
+        ("[require]\nmin_samples = 10001\n", {}),
+    ],
+)
+def test_a_report_that_answers_for_nothing_is_no_baseline(run, here, more, changes):
+    (here / "lipaudit.toml").write_text(RATCHET + more)
+    store(**changes)
+    done = run("baseline", "update", "report.json", "--allow-increase")
+    assert done.code == 4
+    assert "no baseline" in done.err
+    assert not (here / "base.json").exists()
+
+
+def test_a_policy_without_a_ratchet_has_no_baseline(run, here):
+    (here / "lipaudit.toml").write_text('[[budget]]\nmetric = "lipschitz"\nmax = 99\n')
+    store()
+    assert run("baseline", "update", "report.json").code == 2
+
+
+def test_the_baseline_is_not_its_own_report(run, here):
+    (here / "lipaudit.toml").write_text(RATCHET)
+    store("base.json")
+    assert run("baseline", "update", "base.json").code == 2
