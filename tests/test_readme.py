@@ -9,6 +9,7 @@ import subprocess
 from collections import defaultdict
 from pathlib import Path
 from shutil import which
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -26,7 +27,10 @@ from lipaudit.cli.help import help_text
 from lipaudit.errors import ExitCode
 from lipaudit.load import parse_metadata
 from lipaudit.ops import OPS
+from lipaudit.policy.reading import read_policy
+from lipaudit.policy.requirement import CLAUSES
 from lipaudit.report import FORMATS, AuditReport
+from lipaudit.report.judgement import Metric
 from lipaudit.spectral import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -240,6 +244,14 @@ def test_the_metadata_snippet(monkeypatch, tmp_path):
     assert stated is not None
     assert [float(v) for v in (*stated.mean, *stated.std, stated.scale)] == [0.1307, 0.3081, 1]
     assert (stated.layout, stated.input_shape) == ("chw", (1, 28, 28))
+
+
+def test_the_policy_means_something():
+    policy = read_policy(marked("policy").encode("utf-8"), ROOT / "lipaudit.toml")
+    clauses = {budget.id for budget in policy.budgets if budget.metric == "require"}
+    assert clauses == {f"require.{clause}" for clause in CLAUSES}
+    assert {budget.metric for budget in policy.budgets} == set(get_args(Metric))
+    assert len(policy.waivers) == len(policy.baselines) == 1
 
 
 def test_all_metadata_but_the_version_may_be_left_out():
