@@ -7,7 +7,21 @@ from pathlib import Path
 from lipaudit.errors import UsageError
 from lipaudit.policy import Policy, find_policy, load_policy
 
-__all__ = ["policy_meant"]
+__all__ = ["closest_policy", "policy_meant"]
+
+
+def closest_policy() -> Path | None:
+    """The policy file that the current folder leads to.
+
+    Raises:
+        UsageError: if the folder is gone, or has two.
+    """
+    try:
+        here = Path.cwd()
+    except OSError as error:
+        hint = "change to another one, or say --no-policy"
+        raise UsageError(f"the current folder cannot be read: {error.strerror}", hint=hint) from error
+    return find_policy(here)
 
 
 def policy_meant(named: str | None, *, ignored: bool) -> Policy:
@@ -25,5 +39,5 @@ def policy_meant(named: str | None, *, ignored: bool) -> Policy:
         raise UsageError("--policy and --no-policy contradict each other")
     if ignored:
         return Policy()
-    path = find_policy(Path.cwd()) if named is None else Path(named)
+    path = closest_policy() if named is None else Path(named)
     return Policy() if path is None else load_policy(path)

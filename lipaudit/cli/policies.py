@@ -7,9 +7,10 @@ from datetime import date
 from pathlib import Path
 
 from lipaudit.cli import outputs, streams
+from lipaudit.cli.judging import closest_policy
 from lipaudit.errors import ExitCode, InputUnavailable
 from lipaudit.moment import moment
-from lipaudit.policy import Policy, find_policy, load_policy
+from lipaudit.policy import Policy, load_policy
 from lipaudit.policy.source import POLICY
 from lipaudit.policy.template import TEMPLATE
 from lipaudit.policy.waiver import Waiver
@@ -42,7 +43,7 @@ def check(name: str | None) -> ExitCode:
         InputUnavailable: if there is no policy.
     """
     today = moment().date()
-    path = find_policy(Path.cwd()) if name is None else Path(name)
+    path = closest_policy() if name is None else Path(name)
     if path is None:
         raise InputUnavailable(
             f"no {POLICY} here or in a folder above", hint="`lipaudit policy init` writes a commented example"

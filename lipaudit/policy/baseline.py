@@ -11,7 +11,7 @@ from lipaudit.policy.limit import Limit, Ratchet
 from lipaudit.report.canonical import digest_of
 from lipaudit.report.counts import counted
 from lipaudit.report.judgement import BaselineRecord, Metric
-from lipaudit.report.model import Evidence, Layer
+from lipaudit.report.model import AuditReport, Evidence, Layer
 from lipaudit.report.number import DIGITS, Plain, Unbounded
 from lipaudit.report.wording import percent_up, printable, stored_text
 
@@ -63,14 +63,15 @@ def amount(
     """The largest value of `lipschitz` or `slack` that is allowed, for the network or one layer."""
     if isinstance(limit, Limit):
         return Reference(limit)
-    name, earlier, why = _earlier(limit, metric, evidence, baselines)
-    if earlier is None:
+    name, report, why = _earlier(limit, metric, evidence, baselines)
+    if report is None:
         return Reference(None, why)
+    earlier = report.evidence
     rows = {row.name: row for row in earlier.layers}
     if layer is not None and layer not in rows:
-        return Reference(None, f"{name} has no such layer", _record(limit, earlier, None))
+        return Reference(None, f"{name} has no such layer", _record(limit, report, None))
     value = measured(earlier, metric, None if layer is None else rows[layer])
-    record = _record(limit, earlier, value)
+    record = _record(limit, report, value)
     if why or not isinstance(value, float):
         return Reference(None, why or f"{name} has no finite value", record)
     exact = Fraction(value) * (1 + limit.step)
@@ -84,17 +85,16 @@ def share(
     """The smallest clean or certified accuracy that is allowed."""
     if isinstance(limit, Limit):
         return Reference(limit)
-    name, earlier, why = _earlier(limit, metric, evidence, baselines)
-    if earlier is None:
+    name, report, why = _earlier(limit, metric, evidence, baselines)
+    if report is None:
         return Reference(None, why)
-    robustness = earlier.robustness
+    robustness = report.evidence.robustness
     count, n = None, 0
     if robustness is not None:
         clean = robustness.clean_accuracy
         count, n = (clean.count if eps is None else counted(robustness, eps).certified), clean.n
-    known = count is not None and n > 0
-    record = _record(limit, earlier, count / n if count is not None and n else None)
-    if why or count is None or not known:
+    record = _record(limit, report, count / n if count is not None and n > 0 else None)
+    if why or count is None or n == 0:
         return Reference(None, why or f"{name} does not tell it: it stores no samples", record)
     exact = max(Fraction(count, n) - limit.step, Fraction(0))
     told = f"{limit.text} below the {count} of {n} of {name}"
@@ -111,14 +111,15 @@ def _decimal(value: Fraction) -> str:
 
 def _earlier(
     ratchet: Ratchet, metric: Metric, evidence: Evidence, baselines: Baselines
-) -> tuple[str, Evidence | None, str]:
+) -> tuple[str, AuditReport | None, str]:
     name = printable(ratchet.path.name)
     report = baselines.get(ratchet.path)
     if report is None:
         return name, None, f"the baseline {name} was not given"
     why = incomparable(metric, evidence, report.evidence)
-    return name, report.evidence, f"not comparable with {name}: {why}" if why else ""
+    return name, report, f"not comparable with {name}: {why}" if why else ""
 
 
-def _record(ratchet: Ratchet, earlier: Evidence, value: Plain | None) -> BaselineRecord:
-    return BaselineRecord(name=ratchet.path.name, evidence_sha256=digest_of(earlier), value=value)
+def _record(ratchet: Ratchet, report: AuditReport, value: Plain | None) -> BaselineRecord:
+    digest = report.evidence_sha256 or digest_of(report.evidence)  # reports of schema 1.0 have none
+    return BaselineRecord(name=ratchet.path.name, evidence_sha256=digest, value=value)

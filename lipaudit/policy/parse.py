@@ -118,9 +118,12 @@ def parse_budgets(
 def with_flags(policy: Policy, flags: Iterable[CeilingBudget | FloorBudget]) -> Policy:
     """The policy and the budgets of the command line; these get other names where the file uses theirs."""
     taken = {budget.id for budget in policy.budgets}
-    added: list[Budget] = [
-        replace(budget, id=f"{budget.id} (flag)") if budget.id in taken else budget for budget in flags
-    ]
+    added: list[Budget] = []
+    for budget in flags:
+        name = budget.id
+        while name in taken:
+            name += " (flag)"
+        added.append(replace(budget, id=name))
     return policy.plus(added)
 
 

@@ -5,6 +5,7 @@ The closest file wins and nothing is merged: a limit that somebody reads is the 
 
 from __future__ import annotations
 
+from os.path import lexists
 from pathlib import Path
 
 from lipaudit.errors import InputRefused, InputUnavailable, UsageError
@@ -28,7 +29,8 @@ def find_policy(folder: Path) -> Path | None:
     here = folder.absolute()
     for place in (here, *here.parents):
         own, shared = place / POLICY, place / PYPROJECT
-        found = [path for path, there in ((own, own.is_file()), (shared, _is_policy(shared))) if there]
+        # A link that leads nowhere counts: a policy that was meant must not be passed over.
+        found = [path for path, there in ((own, lexists(own)), (shared, _is_policy(shared))) if there]
         if len(found) > 1:
             raise UsageError(
                 f"{place} has two policies: {POLICY} and [tool.lipaudit] in {PYPROJECT}",
@@ -93,7 +95,11 @@ def _baseline(policy: Policy, path: Path) -> AuditReport:
 
 def _is_policy(path: Path) -> bool:
     """Whether a `pyproject.toml` holds a policy; one that is no TOML does if it speaks of us."""
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError:  # a folder above that may not be searched
+        there = False
+    if not there:
         return False
     data = _read(path, f"no such file: {path}", "")
     if TOOL[1].encode() not in data:

@@ -53,7 +53,8 @@ def next_steps(report: AuditReport) -> tuple[str, ...]:
         steps.append(
             "Set a budget, so that a change for the worse fails: --max-lipschitz L, --min-certified EPS:SHARE"
         )
-    if report.verdict == "inconclusive" and not missing:
+    undecided = {b.metric for b in evidence.budgets if b.outcome == "inconclusive" and not b.waived}
+    if report.verdict == "inconclusive" and undecided - {"require"} and not missing:
         steps.append(
             "An inconclusive budget needs a tighter bound: lower the gain of the costliest layers, "
             f"{_costliest_text(evidence)}."

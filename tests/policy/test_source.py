@@ -42,6 +42,12 @@ def test_two_forms_in_one_folder_are_an_error(tree):
         find_policy(tree)
 
 
+def test_a_link_that_leads_nowhere_is_not_passed_over(tree):
+    (tree / "lipaudit.toml").symlink_to("nowhere")
+    with pytest.raises(InputUnavailable):
+        load_policy(find_policy(tree))
+
+
 def test_a_broken_pyproject_counts_only_if_it_speaks_of_us(tree):
     (tree / "pyproject.toml").write_text("[project\n")
     assert find_policy(tree) is None
