@@ -193,7 +193,7 @@ def _summary(rows: Sequence[LayerOutcome], remarks: Sequence[str]) -> str:
     if not rows:
         return "no layer is called so"
     parts = []
-    for kind, verb in (("fail", "exceed it"), ("inconclusive", "are not decided")):
+    for kind, verb in (("fail", "exceed it"), ("inconclusive", "not decided")):
         names = [row.layer for row in rows if row.outcome == kind]
         if names:
             shown = ", ".join(map(printable, names[:_NAMED])) + (", …" if len(names) > _NAMED else "")

@@ -54,17 +54,21 @@ def next_steps(report: AuditReport) -> tuple[str, ...]:
             "Set a budget, so that a change for the worse fails: --max-lipschitz L, --min-certified EPS:SHARE"
         )
     undecided = {b.metric for b in evidence.budgets if b.outcome == "inconclusive" and not b.waived}
-    if report.verdict == "inconclusive" and undecided - {"require"} and not missing:
+    if report.verdict == "inconclusive" and undecided - {"require", "slack"} and not missing:
         steps.append(
             "An inconclusive budget needs a tighter bound: lower the gain of the costliest layers, "
             f"{_costliest_text(evidence)}."
+        )
+    if "slack" in undecided and not missing:
+        steps.append(
+            "A smaller slack needs a tighter bound or a larger witness: --profile tight looks longer."
         )
     if not missing and _is_useless(evidence):
         steps.append(
             "Train for small gains (spectral normalisation, orthogonal or other 1-Lipschitz layers), "
             f"first of all here: {_costliest_text(evidence)}."
         )
-    elif any(b.metric == "lipschitz" and b.outcome == "fail" for b in evidence.budgets):
+    elif any(b.metric == "lipschitz" and b.outcome == "fail" and not b.waived for b in evidence.budgets):
         steps.append(f"Retrain or rescale the layers that amplify most: {_costliest_text(evidence)}.")
     return tuple(steps)
 
