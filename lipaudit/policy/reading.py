@@ -91,8 +91,9 @@ def read_policy(data: bytes, path: Path) -> Policy:
     document = toml_of(data, path)
     prefix = TOOL if path.name == PYPROJECT else ()
     for name in prefix:
-        inner = document.get(name, {})
-        document = inner if isinstance(inner, dict) else {}
+        document = document.get(name, {})
+        if not isinstance(document, dict):
+            raise UsageError(f"{path}:1: {'.'.join(prefix)} is no table", hint=f"[{'.'.join(prefix)}]")
     text = _Text(path, scan(data.decode("utf-8"), prefix))
     try:
         table = PolicyTable.model_validate(document)
@@ -163,6 +164,10 @@ def _explained(error: Any) -> Problem:  # noqa: ANN401 - pydantic's own record
         close = get_close_matches(str(error["input"]), re.findall(r"'(\w+)'", allowed), n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"one of {allowed}"
         return Problem(path, f"{name} = {error['input']!r} is unknown", hint)
+    if kind == "model_type":
+        return Problem(
+            path, f"{name} is no table", "write [[budget]], [[waiver]] or [require] above its keys"
+        )
     if kind == "tuple_type":
         return Problem(path, f"{name} is no list of tables", f"write [[{name}]], with double brackets")
     reason = str(error["ctx"]["error"]) if kind == "value_error" else str(error["msg"])

@@ -121,7 +121,9 @@ MISTAKES = {
     "short digest": ('[require]\ndataset_fingerprint = "abc"', 2, "64"),
     "coverage above 1": ('[require]\ncoverage = "101%"', 2, "between 0 and 1"),
     "other arithmetic": ('[require]\narithmetic = "float32"', 2, "'real'"),
-    "require twice": ("[[require]]\nofficial = true", 1, "require"),
+    "require twice": ("[[require]]\nofficial = true", 1, "[require]"),
+    "require as a number": ("require = 5", 1, "no table"),
+    "numbers for budgets": ("budget = [5]", 1, "no table"),
     "no TOML": ("[[budget]]\nmetric = lipschitz", 2, "not TOML"),
     "no end": ("[[budget]]\nmetric = [", 2, "not TOML"),
     "key twice": (budget("max = 1", "max = 2"), 4, "not TOML"),
@@ -246,6 +248,12 @@ def test_pyproject_speaks_of_other_things_too(policy):
     text = '[project]\nname = "x"\n[[tool.lipaudit.budget]]\nmetric = "lipschitz"\nmax = 20\n[tool.ruff]\n'
     (found,) = policy(text, "pyproject.toml").budgets
     assert found.line == 3
+
+
+@pytest.mark.parametrize("text", ["[tool]\nlipaudit = 5", "tool = 5", "[[tool.lipaudit]]"])
+def test_a_pyproject_whose_table_is_none(policy, text):
+    with pytest.raises(UsageError, match="no table"):
+        policy(text, "pyproject.toml")
 
 
 def test_the_template_is_all_off_and_right_once_it_is_on(policy):
