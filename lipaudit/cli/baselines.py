@@ -23,7 +23,7 @@ from lipaudit.report.canonical import sealed, to_json
 from lipaudit.report.model import AuditReport, Evidence
 from lipaudit.report.wording import percent_down, plural, printable, stored_text
 
-__all__ = ["BaselineRequest", "run"]
+__all__ = ["BaselineRequest", "run", "values_text"]
 
 _SHOWN = 12  # layers of one budget that are listed
 
@@ -99,7 +99,7 @@ def _moves(budget: Budget, old: Evidence | None, new: Evidence) -> Iterator[_Mov
     if not after or any(value is None for value in after.values()):
         raise InputRefused(f"this report is no baseline: it has no finite value for budget {name}")
     if old is None:
-        yield _Move(f"{name}: no baseline yet → {_listed(budget, after)}", looser=False)
+        yield _Move(f"{name}: no baseline yet → {values_text(budget, after)}", looser=False)
         return
     why = incomparable(budget.metric, new, old)
     if why:
@@ -116,7 +116,8 @@ def _moves(budget: Budget, old: Evidence | None, new: Evidence) -> Iterator[_Mov
             yield _Move(f"{name}{where}: {told} → {_shown(budget, value)}{word}", looser)
 
 
-def _listed(budget: Budget, values: dict[str, Fraction | None]) -> str:
+def values_text(budget: Budget, values: dict[str, Fraction | None]) -> str:
+    """What a baseline says about the number that a budget limits, or each of several."""
     shown = [
         f"{printable(layer)} {_shown(budget, value)}" if layer else _shown(budget, value)
         for layer, value in values.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lipaudit.cli import streams
 from lipaudit.cli.stored import read_report
-from lipaudit.errors import ExitCode
+from lipaudit.errors import ExitCode, InputRefused
 from lipaudit.report.changes import changes
 from lipaudit.report.changes_text import to_json, to_text
 
@@ -17,7 +17,11 @@ def run(a: str, b: str, *, as_json: bool) -> ExitCode:
     Raises:
         LipauditError: if one cannot be read.
     """
-    found = changes(read_report(a), read_report(b))
+    try:
+        found = changes(read_report(a), read_report(b))
+    except InputRefused as error:
+        hint = "this compares JSON reports; `lipaudit diff-model A B` compares models"
+        raise InputRefused(error.message, hint=hint) from error
     if as_json:
         streams.write_data(to_json(found))
     else:

@@ -7,10 +7,11 @@ from datetime import date
 from pathlib import Path
 
 from lipaudit.cli import outputs, streams
+from lipaudit.cli.baselines import values_text
 from lipaudit.cli.judging import closest_policy
 from lipaudit.errors import ExitCode, InputUnavailable
 from lipaudit.moment import moment
-from lipaudit.policy import Policy, load_policy
+from lipaudit.policy import Budget, Policy, load_policy, load_report
 from lipaudit.policy.source import POLICY
 from lipaudit.policy.template import TEMPLATE
 from lipaudit.policy.waiver import Waiver
@@ -57,11 +58,19 @@ def _told(policy: Policy, path: Path, today: date) -> Iterator[str]:
     yield f"{printable(str(path))}: {plural(len(policy.budgets), 'budget')}, {waivers}"
     for budget in policy.budgets:
         yield f"  line {budget.line or 0:>4}  {printable(budget.id)}: {printable(budget.words)}"
-        if budget.baseline is not None and not budget.baseline.is_file():
-            missing = f"{printable(str(budget.baseline))} is missing"
-            yield f"             {missing}: `lipaudit baseline update REPORT` writes it"
+        if budget.baseline is not None:
+            yield f"             {_baseline(budget, budget.baseline)}"
     for waiver in policy.waivers:
         yield f"  line {waiver.line or 0:>4}  {_waiver(waiver, today)}"
+
+
+def _baseline(budget: Budget, path: Path) -> str:
+    """What the earlier report says, if it is there."""
+    name = printable(str(path))
+    if not path.is_file():
+        return f"{name} is missing: `lipaudit baseline update REPORT` writes it"
+    told = values_text(budget, budget.measures(load_report(path).evidence))
+    return f"{name} says {told or 'nothing about it'}"
 
 
 def _waiver(waiver: Waiver, today: date) -> str:

@@ -51,7 +51,8 @@ def _layer_lines(budget: BudgetOutcome) -> Iterator[str]:
 def _numbers(row: LayerOutcome, *, slack: bool) -> str:
     upper = shown_up(row.upper) if isinstance(row.upper, float) else None
     if slack:
-        return "no finite slack" if upper is None else f"slack {upper}"
+        missing = "no slack without a witness" if row.upper is None else "no finite slack"
+        return missing if upper is None else f"slack {upper}"
     seen = "" if row.lower is None else f", {shown_down(row.lower)} witnessed"
     return ("no finite bound" if upper is None else f"at most {upper} proved") + seen
 

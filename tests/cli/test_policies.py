@@ -53,6 +53,16 @@ def test_check_says_what_is_asked_for(run, here):
     assert "line 10 require.attacked" in words
 
 
+def test_check_tells_what_the_baseline_says(run, here):
+    (here / "lipaudit.toml").write_text(RATCHET + RATCHET.replace('"r"', '"each"') + 'layers = ["conv*"]\n')
+    store("base.json")
+    done = run("policy", "check")
+    assert "base.json says 15.25\n" in done.out
+    assert "base.json says conv0 1.5, conv1 1.64285715, " in done.out
+    (here / "base.json").write_text("{}")
+    assert run("policy", "check").code == 4
+
+
 @pytest.mark.parametrize(
     ("day", "told"),
     [

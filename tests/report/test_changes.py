@@ -136,3 +136,7 @@ def test_the_command(tmp_path, capfd):
     assert main(["diff", str(a), str(a), "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["same"] is True
     assert main(["diff", str(a), str(tmp_path / "none.json")]) == 5
+    capfd.readouterr()
+    a.write_bytes(b"\x08\x07model")
+    assert main(["diff", str(a), str(b)]) == 4
+    assert "lipaudit diff-model" in capfd.readouterr().err
