@@ -56,6 +56,7 @@ def run(request: BaselineRequest) -> ExitCode:
     if not policy.baselines:
         raise UsageError("the policy has no budget with a baseline", hint='baseline = "baseline.json"')
     report = read_report(request.report)
+    policy.check_layers([layer.name for layer in report.evidence.layers])
     _check(policy, report)
     olds = {place: load_report(place).evidence for place in policy.baselines if place.is_file()}
     moves = [
@@ -110,7 +111,8 @@ def _moves(budget: Budget, old: Evidence | None, new: Evidence) -> Iterator[_Mov
         earlier = before.get(layer)
         if value is not None and earlier != value:
             where = f" at {printable(layer)}" if layer else ""
-            looser = earlier is not None and (value > earlier) == budget.falls
+            # Without an earlier value the ratchet was inconclusive: a limit now lets something through.
+            looser = earlier is None or (value > earlier) == budget.falls
             told = "none" if earlier is None else _shown(budget, earlier)
             word = " (allows more)" if looser else ""
             yield _Move(f"{name}{where}: {told} → {_shown(budget, value)}{word}", looser)

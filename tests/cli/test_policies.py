@@ -148,6 +148,23 @@ def test_a_limit_never_rises_without_a_word(run, here, upper):
     assert from_json((here / "base.json").read_text(encoding="utf-8")).evidence.global_.upper.value == upper
 
 
+def test_a_renamed_layer_does_not_slip_off_its_ratchet(run, here):
+    (here / "lipaudit.toml").write_text(RATCHET + 'layers = ["conv*"]\n')
+    store("base.json", layers=(sample.conv(1),))
+    store(layers=(sample.conv(1), sample.conv(2)))
+    done = run("baseline", "update", "report.json")
+    assert done.code == 2
+    assert "r at conv2: none → 1.78571429 (allows more)" in done.out
+    assert run("baseline", "update", "report.json", "--allow-increase").code == 0
+
+
+def test_a_ratchet_of_layers_that_are_not_there(run, here):
+    (here / "lipaudit.toml").write_text(RATCHET + 'layers = ["cnv*"]\n')
+    store()
+    done = run("baseline", "update", "report.json")
+    assert (done.code, "no layer is called 'cnv*'" in done.err) == (2, True)
+
+
 def test_fewer_correct_answers_allow_more(run, here):
     (here / "lipaudit.toml").write_text(
         '[[budget]]\nmetric = "clean_accuracy"\nbaseline = "base.json"\nmax_decrease = 0\n'
