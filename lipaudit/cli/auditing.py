@@ -117,7 +117,7 @@ def _policy(request: AuditRequest) -> Policy | None:
     )
     policy = policy_meant(request.policy, ignored=request.no_policy)
     policy.check_data(request.dataset)
-    moment()
+    moment()  # what is wrong with SOURCE_DATE_EPOCH is told before the work
     return None if policy.file is None else policy
 
 

@@ -129,6 +129,17 @@ def test_json_on_stdout(run):
     assert done.err.startswith("FAIL (exit 1")
 
 
+def test_annotations_point_at_the_line_of_the_policy(run, here, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(here))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(here / "summary.md"))
+    write(here, "\n" + LIMIT.format(4))
+    done = run("gate", "report.json")
+    assert done.code == 1
+    assert "::error file=lipaudit.toml,line=2," in done.err
+    assert "lipschitz" in (here / "summary.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.usefixtures("here")
 def test_quiet_is_the_verdict_alone(run):
     assert len(run("gate", "report.json", "--max-lipschitz", "4", "-q").out.splitlines()) == 1
