@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from textwrap import fill
 
 from lipaudit.cli import outputs, streams
 from lipaudit.cli.baselines import values_text
@@ -15,10 +16,12 @@ from lipaudit.policy import Budget, Policy, load_policy, load_report
 from lipaudit.policy.source import POLICY
 from lipaudit.policy.template import TEMPLATE
 from lipaudit.policy.waiver import Waiver
+from lipaudit.report.text import WIDTH
 from lipaudit.report.wording import plural, printable
 
 __all__ = ["check", "init"]
 
+_INDENT = " " * 13
 _SOON = 30  # days before its last one that a waiver is called out
 
 
@@ -49,7 +52,8 @@ def check(name: str | None) -> ExitCode:
         raise InputUnavailable(
             f"no {POLICY} here or in a folder above", hint="`lipaudit policy init` writes a commented example"
         )
-    streams.write_screen("\n".join(_told(load_policy(path), path, today)) + "\n")
+    lines = (fill(line, WIDTH, subsequent_indent=_INDENT) for line in _told(load_policy(path), path, today))
+    streams.write_screen("\n".join(lines) + "\n")
     return ExitCode.PASS
 
 
@@ -59,7 +63,7 @@ def _told(policy: Policy, path: Path, today: date) -> Iterator[str]:
     for budget in policy.budgets:
         yield f"  line {budget.line or 0:>4}  {printable(budget.id)}: {printable(budget.words)}"
         if budget.baseline is not None:
-            yield f"             {_baseline(budget, budget.baseline)}"
+            yield f"{_INDENT}{_baseline(budget, budget.baseline)}"
     for waiver in policy.waivers:
         yield f"  line {waiver.line or 0:>4}  {_waiver(waiver, today)}"
 

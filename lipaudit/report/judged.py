@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
 from rich.text import Text
@@ -75,17 +75,21 @@ def judgement_text(report: AuditReport, width: int) -> str:
         facts.append(f"{printable(data.name)} {data.num_evaluated} of {data.total}")
     parts = [
         ("report", [" · ".join([*facts, f"audited {printable(report.run.started)}"])]),
-        ("findings", [line for finding in evidence.findings for line in _finding_lines(finding)]),
+        ("findings", list(_finding_lines(evidence.findings))),
         ("policy", [line.plain for line in policy_lines(evidence)]),
     ]
     return "".join(_folded(label, lines, width) for label, lines in parts if lines)
 
 
-def _finding_lines(finding: Finding) -> Iterator[str]:
-    where = f" [{printable(finding.layer)}]" if finding.layer else ""
-    yield f"{finding.level} {finding.rule}{where} {printable(finding.message)}"
-    if finding.advice:
-        yield f"  → {printable(finding.advice)}"
+def _finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
+    """Each with its advice, unless that was given before."""
+    advised = {""}
+    for finding in findings:
+        where = f" [{printable(finding.layer)}]" if finding.layer else ""
+        yield f"{finding.level} {finding.rule}{where} {printable(finding.message)}"
+        if finding.advice not in advised:
+            advised.add(finding.advice)
+            yield f"  → {printable(finding.advice)}"
 
 
 def _folded(label: str, lines: list[str], width: int) -> str:
