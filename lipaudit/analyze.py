@@ -124,7 +124,7 @@ class Prover:
 
 
 def analyze(
-    graph: LayerGraph, plan: Plan = STANDARD, advance: Callable[[], None] = lambda: None
+    graph: LayerGraph, plan: Plan = STANDARD, advance: Callable[[Layer], None] = lambda _: None
 ) -> tuple[Layer, ...]:
     """Every layer's gain and bracket, in graph order.
 
@@ -132,7 +132,7 @@ def analyze(
         graph: what to analyse.
         plan: which methods to use, and how hard to try; a named method falls back to `auto` where it has no
             statement.
-        advance: called after each layer.
+        advance: called with each layer that is finished.
 
     Raises:
         InputRefused: for weights that are not finite, naming the layer.
@@ -143,7 +143,7 @@ def analyze(
     for node in graph:
         shapes = tuple(graph.shape_of(name) for name in node.inputs)
         layers.append(_layer(node, shapes, Prover(plan.method_of(node.name), plan), graph.device))
-        advance()
+        advance(layers[-1])
     return tuple(layers)
 
 

@@ -38,7 +38,7 @@ def compose(graph: LayerGraph, layers: Sequence[Layer], claims: Sequence[Claim] 
 
     Args:
         graph: the network.
-        layers: its gains, in graph order.
+        layers: its gains, in graph order; without those that end it, the whole is unbounded.
         claims: what is proved about parts of it.
     """
     running = {INPUT: 1.0}
@@ -56,7 +56,9 @@ def compose(graph: LayerGraph, layers: Sequence[Layer], claims: Sequence[Claim] 
         running[node.name] = value
         if not layer.upper.is_finite:
             reasons[node.name] = layer.upper.note
-    total = running[graph.output]
+    total = running.get(graph.output)
+    if total is None:
+        return NetworkBound(Bound.unbounded("not every layer was looked at"), running, tuple(used))
     if total < float("inf"):
         return NetworkBound(Bound(total, "composition"), running, tuple(used))
     culprits = "; ".join(f"{name}: {why}" for name, why in reasons.items())

@@ -12,7 +12,6 @@ import torch
 
 from lipaudit.analyze import Layer, Plan, analyze
 from lipaudit.blocks import find_claims
-from lipaudit.bound import Bracket
 from lipaudit.certify.agreement import check_answers
 from lipaudit.certify.curve import certified_counts
 from lipaudit.certify.dataset import Certification, certify
@@ -23,7 +22,7 @@ from lipaudit.compose import NetworkBound, compose
 from lipaudit.data import Dataset, load_dataset, make_sizing
 from lipaudit.data.plausible import is_near_chance
 from lipaudit.errors import InputUnavailable, UsageError
-from lipaudit.graph.graph import LayerGraph
+from lipaudit.finished import Finished
 from lipaudit.load import LoadedModel, check_file, load_model
 from lipaudit.policy import (
     DEFAULT_EPS,
@@ -38,11 +37,11 @@ from lipaudit.policy import (
     with_flags,
 )
 from lipaudit.report import assemble, structure, tried, variance
+from lipaudit.report.interruption import Interrupted
 from lipaudit.report.model import (
     AuditReport,
     Evidence,
     Finding,
-    NetworkBracket,
     Robustness,
 )
 from lipaudit.spectral.method import DEFAULT
@@ -133,6 +132,8 @@ def audit(  # noqa: PLR0913 - the options of the command line
 
     Raises:
         LipauditError: whatever keeps the audit from being done; its `exit_code` is the documented one.
+        KeyboardInterrupt: if the user interrupts; once a layer is bounded, as `Interrupted`, which carries
+            the report of what was finished.
     """
     command = {k: v for k, v in locals().items() if k not in _UNTOLD}
     clock = Clock(progress)
@@ -160,43 +161,53 @@ def audit(  # noqa: PLR0913 - the options of the command line
     subject = make_subject(loaded, stated, data, trying, target, threat_space)
     meant.check_layers([node.name for node in subject.graph.nodes])
 
-    layers, bound = _bounded(subject.graph, plan, clock)
-    points = subject.samples
-    run = None if points is None else _certified(loaded, subject, layers, bound, points, clock)
+    done = _proved(loaded, subject, plan, clock, attack=attack)
+    layers, bound, run, attacked = done.layers, done.bound, done.run, done.attacked
     robustness = None if run is None else _robustness(run, asked)
-    attacked = NOT_ATTACKED
-    if attack:
-        clock.stage("attacking the claims", 0)
-        attacked = falsify(subject.graph, layers, bound, points, run)
-
     evidence = Evidence(
         model=assemble.model_record(Path(model).name, loaded, subject.classes),
         preprocessing=assemble.preprocessing_record(
             subject.space, subject.layout, subject.preprocessing, subject.assumption
         ),
-        global_=NetworkBracket.of(bound.total, attacked.below),
+        global_=done.bracket(),
         layers=assemble.layer_records(layers, bound, attacked.spreads),
         blocks=structure.block_records(bound),
-        dataset=None if data is None else assemble.dataset_record(data, limit, seed),
+        dataset=None if data is None else assemble.dataset_record(data, done.evaluated, limit, seed),
         robustness=robustness,
         falsification=assemble.falsification_record(attacked),
         batch_variance=variance.variance_record(attacked),
-        findings=_findings((layers, plan, bound, attacked), data, run, subject),
-        limitations=_limitations(loaded, subject, attacked),
+        findings=(*_findings((layers, plan, bound, attacked), data, run, subject), *done.findings()),
+        limitations=(*_limitations(loaded, subject, attacked), *done.limitations()),
     )
     judgement = judge(meant, evidence, clock.started.date(), baselines)
-    return judgement.report(evidence, clock.run(target, command, layers))
+    report = judgement.report(evidence, clock.run(target, command, layers))
+    if done.stopped:
+        raise Interrupted(report.model_copy(update={"verdict": "incomplete", "exit_code": 130}))
+    return report
 
 
-def _bounded(graph: LayerGraph, plan: Plan, clock: Clock) -> tuple[tuple[Layer, ...], NetworkBound]:
+def _proved(loaded: LoadedModel, subject: Subject, plan: Plan, clock: Clock, *, attack: bool) -> Finished:
+    """Bounds, certificates, and an attack on both; where Ctrl-C ends it, what was finished by then."""
+    done = Finished(subject.graph, subject.samples, clock)
+    with done.until_interrupted():
+        _bounded(done, plan, clock)
+        if done.data is not None:
+            _certified(loaded, subject, done, done.data, clock)
+        if attack:
+            clock.stage("attacking the claims", 0)
+            done.attacked = falsify(done.graph, done.layers, done.bound, done.data, done.run)
+        else:
+            done.attacked = NOT_ATTACKED
+    return done
+
+
+def _bounded(done: Finished, plan: Plan, clock: Clock) -> None:
     """The layers one by one, parts of the network as a whole, and what follows for all of it."""
-    clock.stage("bounding layers", len(graph.nodes))
-    layers = analyze(graph, plan, clock.advance)
-    for layer in layers:
-        if layer.lower is not None:
-            Bracket(layer.upper, layer.lower)  # refuses ends that cross
-    clock.stage("looking for structure", len(graph.nodes))
-    return layers, compose(graph, layers, find_claims(graph, layers, plan, clock.advance))
+    clock.stage("bounding layers", len(done.graph.nodes))
+    analyze(done.graph, plan, done.layer)
+    clock.stage("looking for structure", len(done.graph.nodes))
+    claims = find_claims(done.graph, done.layers, plan, clock.advance)
+    done.composed = compose(done.graph, done.layers, claims)
 
 
 def _available(model: str | Path, load: Callable[[], T]) -> T:
@@ -230,24 +241,17 @@ def _samples(found: Callable[..., Dataset | None]) -> Callable[[int], Dataset]:
     return draw
 
 
-def _certified(
-    loaded: LoadedModel,
-    subject: Subject,
-    layers: Sequence[Layer],
-    bound: NetworkBound,
-    data: Dataset,
-    clock: Clock,
-) -> Certification:
+def _certified(loaded: LoadedModel, subject: Subject, done: Finished, data: Dataset, clock: Clock) -> None:
     """Certificates for every sample, each answer compared with the original program's."""
     check_scores(subject)
     clock.stage("certifying", len(data))
-    constants, how = pair_constants(subject.graph, bound)
-    run = certify(
-        subject.graph, layers, data, (constants.to(subject.graph.device), how), clock.advance, bound.claims
-    )
+    bound, graph = done.bound, done.graph
+    constants, done.how = pair_constants(graph, bound)
+    table = constants.to(graph.device)
+    run = certify(graph, done.layers, data, (table, done.how), done.chunk, bound.claims)
     clock.stage("asking the original program", len(data))
-    check_answers(run, data, subject.entrance, loaded.reference, subject.middle, clock.advance)
-    return run
+    check_answers(run, data, subject.entrance, loaded.reference, subject.middle, done.answers)
+    done.compared = done.evaluated
 
 
 def _robustness(run: Certification, asked: dict[Fraction, str]) -> Robustness:

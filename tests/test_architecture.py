@@ -35,6 +35,7 @@ ORDER = [
     "policy",
     "attest",
     "clock",
+    "finished",
     "pipeline",
     "repair",
     "cli",

@@ -56,6 +56,7 @@ def unfit(evidence: Evidence) -> str:
     assumption = evidence.preprocessing.assumption
     if assumption is not None and not assumption.clear:
         return "its preprocessing was assumed, and another one may be meant"
-    if any(finding.rule == "LIP304" for finding in evidence.findings):
+    rules = {finding.rule for finding in evidence.findings}
+    if "LIP304" in rules:
         return "its preprocessing is unknown"
-    return ""
+    return "the audit was interrupted" if "LIP307" in rules else ""

@@ -17,7 +17,7 @@ from lipaudit.data import Dataset
 from lipaudit.errors import Incomplete
 from lipaudit.graph.graph import LayerGraph
 
-__all__ = ["Certification", "certify", "chunk_size"]
+__all__ = ["Certification", "certify", "chunk_size", "merged"]
 
 CHUNK_CELLS = 4_000_000
 """Entries of the largest activation kept per chunk (32 MB)."""
@@ -44,7 +44,7 @@ def certify(
     layers: Sequence[Layer],
     dataset: Dataset,
     constants: tuple[Tensor, str],
-    advance: Callable[[int], None] = lambda _: None,
+    advance: Callable[[Radii], None] = lambda _: None,
     claims: Sequence[Claim] = (),
 ) -> Certification:
     """Predict and certify every sample.
@@ -54,7 +54,7 @@ def certify(
         layers: its gains, in graph order.
         dataset: the samples.
         constants: from `pair_constants`.
-        advance: called with the size of each finished chunk.
+        advance: called with each finished chunk.
         claims: bounds of parts of the graph.
 
     Raises:
@@ -73,12 +73,24 @@ def certify(
                 labels = dataset.labels[start : start + len(images)].to(device)
                 logits, error = evaluate(images.reshape(len(images), *graph.input_shape[1:]))
                 parts.append(certified_radii(logits, error, labels, constants[0]))
-                advance(len(images))
+                advance(parts[-1])
         except RuntimeError as failure:
             raise Incomplete(f"the network cannot be evaluated: {str(failure).splitlines()[0]}") from failure
+    return merged(dataset, parts, constants[1])
+
+
+def merged(dataset: Dataset, parts: Sequence[Radii], how: str) -> Certification:
+    """Chunks, of which the first begins with the data set's first sample, as one; later samples are left out.
+
+    Args:
+        dataset: the samples.
+        parts: at least one chunk, in order.
+        how: where the constants come from.
+    """
     fields = ("predicted", "margin", "radius", "correct", "finite")
-    merged = Radii(*(torch.cat([getattr(p, name) for p in parts]).cpu() for name in fields))
-    return Certification(dataset.indices, dataset.labels, merged, constants[1])
+    radii = Radii(*(torch.cat([getattr(p, name) for p in parts]).cpu() for name in fields))
+    n = len(radii.radius)
+    return Certification(dataset.indices[:n], dataset.labels[:n], radii, how)
 
 
 def chunk_size(graph: LayerGraph) -> int:

@@ -25,6 +25,7 @@ from lipaudit.report.wording import printable
 __all__ = ["Judgement", "judge"]
 
 _GUESS = "the preprocessing is a guess"
+_PART = "the audit was interrupted"
 _UNJUDGED = "; a budget is not judged by a guess"
 _AMPLIFYING = frozenset({"LIP201", "LIP202", "LIP203"})
 """Findings that explain why a Lipschitz budget is not met; without one, layers may amplify."""
@@ -85,12 +86,14 @@ def judge(
     Raises:
         UsageError: if a budget names a layer that the report does not have.
     """
-    policy.check_layers([layer.name for layer in evidence.layers])
+    interrupted = any(finding.rule == "LIP307" for finding in evidence.findings)
+    if not interrupted:  # of layers that were not reached nothing is known
+        policy.check_layers([layer.name for layer in evidence.layers])
     outcomes = tuple(budget.judge(evidence, baselines or {}) for budget in policy.budgets)
     assumed = evidence.preprocessing.assumption
     guessed = assumed is not None and (strict or not assumed.clear)
-    if guessed:
-        outcomes = undecided(outcomes, _GUESS)
+    if interrupted or guessed:
+        outcomes = undecided(outcomes, _PART if interrupted else _GUESS)
     outcomes, waivers = apply_waivers(outcomes, policy.waivers, today)
     findings = (*_kept(evidence, outcomes, guessed=guessed), *waiver_findings(waivers))
     verdict, code = decide(outcomes, incomplete=any(f.level == "error" for f in findings))

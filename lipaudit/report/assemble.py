@@ -130,11 +130,11 @@ def _exact_text(value: Fraction) -> str:
     return decimal if "e" not in decimal and Fraction(decimal) == value else str(value)
 
 
-def dataset_record(dataset: Dataset, limit: int | None, seed: int | None) -> DatasetRecord:
-    """Which samples."""
+def dataset_record(dataset: Dataset, evaluated: int, limit: int | None, seed: int | None) -> DatasetRecord:
+    """Which samples, and how many of them were evaluated."""
     return DatasetRecord(
         name=dataset.name,
-        num_evaluated=len(dataset),
+        num_evaluated=evaluated,
         total=dataset.total,
         fingerprint_sha256=dataset.fingerprint_sha256,
         official=dataset.official,

@@ -27,6 +27,7 @@ __all__ = [
     "AuditReport",
     "BatchVariance",
     "Block",
+    "Code",
     "CurvePoint",
     "Evidence",
     "Falsification",
@@ -49,13 +50,16 @@ READABLE: Final = ("1.0", SCHEMA_VERSION)
 Verdict = Literal["pass", "fail", "inconclusive", "incomplete"]
 """pass: complete, and every budget (possibly none) is met · fail: a witness breaks a budget, whatever the
 method · inconclusive: complete, and a budget lies inside the bracket · incomplete: something has no bound
-or no sample could be judged, and no witness breaks a budget."""
+or no sample could be judged, and no witness breaks a budget; or the audit was interrupted."""
 
-_CODE: dict[Verdict, ExitCode] = {
-    "pass": ExitCode.PASS,
-    "fail": ExitCode.BUDGET,
-    "inconclusive": ExitCode.BUDGET,
-    "incomplete": ExitCode.INCOMPLETE,
+Code = Literal[0, 1, 3, 130]
+"""How the program ends; 130 with verdict `incomplete` only: interrupted."""
+
+_CODES: dict[Verdict, tuple[ExitCode, ...]] = {
+    "pass": (ExitCode.PASS,),
+    "fail": (ExitCode.BUDGET,),
+    "inconclusive": (ExitCode.BUDGET,),
+    "incomplete": (ExitCode.INCOMPLETE, ExitCode.INTERRUPTED),
 }
 
 
@@ -295,7 +299,7 @@ class AuditReport(Record):
 
     schema_version: Literal["1.1"] = SCHEMA_VERSION
     verdict: Verdict
-    exit_code: Literal[0, 1, 3]
+    exit_code: Code
     evidence: Evidence
     evidence_sha256: Digest | None = Field(
         default=None, description="over the canonical JSON of `evidence`; null in reports older than 1.1"
@@ -311,7 +315,7 @@ class AuditReport(Record):
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
-        if self.exit_code != _CODE[self.verdict]:
+        if self.exit_code not in _CODES[self.verdict]:
             msg = f"verdict {self.verdict!r} does not end with exit code {self.exit_code}"
             raise ValueError(msg)
         return self

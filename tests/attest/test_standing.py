@@ -99,6 +99,7 @@ def test_what_may_be_signed():
         ({"model": model(files=())}, "no file"),
         ({"preprocessing": preprocessing(clear=False)}, "assumed"),
         ({"findings": (sample.finding("error").model_copy(update={"rule": "LIP304"}),)}, "unknown"),
+        ({"findings": (sample.finding("error").model_copy(update={"rule": "LIP307"}),)}, "interrupted"),
     ],
 )
 def test_what_may_not(changes, word):
