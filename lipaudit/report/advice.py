@@ -25,7 +25,9 @@ def remarks(report: AuditReport) -> tuple[str, ...]:
     """What a reader would otherwise conclude wrongly from the numbers alone."""
     evidence = report.evidence
     found: list[str] = []
-    if evidence.global_.upper.value is None:
+    if evidence.global_.upper.status == "not_analysed":
+        found.append("The network was not bounded as a whole: only its layers and what runs up to them.")
+    elif evidence.global_.upper.value is None:
         found.append("No finite bound on the network: nothing is certified at any radius.")
     elif _is_loose(evidence):
         found.append(

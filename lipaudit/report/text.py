@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from io import StringIO
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -17,16 +17,20 @@ from lipaudit.errors import ExitCode
 from lipaudit.report import advice, wording
 from lipaudit.report.inputs import AssumptionRecord
 from lipaudit.report.judged import policy_lines
-from lipaudit.report.layer_table import layer_table, omission
+from lipaudit.report.layer_rows import omission
+from lipaudit.report.layer_table import layer_table
 from lipaudit.report.model import AuditReport, Evidence, Robustness
 from lipaudit.report.structure import structure_lines
 from lipaudit.report.variance import variance_lines
 
-__all__ = ["WIDTH", "to_text", "verdict_line"]
+__all__ = ["NARROWEST", "WIDEST", "WIDTH", "to_text", "verdict_line"]
 
 WIDTH = 96
-"""Columns of the screen: two windows side by side on most displays."""
+"""Columns where nobody says how many there are: two windows side by side on most displays."""
+NARROWEST, WIDEST = 60, 200
+"""Below the one, tables cannot be read; beyond the other, lines cannot."""
 
+_PROSE = 120  # sentences on longer lines are hard to read; the table of layers may be wider
 _LABEL = 11  # columns of the left margin in which each part is named
 _STYLE = {
     "error": "bold red",
@@ -35,17 +39,20 @@ _STYLE = {
 }
 
 
-def to_text(report: AuditReport, *, width: int = WIDTH, colour: bool = False) -> str:
+def to_text(
+    report: AuditReport, *, width: int = WIDTH, colour: bool = False, all_layers: bool = False
+) -> str:
     """The whole screen as one string that ends with a newline.
 
     Args:
         report: what to show.
         width: columns; lines are folded to it.
         colour: whether to add ANSI styles.
+        all_layers: whether every layer of a long network is shown.
     """
     console = Console(
         file=StringIO(),
-        width=width,
+        width=min(width, _PROSE),
         color_system="standard" if colour else None,
         force_terminal=colour,
         no_color=not colour,
@@ -57,8 +64,8 @@ def to_text(report: AuditReport, *, width: int = WIDTH, colour: bool = False) ->
     )
     evidence = report.evidence
     with console.capture() as capture:
-        for block in _blocks(report, evidence):
-            console.print(block)
+        for block in _blocks(report, evidence, width, all_layers=all_layers):
+            console.print(block, crop=False)
     lines = [line.rstrip() for line in capture.get().splitlines()]
     return "\n".join([*lines, verdict_line(report, colour=colour)]) + "\n"
 
@@ -76,15 +83,17 @@ def verdict_line(report: AuditReport, *, colour: bool = False) -> str:
 _ANSI = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "incomplete": "1;33"}
 
 
-def _blocks(report: AuditReport, evidence: Evidence) -> Iterable[RenderableType]:
+def _blocks(
+    report: AuditReport, evidence: Evidence, width: int, *, all_layers: bool
+) -> Iterable[RenderableType]:
     yield _part("model", [_model_line(report)])
     yield _part("source", [_source_line(evidence)])
     yield _part("threat", [_threat_line(evidence)])
     yield Text()
     if evidence.layers:
-        yield layer_table(evidence)
-    if omission(evidence):
-        yield Text(omission(evidence))
+        yield Group(*layer_table(evidence, width=width, all_layers=all_layers))
+    if left_out := omission(evidence, all_layers=all_layers):
+        yield Text(left_out)
     yield Text()
     yield _part("structure", map(Text, structure_lines(evidence)))
     yield _part("network", _network_lines(evidence))
@@ -168,7 +177,9 @@ def _source_line(evidence: Evidence) -> Text:
 
 def _network_lines(evidence: Evidence) -> Iterable[Text]:
     bracket = evidence.global_
-    if bracket.upper.value is None:
+    if bracket.upper.status == "not_analysed":
+        yield Text(f"l2 Lipschitz constant {wording.NOT_ANALYSED} (not analysed)", style="bold")
+    elif bracket.upper.value is None:
         yield Text("no finite l2 Lipschitz bound", style="bold red")
     else:
         line = Text("l2 Lipschitz constant ≤ ")
@@ -229,10 +240,13 @@ def _attack_line(evidence: Evidence) -> Text:
 
 def _finding_lines(evidence: Evidence) -> Iterable[Text]:
     advised: set[str] = set()
-    for finding in evidence.findings:
+    last = {finding.rule: number for number, finding in enumerate(evidence.findings)}
+    for number, finding in enumerate(evidence.findings):
         line = Text(f"{finding.level} {finding.rule}", style=_STYLE[finding.level])
         where = f" [{wording.printable(finding.layer)}]" if finding.layer else ""
         yield line.append(f"{where} {wording.printable(finding.message)}", style="not bold default")
         if finding.advice and finding.advice not in advised:
             advised.add(finding.advice)
             yield Text(f"  → {wording.printable(finding.advice)}")
+        if last[finding.rule] == number:
+            yield Text(f"  more: lipaudit explain {finding.rule}")

@@ -25,11 +25,11 @@ def accuracy_section(evidence: Evidence) -> Markup:
     """Curve, table and histogram; a sentence where no sample was evaluated."""
     parts: list[Markup | None] = [heading(2, "Certified accuracy", "accuracy")]
     robustness = evidence.robustness
-    if robustness is None:
+    if evidence.dataset is None:
         parts.append(
             tag("p", f"{NOT_ANALYSED} No data set was given, so no answer was certified.", class_="lead")
         )
-    elif robustness.clean_accuracy.n == 0:
+    elif robustness is None or robustness.clean_accuracy.n == 0:
         parts.append(tag("p", f"{NOT_ANALYSED} No sample of the data set was evaluated.", class_="lead"))
     else:
         drawn = bool(proved_steps(robustness))
