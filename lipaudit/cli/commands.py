@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -43,7 +43,9 @@ def _audit(  # noqa: PLR0913, PLR0917 -- one parameter per option
     device: o.Device = "auto",
     output: o.Output = None,
     quiet: o.Quiet = False,  # noqa: FBT002 -- a flag
-    verbose: o.Verbose = False,  # noqa: FBT002 -- a flag
+    verbose: o.Verbose = 0,
+    color: o.Color = "auto",
+    all_layers: o.AllLayers = False,  # noqa: FBT002 -- a flag
     data_dir: o.DataDir = None,
     offline: o.Offline = False,  # noqa: FBT002 -- a flag
     resize: o.Resize = None,
@@ -153,6 +155,12 @@ def _baseline_update(
     return partial(_run_baseline, dict(locals()))
 
 
+@app.command("explain", add_help_option=False)
+def _explain(words: Annotated[list[str] | None, typer.Argument(metavar="[WORD]")] = None) -> Work:
+    """Tell what a finding, verdict, exit code, method or number means, e.g. LIP101."""
+    return partial(_run_explain, tuple(words or ()))
+
+
 @app.command("schema", add_help_option=False)
 def _schema(attestation: a.Attestation = False) -> Work:  # noqa: FBT002 -- a flag
     """Print the JSON Schema of the JSON report."""
@@ -213,6 +221,12 @@ def _run_baseline(given: dict[str, Any]) -> ExitCode:
     return run(BaselineRequest(**given))
 
 
+def _run_explain(words: tuple[str, ...]) -> ExitCode:
+    from lipaudit.cli.explaining import run  # noqa: PLC0415
+
+    return run(words)
+
+
 def _print_schema(attestation: bool) -> ExitCode:  # noqa: FBT001 -- a flag
     from lipaudit.attest.statement import statement_schema  # noqa: PLC0415
     from lipaudit.cli.streams import write_data  # noqa: PLC0415
@@ -233,6 +247,7 @@ COMMANDS: tuple[str, ...] = (
     "diff-model",
     "attest",
     "keygen",
+    "explain",
     "schema",
 )
 """Every command, in the order `--help` lists them; some are two words."""

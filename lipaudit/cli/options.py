@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "AllLayers",
     "AllowGlobal",
     "Arch",
+    "Color",
     "Crop",
     "DataDir",
     "DatasetName",
@@ -211,6 +213,27 @@ Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Only the verdict on stdout, no progress on stderr.")
 ]
 Verbose = Annotated[
+    int,
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        metavar="",
+        help="What each method proved and took; tracebacks. -vv: libraries' warnings and logs, too.",
+    ),
+]
+Color = Annotated[
+    str,
+    typer.Option(
+        "--color",
+        metavar="WHEN",
+        hidden=True,
+        help="auto (on a terminal, unless NO_COLOR is set or TERM=dumb), always or never.",
+    ),
+]
+AllLayers = Annotated[
     bool,
-    typer.Option("--verbose", "-v", help="What each method proved and took; warnings; tracebacks."),
+    typer.Option(
+        "--all-layers", hidden=True, help="Show every layer of a long network, in the network's order."
+    ),
 ]

@@ -22,7 +22,9 @@ class AuditRequest:
     device: str = "auto"
     output: Sequence[str] = ()
     quiet: bool = False
-    verbose: bool = False
+    verbose: int = 0
+    color: str = "auto"
+    all_layers: bool = False
     data_dir: str | None = None
     offline: bool = False
     resize: str | None = None
