@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lipaudit.cli import github, outputs, streams, values
+from lipaudit.cli import failures, github, outputs, streams, values
 from lipaudit.cli.judging import policy_meant
 from lipaudit.cli.progress import meter
 from lipaudit.cli.request import AuditRequest
@@ -21,7 +21,8 @@ from lipaudit.load.factory import parse_arch
 from lipaudit.moment import moment
 from lipaudit.policy import DEFAULT_EPS, Policy, parse_budgets, parse_eps
 from lipaudit.report import AuditReport, to_text
-from lipaudit.report.text import WIDTH, verdict_line
+from lipaudit.report.interruption import Interrupted
+from lipaudit.report.text import NARROWEST, WIDEST, WIDTH, verdict_line
 from lipaudit.report.tried import tried_lines
 
 __all__ = ["run"]
@@ -29,7 +30,7 @@ __all__ = ["run"]
 _LAYOUTS = ("chw", "hwc", "flat")
 _SPACES = ("pixel", "input")
 _PROFILES = ("fast", "balanced", "tight")
-_NARROWEST = 72  # below it the table of layers cannot be read
+_INFORMED, _CURIOUS = 1, 2  # how often -v was given
 
 
 def run(request: AuditRequest) -> ExitCode:
@@ -42,12 +43,19 @@ def run(request: AuditRequest) -> ExitCode:
         LipauditError: whatever keeps the audit from being done.
     """
     targets = _targets(request)
+    streams.check_colour(request.color)
     arguments = _arguments(request)
     outputs.check_targets(targets, Path(request.model))
     values.existing_file(request.model)
     report = _audit(request, arguments)
     policy = arguments["policy"]
-    _tell(request, targets, report, [Path(request.model), *([] if policy is None else [policy.file.path])])
+    files = [Path(request.model), *([] if policy is None else [policy.file.path])]
+    try:
+        _tell(request, targets, report, files)
+    except UsageError as error:  # a report that could not be written
+        if ExitCode(report.exit_code) is not ExitCode.INTERRUPTED:
+            raise
+        streams.say(f"error: {failures.shown(error.message)}")
     return ExitCode(report.exit_code)
 
 
@@ -122,12 +130,15 @@ def _policy(request: AuditRequest) -> Policy | None:
 
 
 def _audit(request: AuditRequest, arguments: dict[str, Any]) -> AuditReport:
-    with meter(quiet=request.quiet) as progress, streams.libraries_on_stderr(verbose=request.verbose):
+    shown = meter(quiet=request.quiet, colour=streams.colour_wanted(sys.stderr, request.color))
+    with shown as progress, streams.libraries_on_stderr(verbose=request.verbose >= _CURIOUS):
         progress.stage("loading torch", 0)
         from lipaudit.pipeline import audit  # noqa: PLC0415 -- imports torch
 
         try:
             return audit(request.model, progress=progress, **arguments)
+        except Interrupted as stop:
+            return stop.report
         except SystemExit as error:
             if request.arch is None:
                 raise
@@ -141,21 +152,29 @@ def _tell(
     request: AuditRequest, targets: Sequence[outputs.Target], report: AuditReport, files: Sequence[Path]
 ) -> None:
     """Reports first and the screen after them, so that the verdict is the last line, also in a log."""
-    to_stdout = any(target.path is None for target in targets)
     try:
         outputs.write_targets(targets, report, quiet=request.quiet)
-    finally:
-        github.publish(report, files)
-        if request.quiet:
-            for reason in _reasons(report):
-                streams.say(reason)
-        if request.verbose:
-            for line in _times(report):
-                streams.say(line)
-        if not to_stdout:
-            streams.write_screen(_screen(request, report))
-        elif not request.quiet:
-            streams.say(verdict_line(report, colour=streams.colour_wanted(sys.stderr)))
+    except Exception:
+        _show(request, targets, report, files)
+        raise
+    _show(request, targets, report, files)
+
+
+def _show(
+    request: AuditRequest, targets: Sequence[outputs.Target], report: AuditReport, files: Sequence[Path]
+) -> None:
+    """What is said on the screen; stdout is left alone where a report was asked for there."""
+    github.publish(report, files)
+    if request.quiet:
+        for reason in _reasons(report):
+            streams.say(reason)
+    if request.verbose >= _INFORMED:
+        for line in _times(report):
+            streams.say(line)
+    if not any(target.path is None for target in targets):
+        streams.write_screen(_screen(request, report))
+    elif not request.quiet:
+        streams.say(verdict_line(report, colour=streams.colour_wanted(sys.stderr, request.color)))
 
 
 def _times(report: AuditReport) -> Iterator[str]:
@@ -176,9 +195,10 @@ def _reasons(report: AuditReport) -> Iterator[str]:
 
 
 def _screen(request: AuditRequest, report: AuditReport) -> str:
-    colour = streams.colour_wanted(sys.stdout)
+    colour = streams.colour_wanted(sys.stdout, request.color)
     if request.quiet:
         return verdict_line(report, colour=colour) + "\n"
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     columns = shutil.get_terminal_size((WIDTH, 24)).columns if on_terminal else WIDTH
-    return to_text(report, width=max(_NARROWEST, min(WIDTH, columns)), colour=colour)
+    width = max(NARROWEST, min(WIDEST, columns))
+    return to_text(report, width=width, colour=colour, all_layers=request.all_layers)

@@ -7,6 +7,7 @@ which has ideas of its own about exit codes (1 for a closed pipe, for example).
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -95,4 +96,4 @@ def _check_second(arguments: list[str]) -> None:
 
 
 def _is_verbose(arguments: list[str]) -> bool:
-    return any(a in ("-v", "-vq", "-qv", "--verbose") for a in arguments)
+    return "--verbose" in arguments or any(re.fullmatch("-q*v[qv]*", word) for word in arguments)

@@ -18,7 +18,7 @@ from lipaudit.cli import workflow
 from lipaudit.cli.streams import command, say
 from lipaudit.errors import ExitCode, LipauditError
 
-__all__ = ["Failure", "describe", "show"]
+__all__ = ["Failure", "describe", "show", "shown"]
 
 _DEFECT = "this is a defect of lipaudit: please report it; -v shows where it happened"
 _OUT_OF_MEMORY = "--device cpu or a machine with more memory helps"
@@ -41,7 +41,7 @@ def _own(error: BaseException) -> Failure:
 
 def _interrupted(error: BaseException) -> Failure:
     del error
-    return Failure(ExitCode.INTERRUPTED, "interrupted: nothing that was shown so far is a result")
+    return Failure(ExitCode.INTERRUPTED, "interrupted before anything was proved: no report is written")
 
 
 def _parser(error: BaseException) -> Failure:
@@ -98,20 +98,18 @@ def show(error: BaseException, *, traceback: bool) -> ExitCode:
         code = failure.code
         if traceback and code is ExitCode.INTERNAL:
             say("".join(format_exception(error)).rstrip())
-        say(f"error: {_shown(failure.message)}")
+        say(f"error: {shown(failure.message)}")
         if workflow.is_job():
             command(
-                workflow.command_line(
-                    "error", {"title": f"lipaudit: {code.meaning}"}, _shown(failure.message)
-                )
+                workflow.command_line("error", {"title": f"lipaudit: {code.meaning}"}, shown(failure.message))
             )
         if failure.hint:
-            say(f"hint: {_shown(failure.hint)}")
+            say(f"hint: {shown(failure.hint)}")
     say(f"exit {code.value}: {code.meaning}")
     return code
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Paths verbatim, further lines indented; what does not print as its code, so it forges no line."""
     lines = text.strip().splitlines() or ["(no message)"]
     return "\n  ".join("".join(map(_sign, line)) for line in lines)

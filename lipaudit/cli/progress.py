@@ -158,12 +158,12 @@ class BarMeter(_Entered):
         self._progress.stop()
 
 
-def meter(*, quiet: bool) -> AbstractContextManager[Meter]:
+def meter(*, quiet: bool, colour: bool = True) -> AbstractContextManager[Meter]:
     """The meter that suits stderr."""
     if quiet or sys.stderr is None:
         return SilentMeter()
     if sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", ""):
-        return BarMeter(Console(file=sys.stderr, markup=False, highlight=False))
+        return BarMeter(Console(file=sys.stderr, markup=False, highlight=False, no_color=not colour))
     return HeartbeatMeter()
 
 

@@ -20,6 +20,7 @@ from lipaudit.cli import workflow
 from lipaudit.errors import UsageError
 
 __all__ = [
+    "check_colour",
     "colour_wanted",
     "command",
     "libraries_on_stderr",
@@ -31,6 +32,7 @@ __all__ = [
 
 _STDOUT = 1
 _STDERR = 2
+_COLOUR = ("auto", "always", "never")
 
 
 def make_writable() -> None:
@@ -89,27 +91,46 @@ def _to_stderr(line: str) -> None:
         _forget(sys.stderr, _STDERR)
 
 
-def colour_wanted(stream: TextIO | None) -> bool:
-    """Whether ANSI styles belong on this stream: a terminal that understands them, and no NO_COLOR."""
-    if stream is None or not stream.isatty():
-        return False
+def check_colour(when: str) -> None:
+    """`--color`.
+
+    Raises:
+        UsageError: for anything but its three values.
+    """
+    if when not in _COLOUR:
+        raise UsageError(f"--color {when!r} is unknown", hint=", ".join(_COLOUR))
+
+
+def colour_wanted(stream: TextIO | None, when: str = "auto") -> bool:
+    """Whether ANSI styles belong on this stream.
+
+    Args:
+        stream: where they would go.
+        when: `always`, `never`, or `auto`: on a terminal that understands them, unless NO_COLOR is set.
+    """
+    if when != "auto" or stream is None or not stream.isatty():
+        return when == "always"
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in ("dumb", "")
 
 
 @contextlib.contextmanager
 def libraries_on_stderr(*, verbose: bool) -> Iterator[None]:
-    """Keep everybody else off stdout; show their warnings only if asked for."""
+    """Keep everybody else off stdout; show their warnings and log records only if asked for."""
     root = logging.getLogger()
     stdout = sys.stdout
-    silence = logging.NullHandler()
+    level = root.level
+    handler = logging.StreamHandler(sys.stderr) if verbose else logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr), _descriptor_on_stderr():
         warnings.simplefilter("default" if verbose else "ignore")
-        if not verbose:
-            root.addHandler(silence)
+        root.addHandler(handler)
+        if verbose:
+            root.setLevel(logging.INFO)
         try:
             yield
         finally:
-            root.removeHandler(silence)
+            root.removeHandler(handler)
+            root.setLevel(level)
             if stdout is not None:  # somebody may have kept it, and written to it
                 with contextlib.suppress(OSError, ValueError):
                     stdout.flush()

@@ -1,11 +1,13 @@
 """Reports reach their places whole or not at all, and those places are tried before the work."""
 
+import errno
 import json
 import os
 import stat
 
 import pytest
 import sample_report as sample
+from stand_in import shell
 
 from lipaudit.report import from_json, to_text
 
@@ -139,4 +141,84 @@ def test_odd_names_are_verbatim(run, pipeline, model, tmp_path):
     assert target.exists()
     missing = run(tmp_path / "[bold]no[bold].onnx")
     assert "[bold]no[bold].onnx" in missing.err
+    assert pipeline.calls
+
+
+# Faults: never a truncated report, and the earlier file stays
+
+
+@pytest.fixture
+def old(model):
+    """An earlier report beside the model."""
+    target = model.parent / "old.json"
+    target.write_text("old")
+    return target
+
+
+def unharmed(old, model):
+    return old.read_text() == "old" and {p.name for p in old.parent.iterdir()} == {old.name, model.name}
+
+
+def test_a_disk_that_fills_up_keeps_the_earlier_report(old, model):
+    """Files may not grow beyond one block, as on a disk with no more room."""
+    done = shell(f'cd "{model.parent}" && ulimit -f 1 && lipaudit "{model}" -o old.json')
+    assert done.returncode == 2
+    assert b"error: cannot write old.json: File too large" in done.stderr
+    assert done.stderr.splitlines()[-1] == b"exit 2: usage, config or policy error"
+    assert done.stdout.splitlines()[-1].startswith(b"PASS (exit 0: ")
+    assert unharmed(old, model)
+
+
+def test_a_full_file_system_keeps_the_earlier_report(run, pipeline, old, model, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lipaudit.cli.outputs.os.fsync", full)
+    done = run(model, "-o", old)
+    assert done.code == 2
+    assert f"cannot write {old}: No space left on device" in done.err
+    assert unharmed(old, model)
+    assert pipeline.calls
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")  # noqa: PTH110
+def test_a_full_device_is_told(run, pipeline, model):
+    done = run(model, "-o", "json=/dev/full")
+    assert done.code == 2
+    assert "cannot write /dev/full: No space left on device" in done.err
+    assert pipeline.calls
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EDQUOT])
+def test_a_file_system_that_takes_no_file_is_told_before_the_audit(
+    run, pipeline, old, model, monkeypatch, number
+):
+    def refuse(**_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("lipaudit.cli.outputs.tempfile.mkstemp", refuse)
+    done = run(model, "-o", old)
+    assert done.code == 2
+    assert f"cannot write {old}: {os.strerror(number)}" in done.err
+    assert pipeline.calls == []
+    assert unharmed(old, model)
+
+
+def test_a_read_only_report_is_told_before_the_audit(run, pipeline, old, model, monkeypatch):
+    monkeypatch.setattr("lipaudit.cli.outputs.os.access", lambda *_: False)  # root may write everywhere
+    done = run(model, "-o", old)
+    assert done.code == 2
+    assert "it is read-only" in done.err
+    assert pipeline.calls == []
+    assert unharmed(old, model)
+
+
+def test_an_interruption_while_writing_keeps_the_earlier_report(run, pipeline, old, model, monkeypatch):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lipaudit.cli.outputs.os.fsync", stop)
+    done = run(model, "-o", old)
+    assert (done.code, done.out) == (130, "")
+    assert unharmed(old, model)
     assert pipeline.calls

@@ -1,44 +1,18 @@
 """stdout is data; libraries' chatter, warnings and hung-up readers do not touch it or the exit code."""
 
+import csv
 import json
 import os
 import subprocess
 import sys
-import textwrap
+from xml.etree import ElementTree as ET
 
 import pytest
 import sample_report as sample
+from rich.cells import cell_len
+from stand_in import STAND_IN, TESTS, shell
 
-STAND_IN = """
-import signal
-# What starts the tests in the background makes them ignore Ctrl-C.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-import ctypes, os, sys, types
-kept = sys.stdout
-sys.path.insert(0, {tests!r})
-import sample_report
-pipeline = types.ModuleType("lipaudit.pipeline")
-def audit(model, *, progress=None, **arguments):
-    {body}
-    return sample_report.report()
-pipeline.audit = audit
-sys.modules["lipaudit.pipeline"] = pipeline
-from lipaudit.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-TESTS = os.path.dirname(sample.__file__)  # noqa: PTH120
-
-
-def shell(command, body="pass", **options):
-    """Run a shell command in which "$LIPAUDIT" is the program with a hand-made audit."""
-    program = STAND_IN.format(tests=TESTS, body=textwrap.indent(body, "    ").strip())
-    environment = os.environ | {"PROGRAM": program, "PYTHON": sys.executable, "LC_ALL": "C.UTF-8"}
-    environment |= options.pop("env", {})
-    command = 'lipaudit() { "$PYTHON" -c "$PROGRAM" "$@"; }; ' + command
-    return subprocess.run(
-        ["/bin/bash", "-c", command], capture_output=True, env=environment, timeout=120, check=False
-    )
-
+from lipaudit.report import FORMATS, from_json
 
 CHATTER = """
 kept.write("kept\\n")
@@ -60,15 +34,74 @@ WARN = """
 import logging, warnings
 warnings.warn("deprecated", DeprecationWarning)
 logging.getLogger("torch.onnx").warning("logged")
+logging.getLogger("torch.onnx").info("told")
 """
 
 
-def test_warnings_and_logs_are_for_the_curious(model):
+def test_warnings_and_logs_are_for_the_very_curious(model):
     assert shell(f'lipaudit "{model}"', WARN).stderr == b""
-    done = shell(f'lipaudit "{model}" -v', WARN)
-    assert b"deprecated" in done.stderr
+    assert shell(f'lipaudit "{model}" -v', WARN).stderr == b"     3.2 s  spectral\n     9.2 s  certify\n"
+    for flags in ("-vv", "-v -v", "-vvv", "--verbose --verbose"):
+        done = shell(f'lipaudit "{model}" {flags}', WARN)
+        assert b"DeprecationWarning: deprecated" in done.stderr
+        assert b"WARNING torch.onnx: logged" in done.stderr
+        assert b"INFO torch.onnx: told" in done.stderr
+        assert b"3.2 s  spectral" in done.stderr
+        assert b"deprecated" not in done.stdout
+
+
+# Machine formats, whatever else is going on
+
+ODD = "[red]x[/red] Größe"
+
+
+READ = {
+    "json": from_json,
+    "sarif": json.loads,
+    "junit": ET.fromstring,
+    "svg": ET.fromstring,
+    "csv": lambda text: list(csv.reader(text.splitlines(), strict=True)),
+}
+"""What reads a machine format back."""
+
+
+@pytest.fixture
+def odd(tmp_path):
+    """A folder and a file whose names try markup and other alphabets."""
+    (tmp_path / ODD).mkdir(parents=True)  # its slash makes two folders
+    (tmp_path / ODD / "模型.onnx").write_bytes(b"model")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_on_stdout_is_alone_and_unfolded(odd, name):
+    terminal = "COLUMNS=40 TERM=xterm FORCE_COLOR=1"
+    noisy = f'cd "{odd}" && {terminal} lipaudit "{ODD}/模型.onnx" -d mnist -vv -o {name}=-'
+    done = shell(noisy, CHATTER + WARN)
+    assert done.returncode == 0
+    expected = FORMATS[name].render(sample.report())
+    assert done.stdout.decode() == expected
     assert b"logged" in done.stderr
-    assert b"deprecated" not in done.stdout
+    READ.get(name, str)(expected)
+
+
+def test_bracketed_and_foreign_paths_are_verbatim(odd):
+    """As the model, as a target, and in an error."""
+    told = 'sys.stderr.write(model + "\\n")'
+    done = shell(f'cd "{odd}" && lipaudit "{ODD}/模型.onnx" -o "{ODD}/報告 [b].json"', told)
+    assert done.stderr.decode() == f"{ODD}/模型.onnx\nwrote {ODD}/報告 [b].json\n"
+    assert from_json((odd / ODD / "報告 [b].json").read_text("utf-8"))
+    done = shell(f'cd "{odd}" && lipaudit "{ODD}/模型 2.onnx"')
+    assert done.returncode == 5
+    assert f"no such file: {ODD}/模型 2.onnx\n" in done.stderr.decode()
+
+
+def test_the_screen_fits_the_terminal(model):
+    for columns, widest in ((40, 60), (60, 60), (96, 96), (150, 150), (500, 200)):
+        text = on_terminal(model, {"TERM": "dumb", "COLUMNS": str(columns)})
+        *lines, _ = text.decode().splitlines()
+        assert max(map(cell_len, lines)) <= widest
+        assert ("shape" in text.decode()) == (widest >= 120)
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8 there")
@@ -125,16 +158,39 @@ def test_no_colour_without_a_terminal(run, pipeline, model, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("environment", "coloured"),
-    [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"TERM": "xterm", "NO_COLOR": "1"}, False)],
+    ("environment", "flags", "coloured"),
+    [
+        ({"TERM": "xterm"}, (), True),
+        ({"TERM": "dumb"}, (), False),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, (), False),
+        ({"TERM": "xterm"}, ("--color", "never"), False),
+        ({"TERM": "dumb", "NO_COLOR": "1"}, ("--color", "always"), True),
+    ],
 )
-def test_colour_on_a_terminal(model, environment, coloured):
+def test_colour_on_a_terminal(model, environment, flags, coloured):
+    text = on_terminal(model, environment, *flags)
+    assert (b"\x1b[1;32mPASS" in text) == coloured
+    assert (b"\x1b[" in text.replace(b"\x1b[?25", b"")) == coloured or "xterm" in environment["TERM"]
+    assert b"(exit 0: " in text.splitlines()[-1]
+
+
+def test_colour_can_be_asked_for_without_a_terminal(run, pipeline, model):
+    assert "\x1b[1;32mPASS" in run(model, "--color", "always").out
+    assert "\x1b" not in run(model, "--color", "always", "-o", "json=-").out
+    assert pipeline.calls
+
+
+def on_terminal(model, environment, *flags):
+    """What the program writes to a terminal."""
     pty = pytest.importorskip("pty")
     master, slave = pty.openpty()
     program = STAND_IN.format(tests=TESTS, body="pass")
-    clean = {k: v for k, v in os.environ.items() if k != "NO_COLOR"}
+    clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")}
     with subprocess.Popen(
-        [sys.executable, "-c", program, str(model)], stdout=slave, stderr=slave, env=clean | environment
+        [sys.executable, "-c", program, str(model), *flags],
+        stdout=slave,
+        stderr=slave,
+        env=clean | environment,
     ) as process:
         os.close(slave)
         text = b""
@@ -142,8 +198,7 @@ def test_colour_on_a_terminal(model, environment, coloured):
             text += chunk
     os.close(master)
     assert process.returncode == 0
-    assert (b"\x1b[1;32mPASS" in text) == coloured
-    assert b"(exit 0: " in text.splitlines()[-1]
+    return text
 
 
 def _read(descriptor):
