@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from rich.text import Text
@@ -81,15 +81,18 @@ def judgement_text(report: AuditReport, width: int) -> str:
     return "".join(_folded(label, lines, width) for label, lines in parts if lines)
 
 
-def _finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
-    """Each with its advice, unless that was given before."""
+def _finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """Each with its advice, unless that was given before; the last of a rule says where to learn more."""
     advised = {""}
-    for finding in findings:
+    last = {finding.rule: number for number, finding in enumerate(findings)}
+    for number, finding in enumerate(findings):
         where = f" [{printable(finding.layer)}]" if finding.layer else ""
         yield f"{finding.level} {finding.rule}{where} {printable(finding.message)}"
         if finding.advice not in advised:
             advised.add(finding.advice)
             yield f"  → {printable(finding.advice)}"
+        if last[finding.rule] == number:
+            yield f"  more: lipaudit explain {finding.rule}"
 
 
 def _folded(label: str, lines: list[str], width: int) -> str:

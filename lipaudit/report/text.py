@@ -1,4 +1,4 @@
-"""The terminal screen: what an engineer reads first, 96 columns, the verdict last.
+"""The terminal screen: what an engineer reads first, as wide as the terminal, the verdict last.
 
 Colour only repeats what a word says.  Every number is rounded in the safe direction (`wording`).
 """
