@@ -41,7 +41,7 @@ def _own(error: BaseException) -> Failure:
 
 def _interrupted(error: BaseException) -> Failure:
     del error
-    return Failure(ExitCode.INTERRUPTED, "interrupted before anything was proved: no report is written")
+    return Failure(ExitCode.INTERRUPTED, "interrupted: nothing further was written")
 
 
 def _parser(error: BaseException) -> Failure:
