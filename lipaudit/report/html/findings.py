@@ -3,29 +3,11 @@
 from __future__ import annotations
 
 from lipaudit.report.advice import next_steps, remarks
+from lipaudit.report.explain import find
 from lipaudit.report.html.markup import Markup, heading, tag, tagged
 from lipaudit.report.model import AuditReport, Finding
 
-__all__ = ["RULES", "findings_section"]
-
-RULES = {
-    "LIP101": "A layer without a bound leaves the whole network without one: nothing behind it is proved.",
-    "LIP102": "The method that was asked for had nothing to say about some layers; others were asked there.",
-    "LIP201": "A layer provably amplifies: an input was found whose change comes out larger than it went in.",
-    "LIP202": "A batch of samples is spread wider behind a layer than before it, so that it amplifies.",
-    "LIP203": "A part that was bounded as a whole may amplify: it is not proved to keep changes as small.",
-    "LIP301": "The network does no better than chance, so that labels or preprocessing are likely wrong.",
-    "LIP302": "Some outputs are no finite numbers, so that nothing is certified for these samples.",
-    "LIP303": "The samples are no pixels in [0, 1], so that every distance is in their own unit.",
-    "LIP304": "Nobody stated the preprocessing, and no usual one makes the network better than chance.",
-    "LIP305": "The preprocessing was assumed, and another one may be meant.",
-    "LIP306": "The preprocessing was assumed and may be another one, so that no budget was judged.",
-    "LIP307": "The audit was interrupted: what is not here was not looked at.",
-    "LIP401": "A waiver is past its last day and excuses nothing any more.",
-    "LIP402": "A waiver excuses nothing; it may hide the next thing that goes wrong.",
-    "LIP403": "A budget is not met, and its owner has taken responsibility for that until a stated day.",
-}
-"""One sentence per rule; a rule of a later version has none, and its message has to do."""
+__all__ = ["findings_section"]
 
 _SHOWN = 12
 _GLYPHS = {"error": "✕", "warning": "!", "note": "i"}
@@ -51,9 +33,10 @@ def findings_section(report: AuditReport) -> Markup:
     steps = next_steps(report)
     if steps:
         parts += [heading(3, "What to do next"), tag("ul", *tagged("li", steps))]
-    told = [rule for rule in dict.fromkeys(finding.rule for finding in findings) if rule in RULES]
-    if told:
-        words = [part for rule in told for part in (tag("dt", rule, id=rule), tag("dd", RULES[rule]))]
+    # A rule of a later version has no entry, and its message has to do.
+    entries = [entry for rule in dict.fromkeys(finding.rule for finding in findings) if (entry := find(rule))]
+    if entries:
+        words = [p for e in entries for p in (tag("dt", e.name, id=e.name), tag("dd", f"{e.short} {e.why}"))]
         parts += [heading(3, "What the rules mean"), tag("dl", *words, class_="rules")]
     return tag("section", *parts, aria_labelledby="findings")
 
@@ -66,7 +49,7 @@ def _items(findings: list[Finding]) -> list[Markup]:
         new = finding.advice and finding.advice not in advised
         advised.add(finding.advice)
         rule = finding.rule
-        name = tag("a", rule, href=f"#{rule}") if rule in RULES else tag("span", rule)
+        name = tag("a", rule, href=f"#{rule}") if find(rule) else tag("span", rule)
         layer = tag("code", finding.layer) if finding.layer else None
         badge = tag("span", f"{_GLYPHS[finding.level]} {finding.level}", class_=f"badge {finding.level}")
         items.append(
