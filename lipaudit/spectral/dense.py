@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from lipaudit.errors import NotCovered
-from lipaudit.rounding import add_up, gamma, mul_up
+from lipaudit.rounding import add_up, gamma, mul_up, sub_down
+from lipaudit.spectral.checker import proves
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import Effort, Method, Plain
 from lipaudit.spectral.search import largest_norm
@@ -64,4 +65,9 @@ def _compute(plain: Plain, start: float, effort: Effort) -> float:
     return add_up(largest_norm([blocks], start), error)
 
 
-METHOD = Method("dense", "verified Cholesky of the map's matrix", _cost, _compute)
+def _confirm(plain: Plain, tau: float, effort: Effort) -> bool:
+    blocks, error = matrices(plain, effort.memory)
+    return bool(proves(blocks, sub_down(tau, error)).all())
+
+
+METHOD = Method("dense", "verified Cholesky of the map's matrix", _cost, _compute, _confirm)

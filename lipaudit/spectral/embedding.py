@@ -29,6 +29,7 @@ import torch
 
 from lipaudit.errors import NotCovered
 from lipaudit.spectral.branch import grid_cost, largest_on_grid
+from lipaudit.spectral.cells import Domain
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import Effort, Method, Plain
 from lipaudit.spectral.peaks import peaks
@@ -107,4 +108,18 @@ def _kindest(symbol: Symbol, grid: tuple[int, ...]) -> tuple[float, tuple[int, .
     return best if best[0] < tops[0] * WORTHWHILE else (tops[0], shifts[0])
 
 
-METHOD = Method("embedding", "zero padding: σ₁ of the symbol on the embedding grid", _cost, _compute)
+def _confirm(plain: Plain, tau: float, effort: Effort) -> bool:
+    """Each shift gives a bound: one is enough."""
+    if not isinstance(plain, Conv):
+        raise NotCovered("not a convolution")
+    symbol, grid = polyphase(plain, plain.stride), embedding_grid(plain)
+    few = math.prod(grid) <= SMALL_GRID and any(symbol.degrees)
+    shifts = itertools.product((0, 1) if few else (0,), repeat=len(grid))
+    return any(
+        Domain.of_grid(symbol, grid, shift, memory=effort.memory).holds(tau, effort) for shift in shifts
+    )
+
+
+METHOD = Method(
+    "embedding", "zero padding: σ₁ of the symbol on the embedding grid", _cost, _compute, _confirm
+)

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from lipaudit.errors import NotCovered
 from lipaudit.spectral.branch import grid_cost, largest_on_grid
+from lipaudit.spectral.cells import Domain
 from lipaudit.spectral.checker import scaled
 from lipaudit.spectral.maps import Conv, power_of_two
 from lipaudit.spectral.method import Effort, Method, Plain
@@ -68,7 +69,12 @@ def _compute(plain: Plain, start: float, effort: Effort) -> float:
     return largest_on_grid(polyphase(conv, stride), grid, start=start, effort=effort)
 
 
-METHOD = Method("fft", "circular padding: σ₁ of the symbol on the exact grid", _cost, _compute)
+def _confirm(plain: Plain, tau: float, effort: Effort) -> bool:
+    conv, stride, grid = circulant_grid(plain)
+    return Domain.of_grid(polyphase(conv, stride), grid, memory=effort.memory).holds(tau, effort)
+
+
+METHOD = Method("fft", "circular padding: σ₁ of the symbol on the exact grid", _cost, _compute, _confirm)
 
 
 def singular_values(conv: Conv) -> Tensor:

@@ -41,7 +41,8 @@ import torch
 from torch import Tensor
 
 from lipaudit.errors import NotCovered
-from lipaudit.rounding import div_up, mul_up, sqrt_up
+from lipaudit.rounding import div_down, div_up, mul_up, sqrt_up
+from lipaudit.spectral.checker import proves
 from lipaudit.spectral.low_resolution import repetition
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import Effort, Method, Plain
@@ -134,13 +135,30 @@ def _compute(plain: Plain, effort: Effort, *, mixed: bool) -> float:
     best = math.inf
     for fold in _folds(plain, mixed=mixed):
         matrices = fold.matrices(plain.weight, plain.groups)
-        if BYTES_PER_ENTRY * plain.groups * min(matrices.shape[1:]) ** 2 > effort.memory:
+        if not _is_small(matrices, effort):
             continue
         factor = mul_up(padded, sqrt_up(fold.factor))
         best = min(best, mul_up(factor, largest_norm([matrices], limit=div_up(best, factor))))
     if best == math.inf:
         raise NotCovered(f"{plain!r}: the folded kernels are too large for {effort.memory} bytes")
     return best
+
+
+def _is_small(matrices: Tensor, effort: Effort) -> bool:
+    return BYTES_PER_ENTRY * len(matrices) * min(matrices.shape[1:]) ** 2 <= effort.memory
+
+
+def _confirm(plain: Plain, tau: float, effort: Effort, *, mixed: bool) -> bool:
+    """One fold is enough."""
+    if not isinstance(plain, Conv):
+        raise NotCovered("not a convolution")
+    padded = repetition(plain)
+    for fold in _folds(plain, mixed=mixed):
+        matrices = fold.matrices(plain.weight, plain.groups)
+        claim = div_down(tau, mul_up(padded, sqrt_up(fold.factor)))
+        if _is_small(matrices, effort) and bool(proves(matrices, claim).all()):
+            return True
+    return False
 
 
 def _cost(plain: Plain, *, mixed: bool) -> float:
@@ -160,6 +178,7 @@ TWO_WAY = Method(
     "√∏k · the smaller norm of the two mixed reshapes",
     lambda plain: _cost(plain, mixed=True),
     lambda plain, _start, effort: _compute(plain, effort, mixed=True),
+    lambda plain, tau, effort: _confirm(plain, tau, effort, mixed=True),
     outdone_by="four-way",
 )
 FOUR_WAY = Method(
@@ -167,5 +186,6 @@ FOUR_WAY = Method(
     "√∏k · the smallest norm of the four reshapes of the kernel",
     lambda plain: _cost(plain, mixed=False),
     lambda plain, _start, effort: _compute(plain, effort, mixed=False),
+    lambda plain, tau, effort: _confirm(plain, tau, effort, mixed=False),
     outdone_by="supremum",
 )

@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from lipaudit.errors import UsageError
-from lipaudit.rounding import UNDERFLOW, add_up, gamma, mul_up, scale_up, sqrt_up
+from lipaudit.rounding import UNDERFLOW, add_up, gamma, mul_up, scale_up, sqrt_up, sub_down
 from lipaudit.spectral.checker import largest_part, scaled
 from lipaudit.spectral.dense import matrices, matrix_shape
 from lipaudit.spectral.method import Effort, Method, Plain
@@ -183,12 +183,18 @@ def method(steps: int | None = None, norm: str = "frobenius") -> Method:
         enough = start * (1 + effort.tolerance)
         return add_up(gram_bound(blocks, steps, norm, tolerance=effort.tolerance, enough=enough), error)
 
+    def confirm(plain: Plain, tau: float, effort: Effort) -> bool:
+        blocks, error = matrices(plain, effort.memory)
+        claim = sub_down(tau, error)
+        # The squarings end as soon as they have proved it.
+        return gram_bound(blocks, steps, norm, tolerance=0.0, enough=claim) <= claim
+
     def cost(plain: Plain) -> float:
         groups, *sides = matrix_shape(plain)
         small, large = sorted(sides)
         return groups * 2.0 * small * small * (large + small * (MOST_STEPS if steps is None else steps))
 
-    return Method("gram", "Gram iteration on the map's matrix", cost, compute, outdone_by="dense")
+    return Method("gram", "Gram iteration on the map's matrix", cost, compute, confirm, outdone_by="dense")
 
 
 METHOD = method()

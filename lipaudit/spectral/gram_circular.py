@@ -16,11 +16,11 @@ from __future__ import annotations
 import math
 
 from lipaudit.errors import NotCovered
-from lipaudit.rounding import add_up
+from lipaudit.rounding import add_up, sub_down
 from lipaudit.spectral.fft import circulant_grid
 from lipaudit.spectral.gram import MOST_STEPS, check_steps, closing_norm, gram_bound
 from lipaudit.spectral.method import Effort, Method, Plain
-from lipaudit.spectral.symbol import polyphase
+from lipaudit.spectral.symbol import Symbol, polyphase
 
 __all__ = ["METHOD", "method"]
 
@@ -39,7 +39,11 @@ def method(steps: int | None = None, norm: str = "frobenius") -> Method:
 
     def compute(plain: Plain, start: float, effort: Effort) -> float:
         conv, stride, grid = circulant_grid(plain)
-        symbol, bound = polyphase(conv, stride), 0.0
+        symbol = polyphase(conv, stride)
+        return add_up(largest(symbol, grid, start, effort), symbol.error())
+
+    def largest(symbol: Symbol, grid: tuple[int, ...], start: float, effort: Effort) -> float:
+        bound = 0.0
         for chunk in symbol.chunks(grid):
             batch = max(1, effort.memory // (BYTES_PER_ENTRY * chunk[0].numel()))
             for part in chunk.split(batch):
@@ -47,7 +51,14 @@ def method(steps: int | None = None, norm: str = "frobenius") -> Method:
                 enough = max(bound, start * (1 + effort.tolerance))
                 found = gram_bound(part, steps, norm, tolerance=effort.tolerance, enough=enough)
                 bound = max(bound, found)
-        return add_up(bound, symbol.error())
+        return bound
+
+    def confirm(plain: Plain, tau: float, effort: Effort) -> bool:
+        conv, stride, grid = circulant_grid(plain)
+        symbol = polyphase(conv, stride)
+        claim = sub_down(tau, symbol.error())
+        # Squarings end as soon as they have proved it.
+        return largest(symbol, grid, claim, effort) <= claim
 
     def cost(plain: Plain) -> float:
         try:
@@ -59,7 +70,7 @@ def method(steps: int | None = None, norm: str = "frobenius") -> Method:
         return math.prod(grid) / 2 * groups * 8.0 * p * (taps * q + p * q + squarings * p * p)
 
     summary = "circular padding: Gram iteration on each frequency"
-    return Method("gram-circular", summary, cost, compute, outdone_by="fft")
+    return Method("gram-circular", summary, cost, compute, confirm, outdone_by="fft")
 
 
 METHOD = method()

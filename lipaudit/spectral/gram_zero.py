@@ -47,7 +47,7 @@ import torch
 from torch import Tensor
 
 from lipaudit.errors import NotCovered
-from lipaudit.rounding import UNDERFLOW, UNIT, add_up, div_up, gamma, mul_up, scale_up, sqrt_up
+from lipaudit.rounding import UNDERFLOW, UNIT, add_up, div_down, div_up, gamma, mul_up, scale_up, sqrt_up
 from lipaudit.spectral.checker import largest_part
 from lipaudit.spectral.gram import check_steps, frobenius, gram_error, unwound
 from lipaudit.spectral.low_resolution import repetition
@@ -94,6 +94,15 @@ def method(steps: int | None = None) -> Method:
                 value = min(value, mul_up(_supremum(symbol, step), factor))
         return value
 
+    def confirm(plain: Plain, tau: float, effort: Effort) -> bool:
+        if not isinstance(plain, Conv):
+            raise NotCovered("not a convolution")
+        symbol = polyphase(plain, plain.stride)
+        claim = div_down(tau, repetition(plain))
+        # Every number of squarings is a proof; each costs several times what the one before it does.
+        most = _most_steps(symbol, effort) if steps is None else steps
+        return any(_supremum(symbol, step) <= claim for step in range(1 if steps is None else most, most + 1))
+
     def cost(plain: Plain) -> float:
         if not isinstance(plain, Conv):
             return math.inf
@@ -101,7 +110,7 @@ def method(steps: int | None = None) -> Method:
         return _operations(symbol, _most_steps(symbol, DEFAULT) if steps is None else steps)
 
     summary = "any image size: Gram iteration on the kernel, by its ∞-norm"
-    return Method("gram-zero", summary, cost, compute, outdone_by="supremum")
+    return Method("gram-zero", summary, cost, compute, confirm, outdone_by="supremum")
 
 
 METHOD = method()

@@ -25,8 +25,9 @@ import math
 import torch
 
 from lipaudit.errors import NotCovered
-from lipaudit.rounding import UNIT, div_up, mul_up, sqrt_up
+from lipaudit.rounding import UNIT, div_down, div_up, mul_up, sqrt_up
 from lipaudit.spectral.branch import grid_cost, largest_on_grid
+from lipaudit.spectral.cells import Domain
 from lipaudit.spectral.fft import is_block_circulant
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import Effort, Method, Plain
@@ -79,12 +80,26 @@ def _compute(plain: Plain, start: float, effort: Effort) -> float:
     if not isinstance(plain, Conv):
         raise NotCovered("not a convolution")
     symbol, grid = _plan(plain)
-    factor = repetition(plain)
+    factor = _factor(plain, symbol, grid)
+    return mul_up(largest_on_grid(symbol, grid, start=start / factor, effort=effort), factor)
+
+
+def _confirm(plain: Plain, tau: float, effort: Effort) -> bool:
+    if not isinstance(plain, Conv):
+        raise NotCovered("not a convolution")
+    symbol, grid = _plan(plain)
+    domain = Domain.of_grid(symbol, grid, memory=effort.memory)
+    return domain.holds(div_down(tau, _factor(plain, symbol, grid)), effort)
+
+
+def _factor(conv: Conv, symbol: Symbol, grid: tuple[int, ...]) -> float:
+    """√copies · ∏ sec(πd/2N), rounded up."""
+    factor = repetition(conv)
     for d, n in zip(symbol.degrees, grid, strict=True):
         # Angle and cosine each err by a few ulp; the cosine is at least cos(π/16) here.
         cosine = math.cos(math.pi * d / (2 * n)) * (1 - 16 * UNIT) if d else 1.0
         factor = mul_up(factor, div_up(1.0, cosine))
-    return mul_up(largest_on_grid(symbol, grid, start=start / factor, effort=effort), factor)
+    return factor
 
 
 METHOD = Method(
@@ -92,5 +107,6 @@ METHOD = Method(
     "any image size: coarse grid of the symbol × ∏ sec(πd/2N)",
     _cost,
     _compute,
+    _confirm,
     outdone_by="supremum",
 )

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from lipaudit.bound import Bound, Estimate
-from lipaudit.rounding import scale_up
+from lipaudit.errors import NotCovered
+from lipaudit.rounding import down, scale_up
 from lipaudit.spectral.checker import refuse_emulation, scaled
 from lipaudit.spectral.maps import Conv, Dense, LinearMap, power_of_two
 
@@ -37,6 +39,8 @@ class Effort:
 
 
 DEFAULT = Effort()
+CONFIRMING = 1e12
+"""Float operations of the longest search whose result can be confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Method:
         cost: rough float operations, to decide what to try.
         compute: the proved bound of a normalised plain map, given a proposal to try first and an effort.
             Raises NotCovered for maps it has no statement about, and nothing else.
+        confirm: whether a given bound of a normalised plain map is proved, by the same means but without a
+            search; raises NotCovered likewise.
         outdone_by: a method that is as tight wherever its cost is finite; `auto` leaves this one out there.
     """
 
@@ -56,6 +62,7 @@ class Method:
     summary: str
     cost: Callable[[Plain], float]
     compute: Callable[[Plain, float, Effort], float]
+    confirm: Callable[[Plain, float, Effort], bool]
     outdone_by: str = ""
 
     def bound(self, linear_map: LinearMap, start: float = 0.0, effort: Effort = DEFAULT) -> Bound:
@@ -78,6 +85,31 @@ class Method:
         if above == math.inf:
             return Bound.unbounded("the bound exceeds the largest float64", self.name)
         return Bound(above, self.name)
+
+    def confirms(self, linear_map: LinearMap, tau: float, memory: int = DEFAULT.memory) -> bool:
+        """Whether ‖T‖ ≤ τ is proved by this method, as it stands: nothing is searched for.
+
+        What `bound` returned is confirmed; of closed forms and Gram iteration where sums round as they did.
+
+        Args:
+            linear_map: a `Dense` or `Conv`.
+            tau: the claim.
+            memory: bytes that the method's own tensors may take at a time.
+
+        Returns:
+            False proves nothing.
+        """
+        if not 0 <= tau < math.inf:
+            return False
+        plain, exponent = prepare(linear_map)
+        if not bool(plain.weight.any()):
+            return True
+        # Undoes what `bound` did: one ulp more than this, scaled and rounded up, is at most τ.
+        inner = math.nextafter(down(Fraction(tau) / Fraction(2) ** exponent), 0.0)
+        try:
+            return self.confirm(plain, inner, Effort(0.0, memory, CONFIRMING))
+        except NotCovered:
+            return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ import torch
 from torch import Tensor
 
 from lipaudit.errors import NotCovered
-from lipaudit.rounding import UNIT, add_up, div_up, mul_up, scale_up, sqrt_up
+from lipaudit.rounding import UNIT, add_up, div_down, div_up, mul_up, scale_up, sqrt_up, sub_down
 from lipaudit.spectral import supremum
 from lipaudit.spectral.banded import Axis, Frequencies, Gramian, cheapest_layout, has_few_reads
 from lipaudit.spectral.checker import scaled
@@ -48,7 +48,7 @@ from lipaudit.spectral.maps import Conv, power_of_two
 from lipaudit.spectral.method import DEFAULT, Effort, Method, Plain
 from lipaudit.spectral.partition import Interior, Piece, is_regular, pieces_of
 from lipaudit.spectral.schur import schur_bound
-from lipaudit.spectral.toeplitz import proved_norm
+from lipaudit.spectral.toeplitz import holds, proved_norm
 from lipaudit.spectral.tridiagonal import ceiling
 
 __all__ = ["METHOD"]
@@ -158,10 +158,45 @@ def _compute(plain: Plain, start: float, effort: Effort) -> float:
     return add_up(bound, mul_up(9 * len(conv.image) * UNIT, schur_bound(conv)))
 
 
+def _confirm(plain: Plain, tau: float, effort: Effort) -> bool:
+    conv, patches, _ = _plan(plain, effort)
+    claim = sub_down(tau, mul_up(9 * len(conv.image) * UNIT, schur_bound(conv)))
+    return all(_holds(conv, conv.weight, patch, claim, effort) for patch in patches)
+
+
+def _holds(conv: Conv, weight: Tensor, patch: Patch, claim: float, effort: Effort) -> bool:
+    """Whether ‖T̂‖ ≤ claim is proved for a patch; single taps, which cost little, are bounded anew."""
+    if not bool(weight.any()):
+        return True
+    parted = _weighted(conv, weight, patch, Effort(memory=effort.memory))
+    if parted is not None:
+        patch, rest = parted
+        return _holds(conv, weight, patch, sub_down(claim, rest), effort)
+    exponent = power_of_two(weight)  # ≤ 0: scaling is exact
+    weight, claim = scaled(weight, -exponent), math.ldexp(claim, -exponent)
+    if not any(isinstance(piece, Axis) for piece in patch):
+        return supremum.METHOD.confirms(_endless(conv, weight, patch), claim, effort.memory)
+    claim = div_down(claim, _secants(patch))
+    return all(holds(gramian, claim) for gramian in _gramians(conv, weight, _axes(patch), effort.memory))
+
+
 def _norm(conv: Conv, weight: Tensor, patch: Patch, hint: float, effort: Effort) -> float:
     """A bound on ‖T̂‖ of a patch with this kernel; at once if it is about `hint` or less."""
     if not bool(weight.any()):
         return 0.0
+    parted = _weighted(conv, weight, patch, effort)
+    if parted is not None:
+        patch, rest = parted
+        return add_up(_norm(conv, weight, patch, max(0.0, hint - rest), effort), rest)
+    exponent = power_of_two(weight)  # ≤ 0: scaling is exact
+    weight, hint = scaled(weight, -exponent), math.ldexp(hint, -exponent)
+    if not any(isinstance(piece, Axis) for piece in patch):
+        return scale_up(_supremum(conv, weight, patch, hint, effort), exponent)
+    return scale_up(_mixed(conv, weight, patch, hint, effort), exponent)
+
+
+def _weighted(conv: Conv, weight: Tensor, patch: Patch, effort: Effort) -> tuple[Patch, float] | None:
+    """The patch without the weights along its first weighted axis, and Σ_t η_t‖T_t‖; None if it has none."""
     for axis, piece in enumerate(patch):
         if not isinstance(piece, Interior) or not any(piece.excess):
             continue
@@ -172,13 +207,8 @@ def _norm(conv: Conv, weight: Tensor, patch: Patch, hint: float, effort: Effort)
             if excess > 0
         ]
         plain = _with(patch, axis, Interior(piece.taps, piece.stride, (0.0,) * len(piece.taps)))
-        rest = add_up(*terms)
-        return add_up(_norm(conv, weight, plain, max(0.0, hint - rest), effort), rest)
-    exponent = power_of_two(weight)  # ≤ 0: scaling is exact
-    weight, hint = scaled(weight, -exponent), math.ldexp(hint, -exponent)
-    if not any(isinstance(piece, Axis) for piece in patch):
-        return scale_up(_supremum(conv, weight, patch, hint, effort), exponent)
-    return scale_up(_mixed(conv, weight, patch, hint, effort), exponent)
+        return plain, add_up(*terms)
+    return None
 
 
 def _with(patch: Patch, axis: int, piece: Piece) -> Patch:
@@ -187,25 +217,25 @@ def _with(patch: Patch, axis: int, piece: Piece) -> Patch:
 
 def _supremum(conv: Conv, weight: Tensor, patch: Patch, hint: float, effort: Effort) -> float:
     """The norm of the convolution without ends."""
+    rough = Effort(max(effort.tolerance, EXCESS), effort.memory)
+    return supremum.METHOD.bound(_endless(conv, weight, patch), hint, rough).value
+
+
+def _endless(conv: Conv, weight: Tensor, patch: Patch) -> Conv:
+    """A convolution whose supremum that is."""
     pieces = [piece for piece in patch if isinstance(piece, Interior)]
-    endless = Conv(
+    return Conv(
         weight,
         [max(piece.taps) + 1 for piece in pieces],
         stride=[piece.stride for piece in pieces],
         dilation=[piece.taps[1] if len(piece.taps) > 1 else 1 for piece in pieces],
         groups=conv.groups,
     )
-    rough = Effort(max(effort.tolerance, EXCESS), effort.memory)
-    return supremum.METHOD.bound(endless, hint, rough).value
 
 
 def _mixed(conv: Conv, weight: Tensor, patch: Patch, hint: float, effort: Effort) -> float:
     """The largest norm over the grid of frequencies, times what lies between its points."""
-    factor = 1.0
-    for piece in patch:
-        if isinstance(piece, Interior) and piece.degree:
-            cosine = math.cos(math.pi / (2 * POINTS_PER_DEGREE)) * (1 - 16 * UNIT)
-            factor = mul_up(factor, div_up(1.0, cosine))
+    factor = _secants(patch)
     bound = hint / factor
     for gramian in _gramians(conv, weight, _axes(patch), effort.memory):
         if bound > 0:
@@ -220,6 +250,16 @@ def _mixed(conv: Conv, weight: Tensor, patch: Patch, hint: float, effort: Effort
         del rows
         bound = max(bound, proved_norm(gramian, math.sqrt(max(top, 0.0)), EXCESS))
     return mul_up(bound, factor)
+
+
+def _secants(patch: Patch) -> float:
+    """∏ sec(πd/2N), rounded up."""
+    factor = 1.0
+    for piece in patch:
+        if isinstance(piece, Interior) and piece.degree:
+            cosine = math.cos(math.pi / (2 * POINTS_PER_DEGREE)) * (1 - 16 * UNIT)
+            factor = mul_up(factor, div_up(1.0, cosine))
+    return factor
 
 
 def _gramians(
@@ -242,4 +282,4 @@ def _gramians(
             yield Gramian(some, (*axes[:split], few, *axes[split + 1 :]), layout)
 
 
-METHOD = Method("patches", "irregular borders: weighted patches of the map", _cost, _compute)
+METHOD = Method("patches", "irregular borders: weighted patches of the map", _cost, _compute, _confirm)

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from lipaudit.errors import NotCovered
-from lipaudit.rounding import mul_up, sqrt_up
+from lipaudit.rounding import div_down, mul_up, sqrt_up
+from lipaudit.spectral.checker import proves
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import Effort, Method, Plain
 from lipaudit.spectral.search import largest_norm
@@ -44,9 +45,22 @@ def _compute(plain: Plain, start: float, effort: Effort) -> float:
     if not isinstance(plain, Conv):
         raise NotCovered("not a convolution")
     del start, effort  # `start` estimates T, not the reshaped kernel
-    reads = math.prod(int(reads_per_tap(plain, axis).sum(dim=0).max()) for axis in range(len(plain.image)))
-    matrix = plain.weight.reshape(plain.groups, plain.weight.shape[0] // plain.groups, -1)
-    return mul_up(sqrt_up(reads), largest_norm([matrix]))
+    factor, matrix = _folded(plain)
+    return mul_up(factor, largest_norm([matrix]))
 
 
-METHOD = Method("reshape", "√reads · ‖kernel as (c_out, c_in·∏k)‖", _cost, _compute)
+def _confirm(plain: Plain, tau: float, effort: Effort) -> bool:
+    if not isinstance(plain, Conv):
+        raise NotCovered("not a convolution")
+    del effort
+    factor, matrix = _folded(plain)
+    return bool(proves(matrix, div_down(tau, factor)).all())
+
+
+def _folded(conv: Conv) -> tuple[float, Tensor]:
+    """√reads rounded up, and the kernel as a matrix per group."""
+    reads = math.prod(int(reads_per_tap(conv, axis).sum(dim=0).max()) for axis in range(len(conv.image)))
+    return sqrt_up(reads), conv.weight.reshape(conv.groups, conv.weight.shape[0] // conv.groups, -1)
+
+
+METHOD = Method("reshape", "√reads · ‖kernel as (c_out, c_in·∏k)‖", _cost, _compute, _confirm)

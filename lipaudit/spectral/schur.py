@@ -54,4 +54,10 @@ def _compute(plain: Plain, start: float, effort: Effort) -> float:
     return min(frobenius, schur_bound(plain))
 
 
-METHOD = Method("schur", "√(largest row sum × largest column sum) of absolute entries", _cost, _compute)
+def _confirm(plain: Plain, tau: float, effort: Effort) -> bool:
+    return _compute(plain, tau, effort) <= tau
+
+
+METHOD = Method(
+    "schur", "√(largest row sum × largest column sum) of absolute entries", _cost, _compute, _confirm
+)

@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 
 from lipaudit.errors import NotCovered
-from lipaudit.rounding import mul_up
+from lipaudit.rounding import div_down, mul_up
 from lipaudit.spectral.branch import grid_cost, supremum
+from lipaudit.spectral.cells import Domain
 from lipaudit.spectral.low_resolution import repetition
 from lipaudit.spectral.maps import Conv
 from lipaudit.spectral.method import Effort, Method, Plain
@@ -38,11 +39,19 @@ def _compute(plain: Plain, start: float, effort: Effort) -> float:
     return mul_up(supremum(polyphase(plain, plain.stride), start / factor, effort), factor)
 
 
+def _confirm(plain: Plain, tau: float, effort: Effort) -> bool:
+    if not isinstance(plain, Conv):
+        raise NotCovered("not a convolution")
+    domain = Domain.of_all(polyphase(plain, plain.stride), memory=effort.memory)
+    return domain.holds(div_down(tau, repetition(plain)), effort)
+
+
 # Where there is an embedding grid, its points are some of these frequencies.
 METHOD = Method(
     "supremum",
     "any image size: sup of σ₁ of the symbol, branch and bound",
     _cost,
     _compute,
+    _confirm,
     outdone_by="embedding",
 )

@@ -27,7 +27,7 @@ def method(name, cost, value, seen=None):
             raise NotCovered(f"{name} is silent")
         return value * float(torch.linalg.vector_norm(plain.weight))
 
-    return Method(name, "a stand-in", lambda _: cost, compute)
+    return Method(name, "a stand-in", lambda _: cost, compute, lambda *_: False)
 
 
 def told(methods, profile="balanced", weight=None):
