@@ -24,10 +24,11 @@ from lipaudit.graph.graph import LayerGraph
 from lipaudit.graph.node import Combine, Gain, Node, Shape, Unsupported
 from lipaudit.rounding import UNDERFLOW, add_up, hypot_up, mul_up, sqrt_down, sub_down
 from lipaudit.spectral import METHODS, LinearMap, Proof, prove
+from lipaudit.spectral.certificate import Certificate
 from lipaudit.spectral.method import DEFAULT
 from lipaudit.spectral.select import AUTO, BALANCED, check_memory, chosen, profile_named
 
-__all__ = ["Layer", "Plan", "Prover", "analyze", "carried", "combined", "traced"]
+__all__ = ["Layer", "Plan", "Prover", "analyze", "carried", "combined", "joint", "traced"]
 
 SHAVE = 1 - 1e-9
 """Jacobian products in float64 err by far less than this, relatively."""
@@ -98,7 +99,8 @@ STANDARD = Plan()
 class Layer:
     """One node with its gain; `upper` and `lower` bracket its constant in all inputs jointly.
 
-    lower is None where nothing was searched for.  `proofs` tell of every linear map that the gain rests on.
+    lower is None where nothing was searched for.  `proofs` tell of every linear map that the gain rests on,
+    in the order in which the op asked; `certificates` are what it takes to prove their norms again.
     """
 
     node: Node
@@ -106,6 +108,7 @@ class Layer:
     upper: Bound
     lower: Estimate | None
     proofs: tuple[Proof, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
 
 
 @dataclass(slots=True)
@@ -115,11 +118,13 @@ class Prover:
     method: str
     plan: Plan
     found: list[Proof] = field(default_factory=list)
+    certificates: list[Certificate] = field(default_factory=list)
 
     def __call__(self, linear_map: LinearMap) -> Bound:
         """The upper end of a bracket, which is kept."""
         found = prove(linear_map, self.method, self.plan.profile, self.plan.memory)
         self.found.append(found)
+        self.certificates.append(Certificate.of(linear_map, found.bracket.above))
         return found.bracket.above
 
 
@@ -154,8 +159,8 @@ def _layer(node: Node, shapes: tuple[Shape, ...], prover: Prover, device: torch.
         error.message = f"layer {node.name}: {error.message}"
         error.args = (error.message,)
         raise
-    upper = _joint(gain)
-    proofs = tuple(prover.found)
+    upper = joint(gain)
+    proofs, kept = tuple(prover.found), tuple(prover.certificates)
     if len(proofs) == 1 and len(gain.per_input) == 1 and upper.is_finite:
         known = proofs[0].bracket
         # What the op added to the map's bound (the rounding of folded weights) may also be missing below.
@@ -168,11 +173,11 @@ def _layer(node: Node, shapes: tuple[Shape, ...], prover: Prover, device: torch.
             sub_down(known.below.value, added), known.below.method, known.below.note
         )
         if upper.value >= known.above.value:
-            return Layer(node, gain, upper, lower, proofs)
+            return Layer(node, gain, upper, lower, proofs, kept)
     if isinstance(node.op, Unsupported) or not upper.is_finite:
-        return Layer(node, gain, upper, None, proofs)
+        return Layer(node, gain, upper, None, proofs, kept)
     lower = _witness(node, shapes, device)
-    return Layer(node, gain, upper, lower, proofs)
+    return Layer(node, gain, upper, lower, proofs, kept)
 
 
 def combined(gain: Gain, inputs: Sequence[float]) -> float:
@@ -218,7 +223,7 @@ def traced(
         yield node, out, node.op.error(shapes, tuple(norms[i] for i in node.inputs), size)
 
 
-def _joint(gain: Gain) -> Bound:
+def joint(gain: Gain) -> Bound:
     """The op's constant with respect to all inputs jointly: SUM √Σg², STACK max g."""
     missing = next((b for b in gain.per_input if not b.is_finite), None)
     if missing is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import partial
@@ -44,6 +45,7 @@ from lipaudit.report.model import (
     Finding,
     Robustness,
 )
+from lipaudit.report.number import Unbounded, plain_down
 from lipaudit.spectral.method import DEFAULT
 from lipaudit.spectral.select import AUTO, BALANCED
 from lipaudit.subject import THREAT_SPACES, Stated, Subject, Trying, check_scores, make_subject
@@ -165,7 +167,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
     layers, bound, run, attacked = done.layers, done.bound, done.run, done.attacked
     robustness = None if run is None else _robustness(run, asked)
     evidence = Evidence(
-        model=assemble.model_record(Path(model).name, loaded, subject.classes),
+        model=assemble.model_record(Path(model).name, loaded, subject.classes, logits),
         preprocessing=assemble.preprocessing_record(
             subject.space, subject.layout, subject.preprocessing, subject.assumption
         ),
@@ -255,7 +257,11 @@ def _certified(loaded: LoadedModel, subject: Subject, done: Finished, data: Data
 
 
 def _robustness(run: Certification, asked: dict[Fraction, str]) -> Robustness:
-    return assemble.robustness_record(run, certified_counts(run.radii.radius.tolist(), asked), asked)
+    # Counted from the radii as they are written, so that the report agrees with itself to the last sample.
+    written = [
+        math.inf if isinstance(r, Unbounded) else r for r in map(plain_down, run.radii.radius.tolist())
+    ]
+    return assemble.robustness_record(run, certified_counts(written, asked), asked)
 
 
 def _findings(

@@ -7,6 +7,7 @@ a linear map follows an activation that follows a linear map.  A rule proves its
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,20 +20,21 @@ from lipaudit.blocks import (
     semidefinite,
     skew_exponential,
 )
-from lipaudit.blocks.claim import Claim, Part, Proved, Rule
+from lipaudit.blocks.claim import Claim, Part, Proved, Rule, Stored
 from lipaudit.blocks.linear_region import LINEAR
 from lipaudit.blocks.region import between, chain_of, dominators, region
 from lipaudit.blocks.wiring import wiring
 from lipaudit.bound import Bound
 from lipaudit.graph.graph import INPUT, LayerGraph
-from lipaudit.graph.node import Gain, Node
+from lipaudit.graph.node import BoundMap, Gain, Node
 from lipaudit.ops.activation import Elementwise
 from lipaudit.ops.arithmetic import Limit
 from lipaudit.ops.conv import Convolution
 from lipaudit.ops.linear import Linear
 from lipaudit.spectral import LinearMap
+from lipaudit.spectral.certificate import Certificate
 
-__all__ = ["RULES", "Claim", "find_claims"]
+__all__ = ["RULES", "Claim", "confirmed", "find_claims"]
 
 RULES: tuple[Rule, ...] = (
     skew_exponential.RULE,
@@ -60,11 +62,18 @@ class _Norms:
 
     prover: Prover
     known: dict[int, tuple[LinearMap, Bound]] = field(default_factory=dict)
+    asked: list[int] = field(default_factory=list)
 
     def __call__(self, linear_map: LinearMap) -> Bound:
         if id(linear_map) not in self.known:
             self.known[id(linear_map)] = (linear_map, self.prover(linear_map))
+        self.asked.append(list(self.known).index(id(linear_map)))
         return self.known[id(linear_map)][1]
+
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """Of what was asked for since `asked` was emptied, in that order."""
+        return tuple(self.prover.certificates[index] for index in self.asked)
 
 
 def find_claims(
@@ -162,15 +171,55 @@ def _claim(graph: LayerGraph, source: str, end: Node, gains: Mapping[str, Gain],
     norms = _Norms(Prover(plan.method_of(end.name), plan))
     own = {node.name: gains[node.name] for node in found.nodes}
     part = Part(graph, found, wiring(graph, found), own, plain, plain, norms, BUDGETS[plan.profile])
-    best: tuple[Proved, Rule] | None = None
+    best: Claim | None = None
     for rule in RULES:
+        norms.asked.clear()
         proved = rule.prove(part)
         if proved is not None and proved.value < part.best:
-            best, part = (proved, rule), replace(part, best=proved.value)
+            part = replace(part, best=proved.value)
+            best = _made(part, rule, proved, norms.certificates)
         if best is not None and part.best <= 1 + CLOSE:
             break
-    if best is None:
+    return best
+
+
+def _made(part: Part, rule: Rule, proved: Proved, certificates: tuple[Certificate, ...]) -> Claim:
+    names = tuple(node.name for node in part.region.nodes)
+    bound = Bound(proved.value, rule.name)
+    return Claim(
+        part.region.source, part.region.end.name, names, bound, part.plain, proved.stored, certificates
+    )
+
+
+def confirmed(
+    graph: LayerGraph,
+    layers: Sequence[Layer],
+    ends: tuple[str, str],
+    rule: str,
+    stored: Mapping[str, Stored],
+    norms: BoundMap,
+) -> Claim | None:
+    """What a rule proves about a part with the free choice that was stored; nothing is searched for.
+
+    Args:
+        graph: the whole.
+        layers: its gains.
+        ends: the value that goes in, and the one that comes out.
+        rule: a name from `RULES`.
+        stored: the rule's free choice, which may be anything.
+        norms: bounds of linear maps, proved.
+
+    Returns:
+        None where nothing is proved: no such part or rule, or a choice that is none.
+    """
+    source, end = ends
+    row = next((r for r in RULES if r.name == rule), None)
+    found = region(graph, source, end, MOST_NODES) if graph.node(end) is not None else None
+    if row is None or found is None:
         return None
-    names = tuple(node.name for node in found.nodes)
-    bound = Bound(best[0].value, best[1].name)
-    return Claim(source, end.name, names, bound, plain, best[0].stored)
+    own = {layer.node.name: layer.gain for layer in layers}
+    plain = between(found, own)
+    gains = {node.name: own[node.name] for node in found.nodes}
+    part = Part(graph, found, wiring(graph, found), gains, plain, math.inf, norms, math.inf)
+    proved = row.confirm(part, stored)
+    return None if proved is None else _made(part, row, proved, ())

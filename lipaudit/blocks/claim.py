@@ -6,10 +6,11 @@ proved is stored so that it can be proved again without searching.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from lipaudit.blocks.region import Region
@@ -17,8 +18,20 @@ from lipaudit.blocks.wiring import Map, Wiring
 from lipaudit.bound import Bound
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.graph.node import BoundMap, Gain
+from lipaudit.spectral.certificate import Certificate, digest
 
-__all__ = ["Claim", "Part", "Proved", "Rule", "Stored", "digest", "numbers"]
+__all__ = [
+    "Claim",
+    "Part",
+    "Proved",
+    "Rule",
+    "Stored",
+    "digest",
+    "numbers",
+    "stored_numbers",
+    "tame_numbers",
+    "weights_of",
+]
 
 Stored = float | int | str | tuple[float, ...] | tuple[int, ...] | tuple[tuple[float, ...], ...]
 
@@ -58,18 +71,28 @@ class Proved:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row of the table: `prove` returns None where the rule does not fire."""
+    """One row of the table.
+
+    Args:
+        name: what reports call it.
+        summary: what it is about, in one line.
+        prove: a proof, its free choice searched for; None where the rule does not fire.
+        confirm: the same with the free choice that was stored, which may be anything; nothing is searched
+            for.  None where that proves nothing.
+    """
 
     name: str
     summary: str
     prove: Callable[[Part], Proved | None]
+    confirm: Callable[[Part, Mapping[str, Stored]], Proved | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Claim:
     """‖end(x) − end(x')‖ ≤ bound·‖source(x) − source(x')‖ for all inputs of the network.
 
-    `names` are the nodes it speaks of; `plain` is what their own gains would have given.
+    `names` are the nodes it speaks of; `plain` is what their own gains would have given; `certificates` are
+    of the norms that the rule asked for, in that order.
     """
 
     source: str
@@ -78,15 +101,7 @@ class Claim:
     bound: Bound
     plain: float
     stored: Mapping[str, Stored]
-
-
-def digest(tensors: Sequence[Tensor]) -> str:
-    """SHA-256 over shapes and float64 entries, little endian."""
-    state = hashlib.sha256()
-    for tensor in tensors:
-        state.update(str(tuple(tensor.shape)).encode())
-        state.update(tensor.detach().cpu().double().contiguous().numpy().astype("<f8").tobytes())
-    return state.hexdigest()
+    certificates: tuple[Certificate, ...] = ()
 
 
 def weights_of(wires: Wiring) -> list[Tensor]:
@@ -94,6 +109,36 @@ def weights_of(wires: Wiring) -> list[Tensor]:
     values = [*(h.pre for h in wires.hidden), *([wires.output] if wires.output is not None else [])]
     maps: list[Map] = [t.map for value in values for t in value.terms if t.map is not None]
     return [m.linear.weight for m in maps]
+
+
+def stored_numbers(
+    stored: Mapping[str, object], name: str, count: int, least: float, *, zero: bool = False
+) -> Tensor | None:
+    """(count,) float64 of what was stored under a name; None if it is something else.
+
+    Args:
+        stored: of a claim, from anywhere.
+        name: of the entry.
+        count: how many numbers it must have.
+        least: numbers have to lie between it and its reciprocal.
+        zero: whether they may be 0 as well.
+    """
+    values = stored.get(name)
+    if not isinstance(values, tuple) or len(values) != count:
+        return None
+    return tame_numbers(values, least, zero=zero)
+
+
+def tame_numbers(values: tuple[object, ...], least: float, *, zero: bool = False) -> Tensor | None:
+    """The same of the numbers themselves."""
+    found = []
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        if not (least <= value <= 1 / least or (zero and value == 0)):
+            return None
+        found.append(float(value))
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def numbers(tensor: Tensor) -> tuple[float, ...]:

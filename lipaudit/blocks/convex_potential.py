@@ -24,12 +24,13 @@ Meunier, Delattre, Araujo, Allauzen (2022), ICML; Araujo, Havens, Delattre, Alla
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from torch import Tensor
 
-from lipaudit.blocks.claim import Part, Proved, Rule, Stored, digest, numbers, weights_of
+from lipaudit.blocks.claim import Part, Proved, Rule, Stored, digest, numbers, stored_numbers, weights_of
 from lipaudit.blocks.wiring import Map, Term, Wiring
 from lipaudit.graph.node import BoundMap
 from lipaudit.ops.linear import perturbed
@@ -41,6 +42,8 @@ __all__ = ["RULE", "Adjoint", "adjoint_pair", "norm_of"]
 
 FAR = 0.5
 """Part of G that may be missing: beyond, two norms would be taken for nothing."""
+SMALLEST = 2.0**-200
+"""√R lies between it and its reciprocal, or is 0, so that no product of R and a weight is subnormal."""
 NEGLIGIBLE = 1e-9
 """What a bound may exceed without a closer look."""
 
@@ -101,25 +104,50 @@ def norm_of(linear_map: Conv | Dense, ulps: int, spectral: BoundMap, size: Tenso
 
 
 def prove(part: Part) -> Proved | None:
-    """max(|h|, |h − S|) + ‖G + WᵀR‖‖W‖."""
+    """max(|h|, |h − S|) + ‖G + WᵀR‖‖W‖ with the R that makes the last term small."""
+    found = _block(part)
+    if found is None:
+        return None
+    pair, h = found
+    R = -(pair.G * pair.W).sum(dim=(0, 2)) / pair.W.square().sum(dim=(0, 2)).clamp(min=2.0**-1000)
+    R = R.clamp(min=0.0)
+    if not bool(R.any()) or float((pair.G + R[:, None] * pair.W).norm()) > FAR * float(pair.G.norm()):
+        return None
+    return _bounded(part, pair, h, R.sqrt())
+
+
+def confirm(part: Part, stored: Mapping[str, Stored]) -> Proved | None:
+    """The same with the √R that was stored."""
+    found = _block(part)
+    if found is None:
+        return None
+    pair, h = found
+    r = stored_numbers(stored, "scaling", pair.W.shape[1], SMALLEST, zero=True)
+    return None if r is None else _bounded(part, pair, h, r.to(pair.W.device))
+
+
+def _block(part: Part) -> tuple[Adjoint, float] | None:
+    """The two maps and |h|; None for other regions."""
     pair = None if part.wires is None else adjoint_pair(part.wires)
-    if part.wires is None or pair is None or pair.G.shape != pair.W.shape:
+    if pair is None or pair.G.shape != pair.W.shape:
         return None
     if len(pair.rest) != 1 or not pair.rest[0].is_diagonal:
         return None
     identity = pair.rest[0].left
     if not bool((identity == identity[0]).all()) or pair.rest[0].ulps:
         return None
-    if float(identity[0]) < 0:  # −1 times the block has the same constant
-        identity, pair = -identity, replace(pair, G=-pair.G)
-    R = -(pair.G * pair.W).sum(dim=(0, 2)) / pair.W.square().sum(dim=(0, 2)).clamp(min=2.0**-1000)
-    R = R.clamp(min=0.0)
-    if not bool(R.any()) or float((pair.G + R[:, None] * pair.W).norm()) > FAR * float(pair.G.norm()):
+    h = float(identity[0])
+    # −1 times the block has the same constant.
+    return (replace(pair, G=-pair.G), -h) if h < 0 else (pair, h)
+
+
+def _bounded(part: Part, pair: Adjoint, h: float, r: Tensor) -> Proved | None:
+    """The bound that r = √R gives: R is its exact square."""
+    if part.wires is None or not bool(((r == 0) | ((r >= SMALLEST) & (r <= 1 / SMALLEST))).all()):
         return None
-    h, r = float(identity[0]), R.sqrt()
     potential = norm_of(pair.map.with_taps(r[:, None] * pair.W), pair.ulps + 6, part.spectral)
-    missing = _missing(part, pair, R)
-    if not math.isfinite(potential):
+    missing = _missing(part, pair, r.square())
+    if not math.isfinite(potential) or not math.isfinite(missing):
         return None
     above = up(max(Fraction(0), Fraction(potential) ** 2 - Fraction(h)))
     stored: dict[str, Stored] = {
@@ -143,4 +171,4 @@ def _missing(part: Part, pair: Adjoint, R: Tensor) -> float:
     return mul_up(known, norm_of(inner, pair.ulps, part.spectral))
 
 
-RULE = Rule("convex potential", "h·x − Wᵀ R φ(Wx + b) (CPL, SLL)", prove)
+RULE = Rule("convex potential", "h·x − Wᵀ R φ(Wx + b) (CPL, SLL)", prove, confirm)

@@ -17,12 +17,13 @@ Horn, Johnson (2013), Matrix Analysis, sec. 5.6; Higham (2002), ch. 3.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from lipaudit.analyze import carried, traced
-from lipaudit.blocks.claim import Part, Proved, Rule, digest
+from lipaudit.blocks.claim import Part, Proved, Rule, Stored, digest
 from lipaudit.ops.arithmetic import Affine, Sum
 from lipaudit.ops.concat import Concat
 from lipaudit.ops.contraction import Contraction
@@ -104,4 +105,10 @@ def _evaluated(part: Part, points: Tensor) -> tuple[Tensor, Tensor]:
     return found
 
 
-RULE = Rule("linear region", "‖M‖ of a small linear region, evaluated column by column", prove)
+def confirm(part: Part, stored: Mapping[str, Stored]) -> Proved | None:
+    """Nothing was chosen."""
+    del stored
+    return prove(part)
+
+
+RULE = Rule("linear region", "‖M‖ of a small linear region, evaluated column by column", prove, confirm)

@@ -19,10 +19,12 @@ Wang, Manchester (2023), "Direct parameterization of Lipschitz-bounded deep netw
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
-from lipaudit.blocks.claim import Part, Proved, Rule, Stored, digest, numbers, weights_of
+from lipaudit.blocks.claim import Part, Proved, Rule, Stored, digest, numbers, stored_numbers, weights_of
 from lipaudit.blocks.convex_potential import Adjoint, adjoint_pair, norm_of
 from lipaudit.rounding import mul_up
 
@@ -33,17 +35,34 @@ LARGEST = 4096
 STEPS, RATE = 80, 0.05
 FARTHEST = 20.0
 """Natural logarithms by which a start may differ from the balanced one."""
+SMALLEST = 1e-100
+"""Ψ lies between it and its reciprocal, so that no product of it and a weight is subnormal."""
 FINE = 256
 """Hidden channels up to which Ψ is improved by descent."""
 
 
 def prove(part: Part) -> Proved | None:
-    """½‖[Ψ⁻¹Gᵀ, ΨW]‖²."""
+    """½‖[Ψ⁻¹Gᵀ, ΨW]‖² with the best Ψ found."""
+    pair = _pair(part)
+    psi = None if pair is None else _scaling(pair)
+    return None if pair is None or psi is None else _bounded(part, pair, psi)
+
+
+def confirm(part: Part, stored: Mapping[str, Stored]) -> Proved | None:
+    """The same with the Ψ that was stored."""
+    pair = _pair(part)
+    psi = None if pair is None else stored_numbers(stored, "psi", pair.W.shape[1], SMALLEST)
+    return None if pair is None or psi is None else _bounded(part, pair, psi.to(pair.W.device))
+
+
+def _pair(part: Part) -> Adjoint | None:
+    """The two maps, if nothing else leads to the output."""
     pair = None if part.wires is None else adjoint_pair(part.wires)
-    if part.wires is None or pair is None or pair.rest or pair.W.shape[1] > LARGEST:
-        return None
-    psi = _scaling(pair)
-    if psi is None:
+    return None if pair is None or pair.rest or pair.W.shape[1] > LARGEST else pair
+
+
+def _bounded(part: Part, pair: Adjoint, psi: Tensor) -> Proved | None:
+    if part.wires is None:
         return None
     both = torch.cat([pair.G / psi[:, None], pair.W * psi[:, None]], dim=2)
     norm = norm_of(pair.map.with_taps(both), pair.ulps + 2, part.spectral)
@@ -68,7 +87,7 @@ def _scaling(pair: Adjoint) -> Tensor | None:
         psi[live] = (_descended(best, W, G) if len(W) <= FINE else best).exp()
     except RuntimeError:
         return None  # scales too far apart for a search
-    return psi if bool(((psi > 1e-100) & (psi < 1e100)).all()) else None
+    return psi if bool(((psi >= SMALLEST) & (psi <= 1 / SMALLEST)).all()) else None
 
 
 def _least_squares(outer: Tensor, inner: Tensor) -> Tensor:
@@ -108,4 +127,4 @@ def _descended(start: Tensor, W: Tensor, G: Tensor) -> Tensor:
     return kept
 
 
-RULE = Rule("sandwich", "½‖[Ψ⁻¹Gᵀ, ΨW]‖² for G φ(Wx + b)", prove)
+RULE = Rule("sandwich", "½‖[Ψ⁻¹Gᵀ, ΨW]‖² for G φ(Wx + b)", prove, confirm)

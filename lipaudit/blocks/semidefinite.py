@@ -15,12 +15,21 @@ Fazlyab, Robey, Hassani, Morari, Pappas (2019), NeurIPS; Araujo, Havens, Delattr
 
 from __future__ import annotations
 
-from lipaudit.blocks.claim import Part, Proved, Rule, digest, numbers, weights_of
+import math
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from lipaudit.blocks.claim import Part, Proved, Rule, Stored, digest, numbers, tame_numbers, weights_of
 from lipaudit.blocks.multiplier import search
-from lipaudit.blocks.pencil import layout
+from lipaudit.blocks.pencil import Layout, Pencil, layout
+from lipaudit.blocks.wiring import Wiring
 from lipaudit.rounding import sqrt_up
 
 __all__ = ["RULE"]
+
+SMALLEST = 2.0**-400
+"""Stored Λ and ρ lie between it and its reciprocal, so that no step on the way leaves float64."""
 
 
 def prove(part: Part) -> Proved | None:
@@ -31,13 +40,49 @@ def prove(part: Part) -> Proved | None:
     found = None if plan is None else search(plan, part.budget, part.best * part.best)
     if plan is None or found is None:
         return None
+    return _proved(part.wires, plan, found.multipliers, found.rho)
+
+
+def confirm(part: Part, stored: Mapping[str, Stored]) -> Proved | None:
+    """√ρ, if the inequality is proved at every frequency with the Λ and ρ that were stored."""
+    if part.wires is None:
+        return None
+    plan, rho = layout(part.wires), _rho(stored)
+    if plan is None or rho is None:
+        return None
+    rows = stored.get("multipliers")
+    channels = [part.wires.channels(hidden.pre.shape) for hidden in part.wires.hidden]
+    if not isinstance(rows, tuple) or len(rows) != len(channels):
+        return None
+    multipliers = []
+    for row, count in zip(rows, channels, strict=True):
+        found = tame_numbers(row, SMALLEST) if isinstance(row, tuple) and len(row) == count else None
+        if found is None:
+            return None
+        multipliers.append(found.to(plan.first.device))
+    if not bool(Pencil(plan, multipliers, rho).proved(plan.points).all()):
+        return None
+    return _proved(part.wires, plan, multipliers, rho)
+
+
+def _rho(stored: Mapping[str, Stored]) -> float | None:
+    """ρ as it was stored."""
+    text = stored.get("rho")
+    try:
+        rho = float.fromhex(text) if isinstance(text, str) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return rho if SMALLEST <= rho <= 1 / SMALLEST else None
+
+
+def _proved(wires: Wiring, plan: Layout, multipliers: Sequence[Tensor], rho: float) -> Proved:
     return Proved(
-        sqrt_up(found.rho),
+        sqrt_up(rho),
         {
-            "rho": found.rho.hex(),
-            "multipliers": tuple(numbers(m) for m in found.multipliers),
+            "rho": rho.hex(),
+            "multipliers": tuple(numbers(m) for m in multipliers),
             "grid": plan.grid,
-            "weights_sha256": digest(weights_of(part.wires)),
+            "weights_sha256": digest(weights_of(wires)),
         },
     )
 
@@ -47,4 +92,5 @@ RULE = Rule(
     "LMI with a diagonal multiplier, at every frequency: any part of convolutions or dense layers, sums, "
     "concatenations and activations with slopes in [0, 1]",
     prove,
+    confirm,
 )

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from lipaudit.bound import Bound
+from lipaudit.report.certificate import certificate_records
 from lipaudit.report.inputs import (
     AssumptionRecord,
     Conversion,
@@ -54,7 +55,7 @@ __all__ = [
 ]
 
 
-def model_record(name: str, model: LoadedModel, classes: int) -> ModelRecord:
+def model_record(name: str, model: LoadedModel, classes: int, logits: str | None = None) -> ModelRecord:
     """Which network, from which files."""
     check = model.conversion
     return ModelRecord(
@@ -68,6 +69,7 @@ def model_record(name: str, model: LoadedModel, classes: int) -> ModelRecord:
         conversion=None if check is None else Conversion(**check),
         input_shape=model.input_shape,
         num_classes=max(classes, 2),
+        logits=logits,
     )
 
 
@@ -143,6 +145,7 @@ def dataset_record(dataset: Dataset, evaluated: int, limit: int | None, seed: in
         interpolation=dataset.sizing.interpolation,
         limit=limit,
         seed=seed,
+        sample_shape=dataset.sample_shape,
     )
 
 
@@ -167,6 +170,7 @@ def layer_records(
         variance = variances.get(layer.node.name)
         more = {
             "tried": methods_tried(layer.proofs),
+            "certificates": certificate_records(layer.certificates, stored=True),
             "variance": None if variance is None else round_down(variance),
         }
         rows.append(row.model_copy(update=more))

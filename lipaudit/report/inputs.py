@@ -64,6 +64,7 @@ class ModelRecord(Record):
     conversion: Conversion | None
     input_shape: tuple[int, ...]
     num_classes: int | None = Field(description="null where the outputs are no class scores")
+    logits: Text | None = Field(default=None, description="the output that was named, of several")
 
 
 class AssumptionRecord(Record):
@@ -105,3 +106,6 @@ class DatasetRecord(Record):
     interpolation: Text | None = Field(default=None, description="how resizing found its pixels")
     limit: int | None = None
     seed: int | None = None
+    sample_shape: tuple[int, ...] | None = Field(
+        default=None, description="of one sample; null: not recorded"
+    )

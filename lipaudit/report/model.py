@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from lipaudit import rounding
 from lipaudit.bound import Bound, Estimate
 from lipaudit.errors import ExitCode
+from lipaudit.report.certificate import Certificate
 from lipaudit.report.exact import ExactText, read_exact
 from lipaudit.report.inputs import DatasetRecord, Digest, ModelRecord, PreprocessingRecord, Text
 from lipaudit.report.judgement import BudgetOutcome, PolicyRecord, Waiver
@@ -116,6 +117,9 @@ class Layer(Record):
     variance: float | None = Field(
         default=None, ge=0, description="of `batch_variance.samples` samples behind this layer"
     )
+    certificates: tuple[Certificate, ...] = Field(
+        default=(), description="the norms that `upper` rests on, in the order in which the op asks for them"
+    )
 
     @classmethod
     def of(
@@ -155,6 +159,9 @@ class Block(Record):
     plain: Number = Field(description="what the gains of the layers would have given")
     proof: dict[str, StoredValue] = Field(
         default_factory=dict, description="what it takes to prove the bound again without a search"
+    )
+    certificates: tuple[Certificate, ...] = Field(
+        default=(), description="the norms that the rule asks for, in that order"
     )
 
 

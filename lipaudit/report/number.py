@@ -98,6 +98,11 @@ class Number(Record):
         return cls.unbounded() if value == math.inf else cls._of(round_up(value), "proved")
 
     @classmethod
+    def exactly(cls, value: float) -> Number:
+        """A proved upper bound with all its bits; infinity becomes `unbounded`."""
+        return cls.unbounded() if value == math.inf else cls._of(value, "proved")
+
+    @classmethod
     def from_estimate(cls, estimate: Estimate | float | None) -> Number:
         """A witnessed lower bound, rounded down; None becomes `not_analysed`."""
         if estimate is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lipaudit.bound import Bound
+from lipaudit.report.certificate import certificate_records
 from lipaudit.report.model import Block, Evidence
 from lipaudit.report.number import Number
 from lipaudit.report.wording import bound_text, plural, printable
@@ -35,6 +36,7 @@ def block_records(bound: NetworkBound) -> tuple[Block, ...]:
                 upper=Number.from_bound(claim.bound),
                 plain=Number.from_bound(plain),
                 proof=dict(claim.stored),
+                certificates=certificate_records(claim.certificates, stored=False),
             )
         )
     return tuple(records)
