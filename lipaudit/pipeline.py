@@ -39,6 +39,7 @@ from lipaudit.policy import (
 )
 from lipaudit.report import assemble, structure, tried, variance
 from lipaudit.report.interruption import Interrupted
+from lipaudit.report.limits import limitations
 from lipaudit.report.model import (
     AuditReport,
     Evidence,
@@ -53,16 +54,11 @@ from lipaudit.subject import THREAT_SPACES, Stated, Subject, Trying, check_score
 __all__ = ["Progress", "audit"]
 
 T = TypeVar("T")
-REAL_ARITHMETIC = (
-    "Bounds and radii are theorems about the stored weights in real arithmetic; the float64 forward pass "
-    "that yields the margins is accounted for, the rounding of a deployed float32 program is not."
-)
 NOT_ATTACKED = Outcome(None, None, "Nobody tried to refute these claims: the attack was switched off.")
 _UNTOLD = frozenset({"model", "progress", "data_dir", "arch", "policy"})
 """Options that may hold paths of this machine, or stand in the evidence."""
 SEED = 0
 """Of the samples on which conventions of preprocessing are tried."""
-BINARY = "A single output is read as a binary classifier: class 1 where the logit is positive."
 
 
 def audit(  # noqa: PLR0913 - the options of the command line
@@ -284,9 +280,7 @@ def _findings(
 
 
 def _limitations(loaded: LoadedModel, subject: Subject, attacked: Outcome) -> tuple[str, ...]:
-    binary = (BINARY,) if subject.classes == 1 else ()
-    unattacked = (attacked.note,) if attacked.note else ()
-    return (REAL_ARITHMETIC, *binary, *subject.graph.notes, *loaded.notes, *unattacked)
+    return (*limitations(loaded, subject), *((attacked.note,) if attacked.note else ()))
 
 
 def _asked_radii(texts: Sequence[str]) -> dict[Fraction, str]:

@@ -38,6 +38,7 @@ __all__ = [
     "check_scores",
     "make_subject",
     "own_normalization",
+    "rebuild_subject",
 ]
 
 THREAT_SPACES = ("pixel", "input")
@@ -208,23 +209,65 @@ def make_subject(
         InputRefused: model, preprocessing and data do not belong together.
         Incomplete: conventions that mean different things answer equally well.
     """
-    raw = translate(loaded.program)
-    check_translation(raw, loaded.program, loaded.files[0].name)
-    _refuse_twice(raw, stated.preprocessing, loaded.files[0].name)
+    raw = _translated(loaded, stated.preprocessing)
     assumption = None if data is None else _find_preprocessing(loaded, raw, stated, data, trying)
     used = stated.preprocessing if assumption is None else assumption.preprocessing
     sample = None if data is None else data.sample_shape
+    found = _joined(raw, used, sample, data, target, threat_space)
+    return replace(found, assumption=assumption)
+
+
+def rebuild_subject(
+    loaded: LoadedModel,
+    used: Preprocessing,
+    sample: tuple[int, ...] | None,
+    data: Dataset | None,
+    target: torch.device,
+    threat_space: str,
+) -> Subject:
+    """The subject of an audit that is over: nothing is tried or assumed.
+
+    Args:
+        loaded: the model.
+        used: its preprocessing, all of it stated.
+        sample: shape of one sample of the data set; None if there was none.
+        data: the samples, if they are at hand.
+        target: where to compute.
+        threat_space: one of `THREAT_SPACES`.
+
+    Raises:
+        LipauditError: as `make_subject`.
+    """
+    return _joined(_translated(loaded, used), used, sample, data, target, threat_space)
+
+
+def _translated(loaded: LoadedModel, preprocessing: Preprocessing) -> LayerGraph:
+    raw = translate(loaded.program)
+    check_translation(raw, loaded.program, loaded.files[0].name)
+    _refuse_twice(raw, preprocessing, loaded.files[0].name)
+    return raw
+
+
+def _joined(
+    raw: LayerGraph,
+    used: Preprocessing,
+    sample: tuple[int, ...] | None,
+    data: Dataset | None,
+    target: torch.device,
+    threat_space: str,
+) -> Subject:
+    """The model behind its preprocessing."""
     layout = used.layout if sample is None else arrange(sample, raw.input_shape[1:], used.layout)
     outside = entrance(raw.input_shape, used, sample, layout or "chw")
     classes = math.prod(raw.shape_of(raw.output))
     if threat_space == "input":
         inside = LayerGraph(raw.input_shape, (), INPUT)
         graph, space, samples = simplify(raw.to(target)), INPUT_SPACE, _behind(outside, data)
-        return Subject(graph, classes, space, layout, inside, used, assumption, samples)
+        return Subject(graph, classes, space, layout, inside, used, None, samples)
     graph = simplify(prepend(raw, used, sample, layout or "chw").to(target))
     unstated = INPUT_SPACE if used.source == "default" else PIXEL_SPACE
     space = unstated if data is None else data.space
-    return Subject(graph, classes, space, layout, outside, used, assumption, data)
+    return Subject(graph, classes, space, layout, outside, used, None, data)
 
 
 def _behind(outside: LayerGraph, data: Dataset | None) -> Dataset | None:

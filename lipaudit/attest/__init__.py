@@ -1,1 +1,1 @@
-"""Evidence that is handed on: attestations that bind an audit to a model's files and to a key."""
+"""Evidence that is handed on: attestations bind an audit to files and a key, `verify` proves it again."""

@@ -17,6 +17,7 @@ from lipaudit.cli import convert_options as c
 from lipaudit.cli import diff_options as d
 from lipaudit.cli import options as o
 from lipaudit.cli import policy_options as p
+from lipaudit.cli import verify_options as v
 from lipaudit.cli.request import AuditRequest
 from lipaudit.errors import ExitCode
 
@@ -161,6 +162,28 @@ def _explain(words: Annotated[list[str] | None, typer.Argument(metavar="[WORD]")
     return partial(_run_explain, tuple(words or ()))
 
 
+@app.command("verify", add_help_option=False)
+def _verify(  # noqa: PLR0913, PLR0917 -- one parameter per option
+    report: v.Report,
+    model: v.Model = "",
+    dataset: v.Samples = "none",
+    recheck: v.Recheck = None,
+    seed: v.Seed = 0,
+    arch: o.Arch = None,
+    allow_global: o.AllowGlobal = None,
+    trust_pickle: o.TrustPickle = None,
+    data_dir: o.DataDir = None,
+    offline: o.Offline = False,  # noqa: FBT002 -- a flag
+    memory: o.Memory = "2GiB",
+    quiet: o.Quiet = False,  # noqa: FBT002 -- a flag
+    as_json: v.AsJson = False,  # noqa: FBT002 -- a flag
+) -> Work:
+    """Prove a report's claims again from the model, without a search. Exit 4 if one is not so."""
+    given = dict(locals())
+    given["allow_global"] = allow_global or ()
+    return partial(_run_verify, given)
+
+
 @app.command("schema", add_help_option=False)
 def _schema(attestation: a.Attestation = False) -> Work:  # noqa: FBT002 -- a flag
     """Print the JSON Schema of the JSON report."""
@@ -227,6 +250,12 @@ def _run_explain(words: tuple[str, ...]) -> ExitCode:
     return run(words)
 
 
+def _run_verify(given: dict[str, Any]) -> ExitCode:
+    from lipaudit.cli.verifying import VerifyRequest, run  # noqa: PLC0415
+
+    return run(VerifyRequest(**given))
+
+
 def _print_schema(attestation: bool) -> ExitCode:  # noqa: FBT001 -- a flag
     from lipaudit.attest.statement import statement_schema  # noqa: PLC0415
     from lipaudit.cli.streams import write_data  # noqa: PLC0415
@@ -248,6 +277,7 @@ COMMANDS: tuple[str, ...] = (
     "attest",
     "keygen",
     "explain",
+    "verify",
     "schema",
 )
 """Every command, in the order `--help` lists them; some are two words."""

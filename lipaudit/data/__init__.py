@@ -30,6 +30,7 @@ __all__ = [
     "Dataset",
     "Sizing",
     "check_labels",
+    "draw",
     "fingerprint",
     "load_dataset",
     "make_sizing",
@@ -116,7 +117,7 @@ def _unknown(spec: str, name: str) -> UsageError:
 def _select(opened: Opened, limit: int | None, seed: int | None, sizing: Sizing) -> Dataset:
     if opened.total == 0:
         raise Incomplete(f"{opened.name} holds no image", hint="name a data set that has samples")
-    indices = _draw(opened.total, min(limit or opened.total, opened.total), seed)
+    indices = draw(opened.total, min(limit or opened.total, opened.total), seed)
     images, labels = opened.read(indices)
     return Dataset(
         name=opened.name,
@@ -131,7 +132,7 @@ def _select(opened: Opened, limit: int | None, seed: int | None, sizing: Sizing)
     )
 
 
-def _draw(total: int, count: int, seed: int | None) -> Tensor:
+def draw(total: int, count: int, seed: int | None) -> Tensor:
     """Increasing positions of `count` out of `total` samples."""
     if seed is None:
         return torch.arange(count)

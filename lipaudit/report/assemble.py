@@ -94,6 +94,7 @@ def preprocessing_record(
             runner_up_correct=assumption.runner_up_correct,
             runner_up_samples=assumption.runner_up_samples,
             clear=assumption.clear,
+            plausible=assumption.plausible,
         ),
     )
 

@@ -77,6 +77,7 @@ class AssumptionRecord(Record):
     runner_up_correct: Count
     runner_up_samples: Count = Field(description="fewer than `samples` where it was dropped early")
     clear: bool = Field(description="everything else is worse by more than three standard errors")
+    plausible: bool = Field(default=True, description="it answers better than chance")
 
 
 class PreprocessingRecord(Record):

@@ -1,0 +1,126 @@
+"""What a report is about: the model's files and weights, and what lies between them and the threat space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lipaudit.attest.ledger import Ledger
+from lipaudit.data import FILE_SPACE, PIXEL_SPACE, Dataset
+from lipaudit.errors import InputRefused
+from lipaudit.load import LoadedModel, Preprocessing, load_model
+from lipaudit.report.assemble import model_record
+from lipaudit.report.exact import read_exact
+from lipaudit.report.inputs import ModelRecord, PreprocessingRecord
+from lipaudit.report.limits import limitations
+from lipaudit.report.model import Evidence
+from lipaudit.subject import INPUT_SPACE, Subject, rebuild_subject
+
+__all__ = ["check_model", "check_subject", "load_again"]
+
+MADE_HERE = frozenset({"name", "files", "loader", "conversion"})
+"""Fields of the model's record that depend on names and versions of this machine."""
+
+
+def load_again(path: str | Path, record: ModelRecord, terms: Mapping[str, Any]) -> LoadedModel:
+    """The model with the input shape and the output that the report speaks of.
+
+    Args:
+        path: the model's file.
+        record: what the report says about it.
+        terms: `arch`, `allow_globals` and `trust_pickle`, as for an audit; a report is not believed in them.
+    """
+    sample = record.input_shape[1:]
+    loaded = load_model(path, logits=record.logits, default_shape=sample, **terms)
+    if loaded.input_shape == record.input_shape:
+        return loaded
+    return load_model(path, logits=record.logits, input_shape=sample, **terms)
+
+
+def check_model(loaded: LoadedModel, record: ModelRecord, ledger: Ledger) -> bool:
+    """Whether these are the files and weights that were audited."""
+    found = sorted((f.sha256, f.bytes) for f in loaded.files)
+    same = ledger.equal(
+        "model.files (sha256, bytes)", sorted((f.sha256, f.bytes) for f in record.files), found
+    )
+    now = model_record(record.name, loaded, 0, record.logits)
+    for name in sorted(set(ModelRecord.model_fields) - MADE_HERE - {"num_classes"}):
+        same = ledger.equal(f"model.{name}", getattr(record, name), getattr(now, name)) and same
+    if loaded.conversion is not None and record.conversion is None:
+        ledger.differs("model.conversion", None, "compared with onnxruntime")
+    if same:
+        ledger.proved.append(f"files and weights of {record.name}: digests are those of the report")
+        if loaded.conversion is not None:
+            ledger.proved.append("the analysed graph was compared with the original program again")
+    return same
+
+
+def check_subject(loaded: LoadedModel, evidence: Evidence, data: Dataset | None, ledger: Ledger) -> Subject:
+    """The network from the threat space to its scores, as the report says it was audited.
+
+    Raises:
+        InputRefused: if the report's preprocessing cannot be meant.
+    """
+    record = evidence.preprocessing
+    used = _preprocessing(record)
+    _check_source(loaded, record, used, ledger)
+    sample = None if evidence.dataset is None else evidence.dataset.sample_shape
+    is_default = evidence.dataset is None and used.source == "default"
+    space = "input" if record.threat_space == INPUT_SPACE and not is_default else "pixel"
+    subject = rebuild_subject(loaded, used, sample, data, torch.device("cpu"), space)
+    _check_space(record, evidence, subject, data, ledger)
+    ledger.equal("preprocessing.layout", record.layout, subject.layout)
+    ledger.equal("model.num_classes", evidence.model.num_classes, max(subject.classes, 2))
+    for text in limitations(loaded, subject):
+        if text not in evidence.limitations:
+            ledger.differs("limitations", "a sentence is missing", text)
+    if record.assumption is not None:
+        ledger.unchecked.append("the trials by which the preprocessing was found")
+    elif "flags" in record.source:
+        ledger.unchecked.append("the preprocessing was stated by whoever ran the audit")
+    return subject
+
+
+def _preprocessing(record: PreprocessingRecord) -> Preprocessing:
+    try:
+        return Preprocessing(
+            layout=record.layout,
+            scale=read_exact(record.scale),
+            mean=tuple(map(read_exact, record.mean)),
+            std=tuple(map(read_exact, record.std)),
+            source=record.source,
+        )
+    except ValueError as error:
+        raise InputRefused(f"the report's preprocessing cannot be meant: {error}") from error
+
+
+def _check_source(
+    loaded: LoadedModel, record: PreprocessingRecord, used: Preprocessing, ledger: Ledger
+) -> None:
+    """Metadata must say what the report has from them; what nobody stated is the default, or was found."""
+    own = loaded.preprocessing
+    numbers: Callable[[Preprocessing], object] = lambda p: (p.scale, p.mean, p.std)  # noqa: E731
+    if record.source == "metadata":
+        ledger.equal("preprocessing (metadata)", numbers(used), None if own is None else numbers(own))
+    elif record.source == "default":
+        ledger.equal("preprocessing (default)", numbers(used), numbers(Preprocessing()))
+        ledger.equal("preprocessing.source", record.source, "default" if own is None else own.source)
+    elif record.source == "assumed":
+        ledger.equal("preprocessing.assumption", record.assumption is not None, True)
+    elif record.source not in ("flags", "flags and metadata"):
+        ledger.differs("preprocessing.source", record.source, "metadata, flags, assumed or default")
+
+
+def _check_space(
+    record: PreprocessingRecord, evidence: Evidence, subject: Subject, data: Dataset | None, ledger: Ledger
+) -> None:
+    if data is not None or evidence.dataset is None:
+        ledger.equal("preprocessing.threat_space", record.threat_space, subject.space)
+        return
+    known = record.threat_space in (INPUT_SPACE, FILE_SPACE) or record.threat_space.startswith(PIXEL_SPACE)
+    if not known:
+        ledger.differs("preprocessing.threat_space", record.threat_space, "no such space")
+    ledger.unchecked.append("the space of the data set's images, which are not at hand")

@@ -1,0 +1,208 @@
+"""Certified radii: do the samples of a report agree with each other, its counts and the bounds; and anew.
+
+Without the data set a radius can only be held against the margin beside it:  radius ≤ margin / min_j L_yj.
+With it, samples are drawn and evaluated again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from torch import Tensor
+
+from lipaudit.analyze import Layer
+from lipaudit.attest.ledger import Ledger
+from lipaudit.certify.agreement import check_answers
+from lipaudit.certify.curve import certified_counts
+from lipaudit.certify.dataset import Certification, certify
+from lipaudit.certify.pairwise import pair_constants
+from lipaudit.compose import NetworkBound
+from lipaudit.data import Dataset, check_labels, draw
+from lipaudit.load import LoadedModel
+from lipaudit.report.assemble import robustness_record
+from lipaudit.report.exact import read_exact
+from lipaudit.report.inputs import DatasetRecord
+from lipaudit.report.model import Evidence, Robustness, SampleRecord
+from lipaudit.report.number import Plain, Unbounded
+from lipaudit.subject import Subject
+
+__all__ = ["Again", "check_dataset", "check_samples", "recheck"]
+
+NINTH = 1 + 1e-7
+"""More than the nine digits of a margin leave open, and the directed roundings of a quotient."""
+NAMED = 8
+"""Samples that are named one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """How many samples are evaluated again, and the seed of the draw."""
+
+    count: int
+    seed: int
+
+
+def check_dataset(data: Dataset, record: DatasetRecord, ledger: Ledger) -> bool:
+    """Whether these are the samples that were audited."""
+    same = ledger.equal("dataset.fingerprint_sha256", record.fingerprint_sha256, data.fingerprint_sha256)
+    same = ledger.equal("dataset.num_evaluated", record.num_evaluated, len(data)) and same
+    same = ledger.equal("dataset.total", record.total, data.total) and same
+    ledger.equal("dataset.official", record.official, data.official)
+    ledger.equal("dataset.sample_shape", record.sample_shape, data.sample_shape)
+    if same:
+        ledger.proved.append(f"the data set's fingerprint, over {len(data)} samples")
+    return same
+
+
+def check_samples(subject: Subject, evidence: Evidence, bound: NetworkBound, ledger: Ledger) -> None:
+    """Counts, order and arithmetic of the samples, without looking at an image."""
+    found, record = evidence.robustness, evidence.dataset
+    if found is None or record is None:
+        if found is not None or record is not None:
+            ledger.differs("robustness", "radii or a data set, but not both", "both, or none")
+        return
+    if found.samples is None:
+        ledger.unproved.append("radii and counts: the report does not hold its samples")
+        return
+    rows = found.samples
+    constants, how = pair_constants(subject.graph, bound)
+    ledger.equal("robustness.method", found.method, how)
+    ledger.equal("dataset.num_evaluated", record.num_evaluated, len(rows))
+    expected = record.total if record.limit is None else min(record.limit, record.total)
+    ledger.equal("dataset.num_evaluated (of total and limit)", record.num_evaluated, expected)
+    indices = [row.index for row in rows]
+    rising = all(a < b for a, b in pairwise(indices))
+    if not rising or (indices and indices[-1] >= record.total):
+        ledger.differs("robustness.samples", "indices", f"rising, each once, below {record.total}")
+    least = _least_constants(constants)
+    wrong = [(row, why) for row in rows if (why := _contradiction(row, least)) is not None]
+    for row, why in wrong[:NAMED]:
+        ledger.differs(f"robustness.samples (index {row.index})", _told(row), why)
+    if len(wrong) > NAMED:
+        ledger.differs("robustness.samples", f"{len(wrong)} samples", "they contradict themselves")
+    _check_counts(found, rows, ledger)
+    ledger.proved.append(f"counts, median and {len(rows)} samples agree with each other and with the bounds")
+
+
+def _least_constants(constants: Tensor) -> list[float]:
+    """Per predicted class the smallest constant of a difference of logits."""
+    if len(constants) == 1:
+        return [float(constants)] * 2
+    off = constants.clone().fill_diagonal_(math.inf)
+    return [float(value) for value in off.amin(dim=1)]
+
+
+def _contradiction(row: SampleRecord, least: Sequence[float]) -> str | None:
+    """Why a sample cannot be as it is told; None if it can."""
+    radius, is_known = _value(row.radius), row.predicted is not None
+    rules = (
+        (row.correct == (row.predicted == row.label), "correct means that the prediction is the label"),
+        ((row.margin is not None) == is_known, "outputs that are not finite have no prediction or margin"),
+        (row.predicted is None or 0 <= row.predicted < len(least), f"there are {len(least)} classes"),
+        (radius >= 0, "a radius is not negative"),
+        (
+            radius == 0 or (row.correct and (row.margin or 0) > 0),
+            "without a correct answer and a margin a radius is 0",
+        ),
+    )
+    broken = next((why for holds, why in rules if not holds), None)
+    if broken is not None or row.predicted is None or not radius or least[row.predicted] == 0:
+        return broken
+    most = (row.margin or 0.0) / least[row.predicted] * NINTH
+    return None if radius <= most else f"the margin allows for a radius of at most {most!r}"
+
+
+def _check_counts(found: Robustness, rows: Sequence[SampleRecord], ledger: Ledger) -> None:
+    """Everything that is counted from the samples."""
+    correct, radii = sum(row.correct for row in rows), [_value(row.radius) for row in rows]
+    ledger.equal("robustness.clean_accuracy.count", found.clean_accuracy.count, correct)
+    ledger.equal("robustness.clean_accuracy.n", found.clean_accuracy.n, len(rows))
+    asked = [read_exact(point.eps_exact) for point in found.curve]
+    for index, (point, counted) in enumerate(zip(found.curve, certified_counts(radii, asked), strict=True)):
+        place = f"robustness.curve[{index}] (radius {point.eps_exact})"
+        ledger.equal(f"{place}.certified_count", point.certified_count, counted.count)
+        ledger.equal(f"{place}.n", point.n, counted.n)
+        possible = correct if point.possible_count is None else point.possible_count
+        ledger.equal(f"{place}.possible_count", possible, correct)
+    median = sorted(radii)[(len(radii) - 1) // 2] if radii else None
+    told = None if found.median_radius is None else _value(found.median_radius)
+    ledger.equal("robustness.median_radius", told, median)
+
+
+def recheck(
+    loaded: LoadedModel,
+    subject: Subject,
+    evidence: Evidence,
+    proved: tuple[Sequence[Layer], NetworkBound],
+    again: Again,
+    ledger: Ledger,
+    advance: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Evaluate drawn samples again and compare.
+
+    Args:
+        loaded: the model, whose original program is asked as well.
+        subject: with the data set.
+        evidence: what is claimed.
+        proved: the layers and the network's bound, proved again.
+        again: how many samples, and which draw.
+        ledger: is told of everything.
+        advance: called with the number of samples evaluated.
+
+    Raises:
+        LipauditError: as for an audit.
+    """
+    data, found = subject.samples, evidence.robustness
+    if data is None or found is None or found.samples is None:
+        return
+    check_labels(data, max(subject.classes, 2))
+    rows = found.samples
+    if not ledger.equal("robustness.samples (index, label)", _keys(rows), _keys_of(data)):
+        return
+    layers, bound = proved
+    picks = draw(len(data), min(again.count, len(data)), again.seed)
+    some = replace(data, images=data.images[picks], labels=data.labels[picks], indices=data.indices[picks])
+    constants = pair_constants(subject.graph, bound)
+    run = certify(subject.graph, layers, some, constants, advance, bound.claims)
+    check_answers(run, some, subject.entrance, loaded.reference, subject.middle)
+    _compare(run, [rows[int(i)] for i in picks], ledger)
+    drawn = (
+        "all"
+        if len(picks) == len(data)
+        else f"{len(picks)} of {len(data)} samples, drawn with seed {again.seed}:"
+    )
+    ledger.proved.append(f"{drawn} radii, margins and predictions, evaluated again")
+
+
+def _compare(run: Certification, rows: Sequence[SampleRecord], ledger: Ledger) -> None:
+    now = robustness_record(run, (), {}).samples or ()
+    wrong = 0
+    for told, found in zip(rows, now, strict=True):
+        same = (told.predicted, told.correct) == (found.predicted, found.correct)
+        margin = told.margin is None or (found.margin is not None and told.margin <= found.margin)
+        if same and margin and _value(told.radius) <= _value(found.radius):
+            continue
+        wrong += 1
+        if wrong <= NAMED:
+            ledger.differs(f"robustness.samples (index {told.index})", _told(told), _told(found))
+    if wrong > NAMED:
+        ledger.differs("robustness.samples", f"{wrong} of {len(rows)} samples", "evaluated again they differ")
+
+
+def _keys(rows: Sequence[SampleRecord]) -> list[tuple[int, int]]:
+    return [(row.index, row.label) for row in rows]
+
+
+def _keys_of(data: Dataset) -> list[tuple[int, int]]:
+    return list(zip(data.indices.tolist(), data.labels.tolist(), strict=True))
+
+
+def _value(number: Plain) -> float:
+    return math.inf if isinstance(number, Unbounded) else number
+
+
+def _told(row: SampleRecord) -> str:
+    return f"predicted {row.predicted}, margin {row.margin}, radius {_value(row.radius)}"

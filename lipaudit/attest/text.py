@@ -1,0 +1,69 @@
+"""A verification as a person reads it, and as a program does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from textwrap import wrap
+
+from lipaudit.attest.ledger import Difference, Verification
+from lipaudit.errors import ExitCode
+from lipaudit.report.wording import plural, printable
+
+__all__ = ["to_json", "to_text"]
+
+WIDTH, LEFT = 96, 13
+MOST = 40
+"""Differences that are shown; `--json` has them all."""
+LONGEST = 160
+"""Characters of one value: lists and digests may be long."""
+ENDS = {
+    ExitCode.PASS: ("VERIFIED", "what is claimed was proved again, but for what is named as not checked"),
+    ExitCode.INCOMPLETE: ("INCOMPLETE", "nothing differs, but not everything could be proved again"),
+    ExitCode.REFUSED: ("REFUSED", "the report claims what is not so"),
+}
+
+
+def to_text(name: str, found: Verification) -> str:
+    """What was proved, what was not, what differs; the result last."""
+    lines = [*_rows("report", [printable(name)]), *_rows("proved", found.proved)]
+    lines += [*_rows("not checked", found.unchecked), *_rows("not proved", found.unproved)]
+    lines += _rows("differs", [_told(row) for row in found.differences[:MOST]])
+    hidden = len(found.differences) - MOST
+    if hidden > 0:
+        lines += _rows("", [f"… and {plural(hidden, 'more difference')}"])
+    word, meaning = ENDS[found.exit_code]
+    return "\n".join([*lines, "", f"{word} (exit {int(found.exit_code)}: {meaning})"]) + "\n"
+
+
+def to_json(name: str, found: Verification) -> str:
+    """The same as a JSON document."""
+    document = {
+        "report": name,
+        "result": ENDS[found.exit_code][0].lower(),
+        "exit_code": int(found.exit_code),
+        "proved": found.proved,
+        "not_checked": found.unchecked,
+        "not_proved": found.unproved,
+        "differences": [
+            {"where": row.where, "claimed": row.claimed, "proved": row.proved} for row in found.differences
+        ],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _told(row: Difference) -> str:
+    return f"{printable(row.where)}: claimed {_short(row.claimed)}, proved {_short(row.proved)}"
+
+
+def _short(text: str) -> str:
+    shown = printable(text)
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
+
+
+def _rows(title: str, texts: tuple[str, ...] | list[str]) -> Iterator[str]:
+    for text in texts:
+        first, *rest = wrap(text, WIDTH - LEFT, break_on_hyphens=False) or [""]
+        yield f"{title:{LEFT}}{first}".rstrip()
+        yield from (" " * LEFT + line for line in rest)
+        title = ""

@@ -1,0 +1,176 @@
+"""Check a report: everything that it claims is proved again from the model, without a search.
+
+    digest of the evidence → files and weights → the graph → norms (τ as stored) → layers → blocks → network
+    → pair constants → samples among themselves → (--recheck) samples anew → budgets, findings, verdict
+
+The report is never trusted: it only says which τ, multiplier or scaling to try, and in which order.  What is
+claimed more strongly than what is proved now is a difference, and refuses it.  What lies below (witnesses,
+attacks) is not repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lipaudit.attest.judging import check_judgement
+from lipaudit.attest.ledger import Ledger, Verification
+from lipaudit.attest.network import check_network
+from lipaudit.attest.origin import check_model, check_subject, load_again
+from lipaudit.attest.samples import Again, check_dataset, check_samples, recheck
+from lipaudit.data import Dataset, load_dataset, make_sizing
+from lipaudit.errors import Incomplete, InputRefused, UsageError
+from lipaudit.load import LoadedModel
+from lipaudit.report.canonical import digest_of
+from lipaudit.report.model import AuditReport, Evidence
+from lipaudit.spectral.method import DEFAULT
+from lipaudit.subject import check_scores
+
+__all__ = ["SEED", "check_claims", "verify"]
+
+Told = tuple[Callable[[str, int], None], Callable[[int], None]]
+SILENT: Told = (lambda _name, _total: None, lambda _count: None)
+SEED = 0
+"""Of the draw of samples that are evaluated again."""
+
+
+def verify(  # noqa: PLR0913 - the options of the command line
+    report: AuditReport,
+    model: str | Path,
+    *,
+    arch: str | None = None,
+    allow_global: Sequence[str] = (),
+    trust_pickle: str | None = None,
+    dataset: str = "none",
+    data_dir: str | Path | None = None,
+    offline: bool = False,
+    samples: int | None = None,
+    seed: int = SEED,
+    memory: int = DEFAULT.memory,
+    stage: Callable[[str, int], None] = lambda _name, _total: None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Verification:
+    """Prove again what a report claims about a model.
+
+    Args:
+        report: as `canonical.from_json` reads it.
+        model: path of the model's file.
+        arch: as for an audit; the report says which factory it was, and is not believed.
+        allow_global: as for an audit.
+        trust_pickle: as for an audit.
+        dataset: the data set, to compare its fingerprint and to evaluate samples again.
+        data_dir: where it lies.
+        offline: never download it.
+        samples: how many samples are evaluated again; all of them if there are fewer.  None: none.
+        seed: of the draw.
+        memory: bytes that a spectral method's tensors may take at a time; as much as the audit had.
+        stage: told what begins, and of how many steps it is.
+        advance: told how many are done.
+
+    Raises:
+        LipauditError: what keeps the report from being checked; what it claims wrongly is no error but stands
+            in the result.
+    """
+    evidence, ledger = report.evidence, Ledger()
+    _check_report(report, samples, dataset)
+    stage("loading data", 0)
+    data = _data(evidence, dataset, data_dir, ledger, offline=offline)
+    stage("loading model", 0)
+    terms: dict[str, Any] = {"allow_globals": tuple(allow_global), "trust_pickle": trust_pickle, "arch": arch}
+    loaded = load_again(model, evidence.model, terms)
+    if check_model(loaded, evidence.model, ledger):
+        again = None if samples is None else Again(samples, seed)
+        check_claims(report, loaded, data, ledger, again, memory=memory, told=(stage, advance))
+    ledger.unchecked.append("`run`: when, where and with which options the audit ran")
+    return ledger.closed()
+
+
+def check_claims(
+    report: AuditReport,
+    loaded: LoadedModel,
+    data: Dataset | None,
+    ledger: Ledger,
+    again: Again | None = None,
+    *,
+    memory: int = DEFAULT.memory,
+    told: Told = SILENT,
+) -> None:
+    """Everything that a report says about a model whose files and weights are the right ones.
+
+    Args:
+        report: what is claimed.
+        loaded: the model.
+        data: the samples, whose fingerprint is the right one; None if they are not at hand.
+        ledger: is told of everything.
+        again: which samples are evaluated again.
+        memory: as for `verify`.
+        told: `stage` and `advance` of `verify`.
+
+    Raises:
+        LipauditError: as `verify`.
+    """
+    evidence, (stage, advance) = report.evidence, told
+    subject = check_subject(loaded, evidence, data, ledger)
+    stage("proving norms again", len(subject.graph.nodes) + len(evidence.blocks))
+    with torch.no_grad():
+        proved = check_network(subject.graph, evidence, ledger, memory, partial(advance, 1))
+    if proved is None:
+        return
+    layers, bound = proved
+    if evidence.robustness is not None:
+        check_scores(subject)
+    check_samples(subject, evidence, bound, ledger)
+    if again is not None and not ledger.differences:
+        stage("evaluating samples again", min(again.count, 0 if data is None else len(data)))
+        recheck(loaded, subject, evidence, proved, again, ledger, advance)
+    elif evidence.robustness is not None:
+        ledger.unchecked.append("radii, margins and predictions: no sample was evaluated again (--recheck N)")
+    check_judgement(report, layers, bound.total, ledger)
+    if evidence.falsification is not None:
+        ledger.equal("falsification.hits", evidence.falsification.hits, 0)
+
+
+def _check_report(report: AuditReport, samples: int | None, dataset: str) -> None:
+    """Can this report be checked at all?"""
+    evidence = report.evidence
+    if report.evidence_sha256 is None:
+        raise Incomplete(
+            "the report has no evidence_sha256: it is older than certificates",
+            hint="audit the model again with this version",
+        )
+    if report.evidence_sha256 != digest_of(evidence):
+        raise InputRefused("the report's evidence is not what its evidence_sha256 was taken of")
+    held = any(row.certificates for row in evidence.layers)
+    if not held and any(row.tried for row in evidence.layers):
+        raise Incomplete(
+            "the report holds no certificates, so that its norms cannot be proved again",
+            hint="audit the model again with this version",
+        )
+    if samples is None:
+        return
+    if evidence.robustness is None:
+        raise UsageError("--recheck: the report holds no certified radii", hint="leave it out")
+    if dataset == "none":
+        raise UsageError("--recheck needs the data set", hint="add --dataset as for the audit")
+
+
+def _data(
+    evidence: Evidence, spec: str, data_dir: str | Path | None, ledger: Ledger, *, offline: bool
+) -> Dataset | None:
+    """The samples that the report speaks of, if they are at hand and the same."""
+    record = evidence.dataset
+    if spec == "none":
+        if record is not None:
+            ledger.unchecked.append(f"the data set's fingerprint: {record.name} was not given (--dataset)")
+        return None
+    if record is None:
+        raise UsageError("--dataset: the report speaks of no data set", hint="leave it out")
+    sizing = make_sizing(record.resize, record.crop)
+    data = load_dataset(
+        spec, data_dir=data_dir, limit=record.limit, seed=record.seed, offline=offline, sizing=sizing
+    )
+    return data if data is not None and check_dataset(data, record, ledger) else None

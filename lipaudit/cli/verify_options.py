@@ -1,0 +1,26 @@
+"""The options of `lipaudit verify`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["AsJson", "Model", "Recheck", "Report", "Samples", "Seed"]
+
+Report = Annotated[str, typer.Argument(metavar="REPORT", help="The JSON report.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", metavar="MODEL", help="The model that it speaks of. Required.")
+]
+Samples = Annotated[
+    str,
+    typer.Option(
+        "--dataset", "-d", metavar="D", help="The data set that it speaks of, to compare its fingerprint."
+    ),
+]
+Recheck = Annotated[
+    int | None,
+    typer.Option("--recheck", metavar="N", help="Evaluate N drawn samples again; needs --dataset."),
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of that draw, 0 by default.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON document instead of text.")]
