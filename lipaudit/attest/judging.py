@@ -24,9 +24,6 @@ from lipaudit.report.number import Unbounded
 
 __all__ = ["check_judgement"]
 
-ORDER = {"fail": 0, "inconclusive": 1, "pass": 2}
-GUESSED = ("LIP304", "LIP305", "LIP306")
-
 
 def check_judgement(report: AuditReport, layers: Sequence[Layer], bound: Bound, ledger: Ledger) -> None:
     """Every budget, every finding that follows from the evidence, and the verdict.
@@ -73,8 +70,8 @@ def _check_budget(
     if _is_guess(evidence):
         (again,) = policy.undecided([again], "the preprocessing is a guess")
     ledger.equal(f"{where}.id", claimed.id, again.id)
-    if ORDER[claimed.outcome] != ORDER[again.outcome]:
-        ledger.differs(f"{where}.outcome", claimed.outcome, again.outcome)
+    ledger.equal(f"{where}.outcome", claimed.outcome, again.outcome)
+    ledger.equal(f"{where}.message", claimed.message, again.message)
     _check_numbers(claimed, again, where, ledger)
 
 

@@ -83,8 +83,21 @@ def _layer(
     ledger.equal(f"{where}.shape", record.shape, node.shape)
     if upper.is_finite:
         ledger.equal(f"{where}.method", record.method, upper.method)
+        ledger.equal(f"{where}.note", record.note, upper.note)
+    _check_tried(record, where, ledger)
     _bracket(where, record, upper, ledger)
     return Layer(node, gain, upper, _lower(record)), spectral.confirmed
+
+
+def _check_tried(record: Record, where: str, ledger: Ledger) -> None:
+    """What other methods are said to have proved is true if it is not below what was proved."""
+    found = [math.inf if row.tau.value is None else row.tau.value for row in record.certificates]
+    for row in record.tried:
+        if row.upper.value is None:
+            continue
+        # Of several maps a method may have bounded some: which of them is not told.
+        least = max(found) if row.maps == len(found) else min(found, default=math.inf)
+        ledger.at_least(f"{where}.tried ({row.method})", row.upper, _bound(least))
 
 
 def _lower(record: Record) -> Estimate | None:

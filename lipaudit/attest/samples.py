@@ -84,7 +84,9 @@ def check_samples(subject: Subject, evidence: Evidence, bound: NetworkBound, led
     if len(wrong) > NAMED:
         ledger.differs("robustness.samples", f"{len(wrong)} samples", "they contradict themselves")
     _check_counts(found, rows, ledger)
-    ledger.proved.append(f"counts, median and {len(rows)} samples agree with each other and with the bounds")
+    ledger.proved.append(
+        f"counts and median follow from the {len(rows)} samples, whose radii fit margins and bounds"
+    )
 
 
 def _least_constants(constants: Tensor) -> list[float]:

@@ -222,4 +222,4 @@ def confirmed(
     gains = {node.name: own[node.name] for node in found.nodes}
     part = Part(graph, found, wiring(graph, found), gains, plain, math.inf, norms, math.inf)
     proved = row.confirm(part, stored)
-    return None if proved is None else _made(part, row, proved, ())
+    return None if proved is None or proved.value == math.inf else _made(part, row, proved, ())

@@ -13,7 +13,7 @@ from strategies import convolutions
 from zoo import ZOO, normal
 
 from lipaudit.errors import NotCovered
-from lipaudit.spectral import METHODS, PROFILES, Conv, Dense, prove
+from lipaudit.spectral import METHODS, Conv, Dense, prove
 from lipaudit.spectral.cells import Domain
 from lipaudit.spectral.method import DEFAULT, Effort
 from lipaudit.spectral.symbol import polyphase

@@ -1,0 +1,113 @@
+"""Edited reports: none with a digest that does not fit is read, none that claims more is accepted."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+
+import pytest
+from attest_edits import LOWERING, disturbed
+from attested import EVERY_SAMPLE, Attested, ConvNet, DenseNet, attested, sealed_again
+
+from lipaudit.errors import ExitCode, LipauditError
+from lipaudit.report.canonical import from_json, to_json
+
+FORCED = {
+    "first*": "patches",
+    "ring*": "fft",
+    "outer*": "exact",
+    "inner*": "embedding",
+    "down*": "supremum",
+    "chain.layer0": "gram",
+    "chain.layer1": "schur",
+}
+"""Methods that small maps would not be given."""
+
+
+@pytest.fixture(scope="module")
+def convolutions(tmp_path_factory) -> Attested:
+    return attested(
+        tmp_path_factory.mktemp("convolutions"),
+        ConvNet(),
+        (3, 6, 6),
+        max_lipschitz="1",
+        min_certified=("0.0001:10%", "0.01:90%"),
+        profile="fast",
+        attack=False,
+        method=tuple(f"{layer}={name}" for layer, name in FORCED.items()),
+    )
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory) -> Attested:
+    return attested(
+        tmp_path_factory.mktemp("dense"),
+        DenseNet(),
+        (6,),
+        max_lipschitz="1e3",
+        min_certified="0.001:10%",
+        profile="fast",
+    )
+
+
+def accepts(net, document) -> bool:
+    try:
+        return net.check(sealed_again(document), EVERY_SAMPLE).exit_code is ExitCode.PASS
+    except (LipauditError, ValueError):
+        return False
+
+
+@pytest.mark.parametrize("name", ["convolutions", "dense"])
+def test_reports_as_they_were_written_are_accepted(name, request):
+    net = request.getfixturevalue(name)
+    found = net.check(net.report, EVERY_SAMPLE)
+    assert not found.differences
+    assert found.exit_code is ExitCode.PASS
+    anew = from_json(json.dumps(json.loads(to_json(net.report)), indent=None, sort_keys=False))
+    assert net.check(anew, EVERY_SAMPLE).exit_code is ExitCode.PASS
+    assert net.check(anew).exit_code is ExitCode.PASS
+
+
+def test_the_networks_are_rich_enough(convolutions, dense):
+    evidence = convolutions.report.evidence, dense.report.evidence
+    rules = {block.rule for found in evidence for block in found.blocks}
+    assert rules >= {"convex potential", "skew polynomial", "semidefinite", "linear region", "sandwich"}
+    methods = {row.method for found in evidence for layer in found.layers for row in layer.certificates}
+    assert methods >= {"dense", "patches", "fft", "exact", "embedding", "supremum", "gram", "schur"}
+    assert {b.outcome for found in evidence for b in found.budgets} >= {"pass", "fail"} or len(
+        {b.outcome for found in evidence for b in found.budgets}
+    ) > 1
+
+
+def test_no_edit_is_read_with_the_old_digest(dense):
+    rng = random.Random(1)
+    for _ in range(200):
+        document = copy.deepcopy(dense.document)
+        disturbed(rng, document)
+        if document["evidence"] == dense.document["evidence"]:
+            continue
+        with pytest.raises(LipauditError):
+            from_json(json.dumps(document))
+
+
+def tried(net, edit, seeds) -> int:
+    count = 0
+    for seed in seeds:
+        document = copy.deepcopy(net.document)
+        if edit(random.Random(seed), document):
+            count += 1
+            assert not accepts(net, document), f"seed {seed}"
+    return count
+
+
+@pytest.mark.parametrize("edit", LOWERING, ids=lambda e: getattr(e, "__name__", "edit"))
+def test_no_report_that_claims_more_is_accepted(edit, convolutions, dense):
+    # What the dense network does not have is tried on the other one.
+    assert tried(dense, edit, range(2)) or tried(convolutions, edit, range(2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("edit", LOWERING, ids=lambda e: getattr(e, "__name__", "edit"))
+def test_no_report_that_claims_more_is_accepted_after_many_edits(edit, convolutions, dense):
+    assert tried(dense, edit, range(100, 112)) + tried(convolutions, edit, range(100, 110))
