@@ -12,6 +12,7 @@ import torch
 from lipaudit import policy
 from lipaudit.analyze import Layer
 from lipaudit.attest.ledger import Ledger
+from lipaudit.attest.standing import standing
 from lipaudit.bound import Bound, Estimate
 from lipaudit.data import FILE_SPACE
 from lipaudit.data.plausible import is_near_chance
@@ -38,8 +39,7 @@ def check_judgement(report: AuditReport, layers: Sequence[Layer], bound: Bound, 
     for index, outcome in enumerate(evidence.budgets):
         _check_budget(evidence, outcome, bound, f"budgets[{index}] ({outcome.id})", ledger)
     _check_findings(evidence, layers, ledger)
-    errors = any(finding.level == "error" for finding in evidence.findings)
-    verdict, code = policy.decide(evidence.budgets, incomplete=errors)
+    verdict, code = standing(evidence)
     ledger.equal("verdict", report.verdict, verdict)
     ledger.equal("exit_code", report.exit_code, code)
     ledger.proved.append("budgets and verdict, from the bounds above and the counts")
