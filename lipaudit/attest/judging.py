@@ -1,18 +1,19 @@
 """Budgets, findings and the verdict, judged again from what was proved again.
 
-What lies below (witnesses, attacks) is taken as the report tells it: it can only make a budget fail.
+What lies below (witnesses, attacks) is taken as the report tells it: it can make a budget fail, not pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
 import torch
 
 from lipaudit import policy
 from lipaudit.analyze import Layer
 from lipaudit.attest.ledger import Ledger
-from lipaudit.attest.standing import standing
+from lipaudit.attest.standing import lapsed, standing
 from lipaudit.bound import Bound, Estimate
 from lipaudit.data import FILE_SPACE
 from lipaudit.data.plausible import is_near_chance
@@ -26,7 +27,9 @@ from lipaudit.report.number import Unbounded
 __all__ = ["check_judgement"]
 
 
-def check_judgement(report: AuditReport, layers: Sequence[Layer], bound: Bound, ledger: Ledger) -> None:
+def check_judgement(
+    report: AuditReport, layers: Sequence[Layer], bound: Bound, ledger: Ledger, today: date
+) -> None:
     """Every budget, every finding that follows from the evidence, and the verdict.
 
     Args:
@@ -34,6 +37,7 @@ def check_judgement(report: AuditReport, layers: Sequence[Layer], bound: Bound, 
         layers: proved again; their lower ends as the report tells them.
         bound: of the network, proved again.
         ledger: is told of everything.
+        today: waivers that ended before do not count.
     """
     evidence = report.evidence
     for index, outcome in enumerate(evidence.budgets):
@@ -43,9 +47,11 @@ def check_judgement(report: AuditReport, layers: Sequence[Layer], bound: Bound, 
     ledger.equal("verdict", report.verdict, verdict)
     ledger.equal("exit_code", report.exit_code, code)
     ledger.proved.append("budgets and verdict, from the bounds above and the counts")
-    if evidence.policy is not None or evidence.waivers:
-        ledger.unproved.append("the policy's file and its waivers")
-    ledger.unchecked.append("lower ends, attacks and other witnesses: they may only understate")
+    if evidence.policy is not None:
+        ledger.unchecked.append(f"the policy file {evidence.policy.name}: only what the report says of it")
+    for waiver in lapsed(evidence, today):
+        ledger.unproved.append(f"the verdict of today: a waiver of {waiver.budget} ended on {waiver.expires}")
+    ledger.unchecked.append("lower ends, attacks and other witnesses")
 
 
 def _is_guess(evidence: Evidence) -> bool:

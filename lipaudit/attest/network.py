@@ -62,6 +62,7 @@ def check_network(
         running = Bound.computed(bound.running[record.name], "composition")
         ledger.at_least(f"layers[{index}] ({record.name}).running", record.running, running)
     _bracket("global", evidence.global_, bound.total, ledger)
+    ledger.equal("global.method", evidence.global_.method, bound.total.method)
     ledger.proved.append(
         f"{len(layers)} layers, {len(claims)} blocks and the network's bound, from {norms} norms that the "
         "checker granted again"

@@ -25,6 +25,7 @@ from lipaudit.attest.samples import Again, check_dataset, check_samples, recheck
 from lipaudit.data import Dataset, load_dataset, make_sizing
 from lipaudit.errors import Incomplete, InputRefused, UsageError
 from lipaudit.load import LoadedModel
+from lipaudit.moment import moment
 from lipaudit.report.canonical import digest_of
 from lipaudit.report.model import AuditReport, Evidence
 from lipaudit.spectral.method import DEFAULT
@@ -129,7 +130,7 @@ def check_claims(
         recheck(loaded, subject, evidence, proved, again, ledger, advance)
     elif evidence.robustness is not None:
         ledger.unchecked.append("radii, margins and predictions: no sample was evaluated again (--recheck N)")
-    check_judgement(report, layers, bound.total, ledger)
+    check_judgement(report, layers, bound.total, ledger, moment().date())
     if evidence.falsification is not None:
         ledger.equal("falsification.hits", evidence.falsification.hits, 0)
 
