@@ -127,10 +127,11 @@ def _expected(evidence: Evidence, layers: Sequence[Layer]) -> list[tuple[str, st
         expected.append(("LIP302", "error", None))
     if evidence.preprocessing.threat_space == FILE_SPACE:
         expected.append(("LIP303", "warning", None))
-    labels, correct = (torch.tensor([getattr(row, key) for row in rows]) for key in ("label", "correct"))
     classes = evidence.model.num_classes or 2
-    if rows and int(labels.min()) >= 0 and is_near_chance(correct, labels, classes):
-        expected.append(("LIP301", "error", None))
+    if rows and all(0 <= row.label < classes for row in rows):  # else the samples are refused anyway
+        labels, correct = (torch.tensor([getattr(row, key) for row in rows]) for key in ("label", "correct"))
+        if is_near_chance(correct, labels, classes):
+            expected.append(("LIP301", "error", None))
     assumption = evidence.preprocessing.assumption
     if assumption is not None and not assumption.plausible:
         expected.append(("LIP304", "error", None))

@@ -51,6 +51,9 @@ def check_network(
         norms += count
         advance()
     claims = []
+    if len(evidence.blocks) > len(evidence.layers):
+        ledger.differs("blocks", f"{len(evidence.blocks)} blocks", f"{len(names)} layers")
+        return None
     for index, block in enumerate(evidence.blocks):
         where = f"blocks[{index}] ({block.source} → {block.end})"
         claim, count = _block(graph, layers, block, where, ledger, memory)

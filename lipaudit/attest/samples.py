@@ -103,7 +103,7 @@ def _contradiction(row: SampleRecord, least: Sequence[float]) -> str | None:
     rules = (
         (row.correct == (row.predicted == row.label), "correct means that the prediction is the label"),
         ((row.margin is not None) == is_known, "outputs that are not finite have no prediction or margin"),
-        (row.predicted is None or 0 <= row.predicted < len(least), f"there are {len(least)} classes"),
+        (all(0 <= c < len(least) for c in _classes(row)), f"there are {len(least)} classes"),
         (radius >= 0, "a radius is not negative"),
         (
             radius == 0 or (row.correct and (row.margin or 0) > 0),
@@ -115,6 +115,10 @@ def _contradiction(row: SampleRecord, least: Sequence[float]) -> str | None:
         return broken
     most = (row.margin or 0.0) / least[row.predicted] * NINTH
     return None if radius <= most else f"the margin allows for a radius of at most {most!r}"
+
+
+def _classes(row: SampleRecord) -> list[int]:
+    return [row.label] if row.predicted is None else [row.label, row.predicted]
 
 
 def _check_counts(found: Robustness, rows: Sequence[SampleRecord], ledger: Ledger) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
 from lipaudit.attest.ledger import Difference, Verification
 from lipaudit.errors import ExitCode
-from lipaudit.report.wording import plural, printable
+from lipaudit.report.model import AuditReport
+from lipaudit.report.wording import bound_text, plural, printable
 
 __all__ = ["to_json", "to_text"]
 
@@ -24,9 +25,10 @@ ENDS = {
 }
 
 
-def to_text(name: str, found: Verification) -> str:
-    """What was proved, what was not, what differs; the result last."""
-    lines = [*_rows("report", [printable(name)]), *_rows("proved", found.proved)]
+def to_text(name: str, report: AuditReport, found: Verification) -> str:
+    """What the report claims, what of it was proved, what was not, what differs; the result last."""
+    lines = [*_rows("report", [printable(name)]), *_rows("claims", _claims(report))]
+    lines += _rows("proved", found.proved)
     lines += [*_rows("not checked", found.unchecked), *_rows("not proved", found.unproved)]
     lines += _rows("differs", [_told(row) for row in found.differences[:MOST]])
     hidden = len(found.differences) - MOST
@@ -36,10 +38,22 @@ def to_text(name: str, found: Verification) -> str:
     return "\n".join([*lines, "", f"{word} (exit {int(found.exit_code)}: {meaning})"]) + "\n"
 
 
-def to_json(name: str, found: Verification) -> str:
+def _claims(report: AuditReport) -> Iterator[str]:
+    """The headlines: they are true only if the result says so."""
+    evidence = report.evidence
+    yield f"verdict {report.verdict} (exit {report.exit_code}) about {printable(evidence.model.name)}"
+    yield f"l2 Lipschitz constant of the network ≤ {bound_text(evidence.global_.upper)}"
+    if evidence.robustness is not None:
+        for point in evidence.robustness.curve:
+            yield f"{point.certified_count} of {point.n} samples certified at radius {point.eps_exact}"
+
+
+def to_json(name: str, report: AuditReport, found: Verification) -> str:
     """The same as a JSON document."""
     document = {
         "report": name,
+        "verdict": report.verdict,
+        "evidence_sha256": report.evidence_sha256,
         "result": ENDS[found.exit_code][0].lower(),
         "exit_code": int(found.exit_code),
         "proved": found.proved,
@@ -61,7 +75,7 @@ def _short(text: str) -> str:
     return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
 
 
-def _rows(title: str, texts: tuple[str, ...] | list[str]) -> Iterator[str]:
+def _rows(title: str, texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         first, *rest = wrap(text, WIDTH - LEFT, break_on_hyphens=False) or [""]
         yield f"{title:{LEFT}}{first}".rstrip()

@@ -83,11 +83,13 @@ def run(request: VerifyRequest) -> ExitCode:
                 advance=progress.advance,
             )
         except SystemExit as error:
+            if request.arch is None:
+                raise
             raise InputRefused(
-                f"the --arch file ended the program (exit code {error.code!r})",
+                f"--arch {request.arch}: the file ended the program (exit code {error.code!r})",
                 hint="it should only define the network; put scripts under `if __name__ == '__main__':`",
             ) from error
-    text = (to_json if request.as_json else to_text)(Path(request.report).name, found)
+    text = (to_json if request.as_json else to_text)(Path(request.report).name, report, found)
     streams.write_data(text.splitlines()[-1] + "\n" if request.quiet and not request.as_json else text)
     return found.exit_code
 
