@@ -79,7 +79,7 @@ def test_the_fixed_paths():
     assert bracket["slack"] == pytest.approx(15.25 / 4.5625)
     layer = evidence["layers"][1]
     told = {"name", "op", "method", "upper", "lower", "slack", "running", "origin", "note", "shape", "tried"}
-    assert {*told, "variance"} == set(layer)
+    assert {*told, "variance", "certificates"} == set(layer)
     assert layer["running"]["value"] == 2.25
     assert evidence["layers"][0]["lower"] == {"value": None, "hex": None, "status": "not_analysed"}
     curve = evidence["robustness"]["curve"][0]
