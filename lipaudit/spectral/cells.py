@@ -74,6 +74,8 @@ OVERHEAD = 4e6
 """Operations that visiting a cell is worth beside its matrices."""
 SAFE = 1 - 256 * UNIT
 """Sines, cosines and their angles err by less, relative to values that stay above 0.01."""
+FRONT = 16
+"""Centres that failed and are looked at again."""
 WIDEST = 1.2
 """A + D of the boxes that a proof begins with, at most."""
 
@@ -258,9 +260,7 @@ class Domain:
             for part in self.chunks(cells):
                 gram, D = self.look(part)
                 failed = ~gram.proves(self.claims(tau, D))
-                # A centre that lies above τ by more than rounding refutes it.
-                above = ~gram[failed].proves(gram.enough(tau))
-                if bool((failed & (D == 0)).any() | above.any()):
+                if bool((failed & (D == 0)).any()) or _refuted(gram[failed], tau):
                     return False
                 missed.append(part[failed.cpu()])
             cells = joined(missed)
@@ -274,6 +274,16 @@ class Domain:
         p, q = self.H.symbol.matrices.shape[2:]
         forming = 4.0 * len(self.H.lags) * p * p if self.H.even is not None else 8.0 * p * p * q
         return max(FEWEST_CELLS, operations / (16.0 * p**3 + forming + OVERHEAD))
+
+
+def _refuted(gram: Gram, tau: float) -> bool:
+    """Whether a centre lies above τ by more than rounding: then no division will help.
+
+    Of many only those with the largest traces are looked at.
+    """
+    traces = gram.matrices.diagonal(dim1=1, dim2=2).real.sum(dim=1)
+    front = gram[traces.topk(min(FRONT, len(traces))).indices]
+    return len(front) > 0 and not bool(front.proves(front.enough(tau)).all())
 
 
 def _spans(grid: Sequence[int], shift: Sequence[int]) -> list[int]:
