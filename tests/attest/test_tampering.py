@@ -2,53 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import random
 
 import pytest
 from attest_edits import LOWERING, disturbed
-from attested import EVERY_SAMPLE, Attested, ConvNet, DenseNet, attested, sealed_again
+from attested import EVERY_SAMPLE, sealed_again
 
 from lipaudit.errors import ExitCode, LipauditError
 from lipaudit.report.canonical import from_json, to_json
-
-FORCED = {
-    "first*": "patches",
-    "ring*": "fft",
-    "outer*": "exact",
-    "inner*": "embedding",
-    "down*": "supremum",
-    "chain.layer0": "gram",
-    "chain.layer1": "schur",
-}
-"""Methods that small maps would not be given."""
-
-
-@pytest.fixture(scope="module")
-def convolutions(tmp_path_factory) -> Attested:
-    return attested(
-        tmp_path_factory.mktemp("convolutions"),
-        ConvNet(),
-        (3, 6, 6),
-        max_lipschitz="1",
-        min_certified=("0.0001:10%", "0.01:90%"),
-        profile="fast",
-        attack=False,
-        method=tuple(f"{layer}={name}" for layer, name in FORCED.items()),
-    )
-
-
-@pytest.fixture(scope="module")
-def dense(tmp_path_factory) -> Attested:
-    return attested(
-        tmp_path_factory.mktemp("dense"),
-        DenseNet(),
-        (6,),
-        max_lipschitz="1e3",
-        min_certified="0.001:10%",
-        profile="fast",
-    )
 
 
 def accepts(net, document) -> bool:
@@ -75,26 +37,23 @@ def test_the_networks_are_rich_enough(convolutions, dense):
     assert rules >= {"convex potential", "skew polynomial", "semidefinite", "linear region", "sandwich"}
     methods = {row.method for found in evidence for layer in found.layers for row in layer.certificates}
     assert methods >= {"dense", "patches", "fft", "exact", "embedding", "supremum", "gram", "schur"}
-    assert {b.outcome for found in evidence for b in found.budgets} >= {"pass", "fail"} or len(
-        {b.outcome for found in evidence for b in found.budgets}
-    ) > 1
+    assert {b.outcome for found in evidence for b in found.budgets} >= {"pass", "inconclusive"}
 
 
 def test_no_edit_is_read_with_the_old_digest(dense):
-    rng = random.Random(1)
+    rng, text = random.Random(1), json.dumps(dense.document)
     for _ in range(200):
-        document = copy.deepcopy(dense.document)
+        document = json.loads(text)
         disturbed(rng, document)
-        if document["evidence"] == dense.document["evidence"]:
-            continue
-        with pytest.raises(LipauditError):
-            from_json(json.dumps(document))
+        if json.dumps(document) != text:
+            with pytest.raises(LipauditError):
+                from_json(json.dumps(document))
 
 
 def tried(net, edit, seeds) -> int:
     count = 0
     for seed in seeds:
-        document = copy.deepcopy(net.document)
+        document = net.document
         if edit(random.Random(seed), document):
             count += 1
             assert not accepts(net, document), f"seed {seed}"

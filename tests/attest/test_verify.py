@@ -1,0 +1,132 @@
+"""`verify` from files: what is compared, what keeps it from being checked, what is left open."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from attested import EVERY_SAMPLE, DenseNet, sealed_again
+from torch import nn
+
+from lipaudit.attest.samples import Again
+from lipaudit.attest.verify import verify
+from lipaudit.errors import ExitCode, Incomplete, InputRefused, UsageError
+from lipaudit.pipeline import audit
+
+WAIVER = {
+    "budget": "lipschitz",
+    "layers": [],
+    "reason": "r",
+    "owner": "o",
+    "expires": "2020-01-31",
+    "state": "used",
+    "line": None,
+}
+
+
+def where(found):
+    return [row.where for row in found.differences]
+
+
+def test_from_the_file_alone(dense):
+    found = verify(dense.report, dense.model)
+    assert found.exit_code is ExitCode.PASS
+    assert any("norms that the checker granted again" in line for line in found.proved)
+    assert any("--recheck" in line for line in found.unchecked)
+    assert any("fingerprint" in line for line in found.unchecked)
+
+
+def test_with_samples(dense):
+    stages = []
+    found = verify(
+        dense.report,
+        dense.model,
+        dataset=f"npz:{dense.images}",
+        samples=5,
+        seed=4,
+        stage=lambda name, total: stages.append((name, total)),
+    )
+    assert found.exit_code is ExitCode.PASS
+    assert any("5 of 40 samples, drawn with seed 4" in line for line in found.proved)
+    assert not any("--recheck" in line for line in found.unchecked)
+    assert ("evaluating samples again", 5) in stages
+
+
+def test_another_model_is_refused(dense, tmp_path):
+    module = DenseNet().eval()
+    module.sandwich.b = nn.Parameter(module.sandwich.b + 1, requires_grad=False)
+    path = tmp_path / "model.pt2"
+    torch.export.save(torch.export.export(module, (torch.zeros(1, 6),)), path)
+    found = verify(dense.report, path)
+    assert found.exit_code is ExitCode.REFUSED
+    assert "model.weights_sha256" in where(found)
+
+
+def test_other_samples_are_refused(dense, tmp_path):
+    held = np.load(dense.images)
+    np.savez(tmp_path / "images.npz", images=held["images"] + 0.01, labels=held["labels"])
+    found = verify(dense.report, dense.model, dataset=f"npz:{tmp_path / 'images.npz'}", samples=3)
+    assert found.exit_code is ExitCode.REFUSED
+    assert where(found) == ["dataset.fingerprint_sha256"]
+
+
+def test_what_keeps_a_report_from_being_checked(dense):
+    with pytest.raises(UsageError, match="--recheck needs the data set"):
+        verify(dense.report, dense.model, samples=3)
+    with pytest.raises(Incomplete, match="evidence_sha256"):
+        verify(dense.report.model_copy(update={"evidence_sha256": None}), dense.model)
+    with pytest.raises(InputRefused, match="evidence_sha256"):
+        verify(dense.report.model_copy(update={"evidence_sha256": "0" * 64}), dense.model)
+    document = dense.document
+    for row in document["evidence"]["layers"]:
+        row["certificates"] = []
+    with pytest.raises(Incomplete, match="no certificates"):
+        verify(sealed_again(document), dense.model)
+
+
+def test_a_report_without_samples(dense):
+    report = audit(dense.model, attack=False, profile="fast", device="cpu")
+    found = verify(report, dense.model)
+    assert found.exit_code is ExitCode.PASS
+    assert not found.differences
+    with pytest.raises(UsageError, match="no data set"):
+        verify(report, dense.model, dataset=f"npz:{dense.images}")
+    with pytest.raises(UsageError, match="no certified radii"):
+        verify(report, dense.model, samples=1)
+
+
+def test_what_cannot_be_judged_again_is_not_passed(dense):
+    document = dense.document
+    document["evidence"]["budgets"][0]["metric"] = "slack"
+    assert dense.check(sealed_again(document)).exit_code is ExitCode.INCOMPLETE
+    document = dense.document
+    document["evidence"]["waivers"] = [WAIVER]
+    found = dense.check(sealed_again(document))
+    assert found.exit_code is ExitCode.INCOMPLETE
+    assert any("2020-01-31" in line for line in found.unproved)
+    document = dense.document
+    document["evidence"]["robustness"]["samples"] = None
+    assert dense.check(sealed_again(document)).exit_code is ExitCode.INCOMPLETE
+
+
+def test_counts_from_attacks_are_not_proved(dense):
+    document = dense.document
+    point = document["evidence"]["robustness"]["curve"][1]
+    point["possible_count"] -= 1
+    found = dense.check(sealed_again(document))
+    assert found.exit_code is ExitCode.PASS
+    assert any("possible_count" in line for line in found.unchecked)
+
+
+@pytest.mark.parametrize("label", [-1, 4, 10**12, 10**30])
+def test_labels_that_are_none(dense, label):
+    for key in ("label", "predicted"):
+        document = dense.document
+        document["evidence"]["robustness"]["samples"][3][key] = label
+        assert dense.check(sealed_again(document), EVERY_SAMPLE).differences
+
+
+def test_a_draw_does_not_depend_on_what_is_around_it(dense):
+    for seed in range(4):
+        for count in (1, 7):
+            assert dense.check(dense.report, Again(count, seed)).exit_code is ExitCode.PASS
