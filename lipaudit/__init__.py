@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lipaudit.attest.verify import verify
     from lipaudit.bound import Bound, Bracket, Estimate
     from lipaudit.errors import LipauditError
     from lipaudit.load import load_model
@@ -40,6 +41,7 @@ __all__ = [
     "audit",
     "bracket",
     "load_model",
+    "verify",
 ]
 
 _HOME = {
@@ -53,6 +55,7 @@ _HOME = {
     "audit": "lipaudit.pipeline",
     "bracket": "lipaudit.spectral",
     "load_model": "lipaudit.load",
+    "verify": "lipaudit.attest.verify",
 }
 
 

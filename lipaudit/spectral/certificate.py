@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from lipaudit.bound import Bound
@@ -78,5 +79,7 @@ def digest(tensors: Sequence[Tensor]) -> str:
     state = hashlib.sha256()
     for tensor in tensors:
         state.update(str(tuple(tensor.shape)).encode())
-        state.update(tensor.detach().cpu().double().contiguous().numpy().astype("<f8").tobytes())
+        entries = tensor.detach().cpu().double().contiguous().numpy()
+        # A copy only on big-endian machines: weights of a gigabyte are hashed where they lie.
+        state.update(np.ascontiguousarray(entries, dtype="<f8").reshape(-1).view(np.uint8).data)
     return state.hexdigest()

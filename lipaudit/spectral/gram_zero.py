@@ -101,7 +101,10 @@ def method(steps: int | None = None) -> Method:
         claim = div_down(tau, repetition(plain))
         # Every number of squarings is a proof; each costs several times what the one before it does.
         most = _most_steps(symbol, effort) if steps is None else steps
-        return any(_supremum(symbol, step) <= claim for step in range(1 if steps is None else most, most + 1))
+        tried = range(1 if steps is None else most, most + 1)
+        return any(
+            _bytes(symbol, step) <= effort.memory and _supremum(symbol, step) <= claim for step in tried
+        )
 
     def cost(plain: Plain) -> float:
         if not isinstance(plain, Conv):
