@@ -16,6 +16,7 @@ from lipaudit.report.certificate import Certificate
 from lipaudit.rounding import mul_up
 from lipaudit.spectral import METHODS, LinearMap
 from lipaudit.spectral.certificate import Shape, digest
+from lipaudit.spectral.method import ZERO
 
 __all__ = ["Certified"]
 
@@ -96,5 +97,5 @@ class Certified:
         method = BY_NAME.get(name)
         for value in (tau, mul_up(tau, WIDER)):
             if method is not None and method.confirms(linear_map, value, self.memory):
-                return Bound.computed(value, name)
+                return Bound.computed(value, name, "" if value else ZERO)
         return None

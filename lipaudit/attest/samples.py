@@ -99,10 +99,10 @@ def _least_constants(constants: Tensor) -> list[float]:
 
 def _contradiction(row: SampleRecord, least: Sequence[float]) -> str | None:
     """Why a sample cannot be as it is told; None if it can."""
-    radius, is_known = _value(row.radius), row.predicted is not None
+    radius = _value(row.radius)
     rules = (
         (row.correct == (row.predicted == row.label), "correct means that the prediction is the label"),
-        ((row.margin is not None) == is_known, "outputs that are not finite have no prediction or margin"),
+        (row.margin is None or row.predicted is not None, "outputs that are not finite have no margin"),
         (all(0 <= c < len(least) for c in _classes(row)), f"there are {len(least)} classes"),
         (radius >= 0, "a radius is not negative"),
         (

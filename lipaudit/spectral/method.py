@@ -17,7 +17,7 @@ from lipaudit.rounding import down, scale_up
 from lipaudit.spectral.checker import refuse_emulation, scaled
 from lipaudit.spectral.maps import Conv, Dense, LinearMap, power_of_two
 
-__all__ = ["DEFAULT", "Effort", "Estimator", "Method", "Plain"]
+__all__ = ["DEFAULT", "ZERO", "Effort", "Estimator", "Method", "Plain"]
 
 Plain = Conv | Dense
 """A dense map, or a convolution that is not transposed."""
@@ -39,6 +39,7 @@ class Effort:
 
 
 DEFAULT = Effort()
+ZERO = "all weights that meet an input are zero"
 CONFIRMING = 1e12
 """Float operations of the longest search whose result can be confirmed."""
 
@@ -78,7 +79,7 @@ class Method:
         """
         plain, exponent = prepare(linear_map)
         if not bool(plain.weight.any()):
-            return Bound(0.0, self.name, "all weights that meet an input are zero")
+            return Bound(0.0, self.name, ZERO)
         value = self.compute(plain, math.ldexp(start, -exponent) if start else 0.0, effort)
         # One more ulp pays for entries that scaling made subnormal.
         above = scale_up(math.nextafter(value, math.inf), exponent)

@@ -13,6 +13,81 @@ from lipaudit.attest.verify import verify
 from lipaudit.errors import ExitCode, Incomplete, InputRefused, UsageError
 from lipaudit.pipeline import audit
 
+
+class Exponential(nn.Module):
+    """No bound, so that no margin is known, and finite outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(5, 4)
+
+    def forward(self, x):
+        return self.linear(torch.exp(x))
+
+
+def zeros(module):
+    for parameter in module.parameters():
+        parameter.data.zero_()
+    return module
+
+
+def scaled(module, factor):
+    for parameter in module.parameters():
+        parameter.data.mul_(factor)
+    return module
+
+
+def perceptron(outputs):
+    return nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, outputs))
+
+
+ODD = {
+    "no bound": (Exponential, (5,), {}),
+    "zeros": (lambda: nn.Sequential(zeros(nn.Linear(5, 4)), nn.ReLU(), nn.Linear(4, 3)), (5,), {}),
+    "zero kernel": (
+        lambda: nn.Sequential(zeros(nn.Conv2d(1, 2, 3)), nn.Flatten(), nn.Linear(18, 3)), (1, 5, 5), {}
+    ),
+    "large": (
+        lambda: nn.Sequential(scaled(nn.Linear(5, 4), 1e30), nn.ReLU(), scaled(nn.Linear(4, 3), 1e-30)),
+        (5,),
+        {},
+    ),
+    "one score": (lambda: perceptron(1), (5,), {}),
+    "one probability": (lambda: nn.Sequential(perceptron(1), nn.Sigmoid()), (5,), {}),
+    "classes": (lambda: nn.Sequential(perceptron(3), nn.LogSoftmax(1)), (5,), {}),
+    "normalised": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.AvgPool2d(2),
+            nn.Upsample(scale_factor=2, mode="bilinear"), nn.Flatten(), nn.Linear(144, 3),
+        ),
+        (3, 6, 6),
+        {"mean": (0.1, 0.2, 0.3), "std": (0.5, 0.4, 0.3)},
+    ),
+    "input space": (lambda: perceptron(3), (5,), {"mean": (0.5,), "std": (0.25,), "threat_space": "input"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in ("no bound", "zeros") else [pytest.mark.slow]) for n in ODD]
+)
+def test_odd_networks(name, tmp_path):
+    make, shape, options = ODD[name]
+    torch.manual_seed(0)
+    module, path, images = make().eval(), tmp_path / "model.pt2", tmp_path / "images.npz"
+    torch.export.save(torch.export.export(module, (torch.zeros(1, *shape),)), path)
+    points = torch.rand(40, *shape)
+    with torch.no_grad():
+        scores = module(points)
+    labels = scores.argmax(1) if scores.shape[1] > 1 else (scores[:, 0] > 0.5).long()
+    np.savez(images, images=points.numpy(), labels=labels.numpy())
+    for data in ("none", f"npz:{images}"):
+        given = options or ({} if data == "none" else {"scale": 1})
+        report = audit(path, dataset=data, max_lipschitz="0.5", profile="fast", device="cpu", **given)
+        found = verify(report, path, dataset=data, samples=None if data == "none" else 40)
+        assert not found.differences
+        assert found.exit_code is ExitCode.PASS
+
+
 WAIVER = {
     "budget": "lipschitz",
     "layers": [],
