@@ -15,7 +15,7 @@ from torch import nn
 from lipaudit.attest.ledger import Ledger, Verification
 from lipaudit.attest.origin import check_model
 from lipaudit.attest.samples import Again, check_dataset
-from lipaudit.attest.verify import check_claims
+from lipaudit.attest.verify import Terms, check_claims
 from lipaudit.data import Dataset, load_dataset
 from lipaudit.load import LoadedModel, load_model
 from lipaudit.pipeline import audit
@@ -118,7 +118,7 @@ class Attested:
         record = report.evidence.dataset
         check_model(self.loaded, report.evidence.model, ledger)
         same = record is not None and check_dataset(self.data, record, ledger)
-        check_claims(report, self.loaded, self.data if same else None, ledger, again)
+        check_claims(report, self.loaded, self.data if same else None, ledger, Terms(again))
         return ledger.closed()
 
 

@@ -1,140 +1,186 @@
-"""Budgets, findings and the verdict, judged again from what was proved again.
+"""Budgets, waivers, findings and the verdict, judged again from evidence whose numbers were proved again.
 
-What lies below (witnesses, attacks) is taken as the report tells it: it can make a budget fail, not pass.
+Without the policy's file budgets and waivers are taken as the report tells them, with their limits; what
+cannot be rebuilt from that (requirements, ratchets) needs the file.  What lies below (witnesses, attacks) is
+taken as the report tells it: it can make a Lipschitz or certified budget fail, not pass.
 """
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 
 import torch
 
-from lipaudit import policy
 from lipaudit.analyze import Layer
 from lipaudit.attest.ledger import Ledger
-from lipaudit.attest.standing import lapsed, standing
-from lipaudit.bound import Bound, Estimate
+from lipaudit.attest.standing import lapsed
 from lipaudit.data import FILE_SPACE
 from lipaudit.data.plausible import is_near_chance
 from lipaudit.errors import UsageError
-from lipaudit.policy import Budget, LipschitzBudget
+from lipaudit.policy import (
+    Budget,
+    CeilingBudget,
+    FloorBudget,
+    Limit,
+    Policy,
+    Waiver,
+    decide,
+    judge,
+    load_baselines,
+    parse_max_lipschitz,
+    parse_min_certified,
+)
 from lipaudit.report.assemble import layer_findings
 from lipaudit.report.judgement import BudgetOutcome
-from lipaudit.report.model import AuditReport, Evidence
-from lipaudit.report.number import Unbounded
+from lipaudit.report.model import AuditReport, Evidence, Finding
 
 __all__ = ["check_judgement"]
 
+COMPARED = ("metric", "limit", "eps", "outcome", "message", "evidence", "layers", "waived")
+"""Fields of an outcome that follow from the budget and the evidence."""
+ANY_RADIUS = "1"
+
 
 def check_judgement(
-    report: AuditReport, layers: Sequence[Layer], bound: Bound, ledger: Ledger, today: date
+    report: AuditReport, layers: Sequence[Layer], given: Policy | None, today: date, ledger: Ledger
 ) -> None:
     """Every budget, every finding that follows from the evidence, and the verdict.
 
     Args:
-        report: what is claimed.
+        report: what is claimed; its numbers are proved.
         layers: proved again; their lower ends as the report tells them.
-        bound: of the network, proved again.
+        given: the policy's file; None if it is not at hand.
+        today: waivers that ended before do not hold any more.
         ledger: is told of everything.
-        today: waivers that ended before do not count.
+
+    Raises:
+        InputUnavailable, InputRefused: if a baseline of the policy cannot be read.
     """
     evidence = report.evidence
+    policy, left = _policy(evidence, given, ledger)
+    full = evidence.model_copy(update={"findings": (*evidence.findings, *_expected(evidence, layers))})
+    day = today if evidence.policy is None else date.fromisoformat(evidence.policy.judged_on)
+    # `gate` takes every assumed preprocessing for a guess, which claims less.
+    strict = any(outcome.message.endswith("the preprocessing is a guess") for outcome in evidence.budgets)
+    try:
+        again = judge(policy, full, day, load_baselines(policy), strict=strict)
+    except (UsageError, ValueError) as error:
+        ledger.differs("budgets", "judged", error)
+        return
+    told = {(f.rule, f.level, f.layer) for f in evidence.findings}
+    for finding in again.findings:
+        if (finding.rule, finding.level, finding.layer) not in told:
+            ledger.differs("findings", "nothing", f"{finding.rule} ({finding.level}): {finding.message}")
+    judged = {outcome.id: outcome for outcome in again.outcomes}
+    ledger.equal("budgets (ids)", sorted(o.id for o in evidence.budgets), sorted({*judged, *left}))
     for index, outcome in enumerate(evidence.budgets):
-        _check_budget(evidence, outcome, bound, f"budgets[{index}] ({outcome.id})", ledger)
-    _check_findings(evidence, layers, ledger)
-    verdict, code = standing(evidence)
+        if outcome.metric == "slack":
+            ledger.unchecked.append(f"budget {outcome.id}: a slack rests on a witness, which is not repeated")
+        if outcome.id in judged:
+            _compare(outcome, judged[outcome.id], f"budgets[{index}] ({outcome.id})", ledger)
+    if not left:
+        ledger.equal("waivers", evidence.waivers, again.waivers)
+    outcomes = [judged.get(outcome.id, outcome) for outcome in evidence.budgets]
+    verdict, code = decide(outcomes, incomplete=any(f.level == "error" for f in again.findings))
     ledger.equal("verdict", report.verdict, verdict)
     ledger.equal("exit_code", report.exit_code, code)
-    ledger.proved.append("budgets and verdict, from the bounds above and the counts")
-    if evidence.policy is not None:
-        ledger.unchecked.append(f"the policy file {evidence.policy.name}: only what the report says of it")
+    ledger.proved.append("budgets, findings and verdict, from the bounds above and the counts")
     for waiver in lapsed(evidence, today):
         ledger.unproved.append(f"the verdict of today: a waiver of {waiver.budget} ended on {waiver.expires}")
     ledger.unchecked.append("lower ends, attacks and other witnesses")
 
 
-def _is_guess(evidence: Evidence) -> bool:
-    assumption = evidence.preprocessing.assumption
-    return assumption is not None and not assumption.clear
+def _compare(claimed: BudgetOutcome, again: BudgetOutcome, where: str, ledger: Ledger) -> None:
+    for name in COMPARED:
+        ledger.equal(f"{where}.{name}", getattr(claimed, name), getattr(again, name))
 
 
-def _check_budget(
-    evidence: Evidence, claimed: BudgetOutcome, bound: Bound, where: str, ledger: Ledger
-) -> None:
-    budget = _budget(claimed)
-    if budget is None or claimed.layers or claimed.waived or claimed.baseline is not None:
-        ledger.unproved.append(f"{where}: this version cannot judge it again")
-        return
-    lower = claimed.evidence.get("lower")
-    below = Estimate(float(lower), "as reported") if isinstance(lower, int | float) else None
+def _policy(evidence: Evidence, given: Policy | None, ledger: Ledger) -> tuple[Policy, set[str]]:
+    """What to judge by, and the ids of budgets that cannot be judged again."""
+    record, file = evidence.policy, None if given is None else given.file
+    if given is not None and (record is None or file is None):
+        raise UsageError("--policy: the report was not judged by a file", hint="leave it out")
+    if given is not None and record is not None and file is not None:
+        ledger.equal("policy.sha256", record.sha256, file.sha256)
+        known = {budget.id for budget in given.budgets}
+    else:
+        known = set()
+        if record is not None:
+            told = "budgets and waivers are those that the report tells"
+            ledger.unchecked.append(f"the policy file {record.name} (--policy): {told}")
+    rebuilt, left = [], set()
+    for outcome in evidence.budgets:
+        budget = None if outcome.id in known else _budget(outcome)
+        if budget is not None:
+            rebuilt.append(budget)
+        elif outcome.id not in known:
+            left.add(outcome.id)
+            ledger.unproved.append(f"budget {outcome.id}: to judge it again takes the policy file (--policy)")
+    base = Policy(waivers=_waivers(evidence)) if given is None else given
+    return base.plus(rebuilt), left
+
+
+def _budget(told: BudgetOutcome) -> Budget | None:
+    """What was asked, as it was written; None where the report does not tell."""
+    if told.baseline is not None:
+        return None
     try:
-        (again,) = policy.judge([budget], bound, below, evidence.robustness)
-    except ValueError as error:
-        ledger.differs(where, claimed.outcome, error)
-        return
-    if _is_guess(evidence):
-        (again,) = policy.undecided([again], "the preprocessing is a guess")
-    ledger.equal(f"{where}.id", claimed.id, again.id)
-    ledger.equal(f"{where}.outcome", claimed.outcome, again.outcome)
-    ledger.equal(f"{where}.message", claimed.message, again.message)
-    _check_numbers(claimed, again, where, ledger)
-
-
-def _check_numbers(claimed: BudgetOutcome, again: BudgetOutcome, where: str, ledger: Ledger) -> None:
-    """Upper ends may not be lower than proved, counts must be the same."""
-    ledger.equal(f"{where}.evidence (names)", sorted(claimed.evidence), sorted(again.evidence))
-    for name, known in again.evidence.items():
-        told = claimed.evidence.get(name)
-        if name == "upper" and isinstance(told, int | float):
-            # One unit in the twelfth digit: norms may have been proved again in other last bits.
-            if isinstance(known, Unbounded) or known is None or told < known * (1 - 1e-12):
-                ledger.differs(f"{where}.evidence.{name}", told, known)
-        elif name != "upper":
-            ledger.equal(f"{where}.evidence.{name}", told, known)
-
-
-def _budget(claimed: BudgetOutcome) -> Budget | None:
-    """What was asked, as it was written."""
-    try:
-        if claimed.metric == "lipschitz":
-            return LipschitzBudget(policy.parse_max_lipschitz(claimed.limit), claimed.limit, claimed.id)
-        if claimed.metric == "certified_accuracy":
-            return policy.parse_min_certified(f"{claimed.eps}:{claimed.limit}")
+        if told.metric in ("lipschitz", "slack"):
+            limit = Limit(parse_max_lipschitz(told.limit), told.limit)
+            names = tuple(glob.escape(row.layer) for row in told.layers)
+            return CeilingBudget(told.id, told.metric, limit, names, told.line)
+        if told.metric in ("certified_accuracy", "clean_accuracy"):
+            asked = parse_min_certified(f"{told.eps or ANY_RADIUS}:{told.limit}")
+            is_clean = told.metric == "clean_accuracy"
+            return (
+                FloorBudget(told.id, asked.limit, line=told.line)
+                if is_clean
+                else replace(asked, id=told.id, line=told.line)
+            )
     except UsageError:
         return None
     return None
 
 
-def _check_findings(evidence: Evidence, layers: Sequence[Layer], ledger: Ledger) -> None:
-    """What a reader must be told, and is told."""
-    told = {(f.rule, f.level, f.layer) for f in evidence.findings}
-    for rule, level, layer in _expected(evidence, layers):
-        if (rule, level, layer) not in told:
-            place = "" if layer is None else f" at {layer}"
-            ledger.differs("findings", "nothing", f"{rule} ({level}){place}")
+def _waivers(evidence: Evidence) -> tuple[Waiver, ...]:
+    return tuple(
+        Waiver(w.budget, w.reason, w.owner, date.fromisoformat(w.expires), w.layers, w.line)
+        for w in evidence.waivers
+    )
 
 
-def _expected(evidence: Evidence, layers: Sequence[Layer]) -> list[tuple[str, str, str | None]]:
-    unmet = any(o.metric == "lipschitz" and o.outcome != "pass" for o in evidence.budgets)
-    over_one = unmet and not _is_guess(evidence)
-    found = layer_findings(layers, evidence.blocks, over_one=over_one)
-    expected: list[tuple[str, str, str | None]] = [(f.rule, f.level, f.layer) for f in found]
-    if evidence.robustness is None:
-        return expected
-    rows = evidence.robustness.samples or ()
+def _expected(evidence: Evidence, layers: Sequence[Layer]) -> list[Finding]:
+    """Findings that follow from the evidence; `judge` drops those that no budget asks for."""
+    found = list(layer_findings(layers, evidence.blocks))
+    assumption = evidence.preprocessing.assumption
+    if evidence.robustness is not None:
+        found += [_finding(rule, level, why) for rule, level, why in _about_samples(evidence)]
+    if assumption is not None and not assumption.plausible:
+        found.append(_finding("LIP304", "error", "preprocessing unknown"))
+    elif assumption is not None and not assumption.clear:
+        told = any(finding.rule in ("LIP305", "LIP306") for finding in evidence.findings)
+        found += [] if told else [_finding("LIP305", "warning", "preprocessing assumed")]
+    return found
+
+
+def _finding(rule: str, level: str, message: str) -> Finding:
+    return Finding.model_validate({"rule": rule, "level": level, "message": message})
+
+
+def _about_samples(evidence: Evidence) -> list[tuple[str, str, str]]:
+    """What makes an evaluation worthless."""
+    rows = () if evidence.robustness is None else evidence.robustness.samples or ()
+    found = []
     if any(row.predicted is None for row in rows):
-        expected.append(("LIP302", "error", None))
+        found.append(("LIP302", "error", "samples give NaN or infinite outputs"))
     if evidence.preprocessing.threat_space == FILE_SPACE:
-        expected.append(("LIP303", "warning", None))
+        found.append(("LIP303", "warning", "distances are not in pixels of [0,1]"))
     classes = evidence.model.num_classes or 2
     if rows and all(0 <= row.label < classes for row in rows):  # else the samples are refused anyway
         labels, correct = (torch.tensor([getattr(row, key) for row in rows]) for key in ("label", "correct"))
         if is_near_chance(correct, labels, classes):
-            expected.append(("LIP301", "error", None))
-    assumption = evidence.preprocessing.assumption
-    if assumption is not None and not assumption.plausible:
-        expected.append(("LIP304", "error", None))
-    elif _is_guess(evidence):
-        expected.append(("LIP306", "error", None) if evidence.budgets else ("LIP305", "warning", None))
-    return expected
+            found.append(("LIP301", "error", "accuracy is near chance"))
+    return found

@@ -11,6 +11,7 @@ attacks) is not repeated.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,17 +27,38 @@ from lipaudit.data import Dataset, load_dataset, make_sizing
 from lipaudit.errors import Incomplete, InputRefused, UsageError
 from lipaudit.load import LoadedModel
 from lipaudit.moment import moment
+from lipaudit.policy import Policy, load_policy
 from lipaudit.report.canonical import digest_of
 from lipaudit.report.model import AuditReport, Evidence
 from lipaudit.spectral.method import DEFAULT
 from lipaudit.subject import check_scores
 
-__all__ = ["SEED", "check_claims", "verify"]
+__all__ = ["SEED", "Terms", "check_claims", "verify"]
 
-Told = tuple[Callable[[str, int], None], Callable[[int], None]]
-SILENT: Told = (lambda _name, _total: None, lambda _count: None)
 SEED = 0
 """Of the draw of samples that are evaluated again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How claims are checked.
+
+    Args:
+        again: which samples are evaluated again; None: none.
+        policy: the file that the report was judged by; None if it is not at hand.
+        memory: bytes that a spectral method's tensors may take at a time.
+        stage: told what begins, and of how many steps it is.
+        advance: told how many are done.
+    """
+
+    again: Again | None = None
+    policy: Policy | None = None
+    memory: int = DEFAULT.memory
+    stage: Callable[[str, int], None] = lambda _name, _total: None
+    advance: Callable[[int], None] = lambda _count: None
+
+
+PLAIN = Terms()
 
 
 def verify(  # noqa: PLR0913 - the options of the command line
@@ -51,6 +73,7 @@ def verify(  # noqa: PLR0913 - the options of the command line
     offline: bool = False,
     samples: int | None = None,
     seed: int = SEED,
+    policy: str | Path | None = None,
     memory: int = DEFAULT.memory,
     stage: Callable[[str, int], None] = lambda _name, _total: None,
     advance: Callable[[int], None] = lambda _: None,
@@ -68,6 +91,7 @@ def verify(  # noqa: PLR0913 - the options of the command line
         offline: never download it.
         samples: how many samples are evaluated again; all of them if there are fewer.  None: none.
         seed: of the draw.
+        policy: the file that the report was judged by; without it budgets are taken as the report tells them.
         memory: bytes that a spectral method's tensors may take at a time; as much as the audit had.
         stage: told what begins, and of how many steps it is.
         advance: told how many are done.
@@ -85,20 +109,14 @@ def verify(  # noqa: PLR0913 - the options of the command line
     loaded = load_again(model, evidence.model, terms)
     if check_model(loaded, evidence.model, ledger):
         again = None if samples is None else Again(samples, seed)
-        check_claims(report, loaded, data, ledger, again, memory=memory, told=(stage, advance))
+        judged = None if policy is None else load_policy(Path(policy))
+        check_claims(report, loaded, data, ledger, Terms(again, judged, memory, stage, advance))
     ledger.unchecked.append("`run`: when, where and with which options the audit ran")
     return ledger.closed()
 
 
 def check_claims(
-    report: AuditReport,
-    loaded: LoadedModel,
-    data: Dataset | None,
-    ledger: Ledger,
-    again: Again | None = None,
-    *,
-    memory: int = DEFAULT.memory,
-    told: Told = SILENT,
+    report: AuditReport, loaded: LoadedModel, data: Dataset | None, ledger: Ledger, terms: Terms = PLAIN
 ) -> None:
     """Everything that a report says about a model whose files and weights are the right ones.
 
@@ -107,18 +125,16 @@ def check_claims(
         loaded: the model.
         data: the samples, whose fingerprint is the right one; None if they are not at hand.
         ledger: is told of everything.
-        again: which samples are evaluated again.
-        memory: as for `verify`.
-        told: `stage` and `advance` of `verify`.
+        terms: how.
 
     Raises:
         LipauditError: as `verify`.
     """
-    evidence, (stage, advance) = report.evidence, told
+    evidence, again = report.evidence, terms.again
     subject = check_subject(loaded, evidence, data, ledger)
-    stage("proving norms again", len(subject.graph.nodes) + len(evidence.blocks))
+    terms.stage("proving norms again", len(subject.graph.nodes) + len(evidence.blocks))
     with torch.no_grad():
-        proved = check_network(subject.graph, evidence, ledger, memory, partial(advance, 1))
+        proved = check_network(subject.graph, evidence, ledger, terms.memory, partial(terms.advance, 1))
     if proved is None:
         return
     layers, bound = proved
@@ -126,11 +142,11 @@ def check_claims(
         check_scores(subject)
     check_samples(subject, evidence, bound, ledger)
     if again is not None and not ledger.differences:
-        stage("evaluating samples again", min(again.count, 0 if data is None else len(data)))
-        recheck(loaded, subject, evidence, proved, again, ledger, advance)
+        terms.stage("evaluating samples again", min(again.count, 0 if data is None else len(data)))
+        recheck(loaded, subject, evidence, proved, again, ledger, terms.advance)
     elif evidence.robustness is not None:
         ledger.unchecked.append("radii, margins and predictions: no sample was evaluated again (--recheck N)")
-    check_judgement(report, layers, bound.total, ledger, moment().date())
+    check_judgement(report, layers, terms.policy, moment().date(), ledger)
     if evidence.falsification is not None:
         ledger.equal("falsification.hits", evidence.falsification.hits, 0)
 

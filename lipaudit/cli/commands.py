@@ -174,6 +174,7 @@ def _verify(  # noqa: PLR0913, PLR0917 -- one parameter per option
     trust_pickle: o.TrustPickle = None,
     data_dir: o.DataDir = None,
     offline: o.Offline = False,  # noqa: FBT002 -- a flag
+    policy: v.Policy = None,
     memory: o.Memory = "2GiB",
     quiet: o.Quiet = False,  # noqa: FBT002 -- a flag
     as_json: v.AsJson = False,  # noqa: FBT002 -- a flag

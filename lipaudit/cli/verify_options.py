@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "Model", "Recheck", "Report", "Samples", "Seed"]
+__all__ = ["AsJson", "Model", "Policy", "Recheck", "Report", "Samples", "Seed"]
 
 Report = Annotated[str, typer.Argument(metavar="REPORT", help="The JSON report.")]
 Model = Annotated[
@@ -23,4 +23,8 @@ Recheck = Annotated[
     typer.Option("--recheck", metavar="N", help="Evaluate N drawn samples again; needs --dataset."),
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of that draw, 0 by default.")]
+Policy = Annotated[
+    str | None,
+    typer.Option("--policy", metavar="FILE", help="The policy file that the report was judged by."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON document instead of text.")]

@@ -34,6 +34,7 @@ class VerifyRequest:
     trust_pickle: str | None = None
     data_dir: str | None = None
     offline: bool = False
+    policy: str | None = None
     memory: str = "2GiB"
     quiet: bool = False
     as_json: bool = False
@@ -78,6 +79,7 @@ def run(request: VerifyRequest) -> ExitCode:
                 offline=request.offline,
                 samples=request.recheck,
                 seed=request.seed,
+                policy=request.policy,
                 memory=memory,
                 stage=progress.stage,
                 advance=progress.advance,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from lipaudit.attest.samples import Again
 from lipaudit.attest.verify import verify
 from lipaudit.errors import ExitCode, Incomplete, InputRefused, UsageError
 from lipaudit.pipeline import audit
+from lipaudit.report import to_json
 
 
 class Exponential(nn.Module):
@@ -172,16 +175,108 @@ def test_a_report_without_samples(dense):
 
 def test_what_cannot_be_judged_again_is_not_passed(dense):
     document = dense.document
-    document["evidence"]["budgets"][0]["metric"] = "slack"
+    document["evidence"]["budgets"][0]["metric"] = "require"
     assert dense.check(sealed_again(document)).exit_code is ExitCode.INCOMPLETE
     document = dense.document
     document["evidence"]["waivers"] = [WAIVER]
     found = dense.check(sealed_again(document))
-    assert found.exit_code is ExitCode.INCOMPLETE
     assert any("2020-01-31" in line for line in found.unproved)
     document = dense.document
     document["evidence"]["robustness"]["samples"] = None
     assert dense.check(sealed_again(document)).exit_code is ExitCode.INCOMPLETE
+
+
+POLICY = """
+[[budget]]
+id = "lip"
+metric = "lipschitz"
+max = 1000
+[[budget]]
+id = "gap"
+metric = "slack"
+max = 1e6
+[[budget]]
+id = "layers"
+metric = "lipschitz"
+layers = ["chain.layer*", "skew*"]
+max = 0.5
+[[budget]]
+id = "cert"
+metric = "certified_accuracy"
+eps = "0.001"
+min = "10%"
+[[budget]]
+id = "clean"
+metric = "clean_accuracy"
+min = "10%"
+[[waiver]]
+budget = "layers"
+reason = "r"
+owner = "o"
+expires = 2999-01-31
+"""
+
+
+@pytest.fixture
+def judged(dense, tmp_path):
+    path = tmp_path / "lipaudit.toml"
+    path.write_text(POLICY, encoding="utf-8")
+    data = f"npz:{dense.images}"
+    report = audit(dense.model, dataset=data, scale=1, policy=path, profile="fast", device="cpu")
+    return report, path
+
+
+def test_policies(dense, judged):
+    report, path = judged
+    assert report.verdict == "pass"
+    alone = dense.check(report)
+    assert not alone.differences
+    assert alone.exit_code is ExitCode.PASS
+    assert any("--policy" in line for line in alone.unchecked)
+    assert any("budget gap" in line for line in alone.unchecked)
+    found = verify(report, dense.model, policy=path)
+    assert found.exit_code is ExitCode.PASS
+    assert not any("--policy" in line for line in found.unchecked)
+    path.write_text(POLICY.replace("0.5", "0.4"), encoding="utf-8")
+    assert "policy.sha256" in where(verify(report, dense.model, policy=path))
+    with pytest.raises(UsageError, match="not judged by a file"):
+        verify(dense.report, dense.model, policy=path)
+
+
+def test_requirements_take_the_policy_file(dense, tmp_path):
+    path = tmp_path / "lipaudit.toml"
+    path.write_text("[require]\nmin_samples = 10\n", encoding="utf-8")
+    data = f"npz:{dense.images}"
+    report = audit(
+        dense.model, dataset=data, scale=1, policy=path, profile="fast", attack=False, device="cpu"
+    )
+    alone = verify(report, dense.model)
+    assert alone.exit_code is ExitCode.INCOMPLETE
+    assert any("require.min_samples" in line for line in alone.unproved)
+    assert verify(report, dense.model, policy=path).exit_code is ExitCode.PASS
+
+
+def test_waivers_and_layers_are_judged_again(dense, judged):
+    report, _ = judged
+    text = json.dumps(json.loads(to_json(report)))
+
+    def refused(edit):
+        document = json.loads(text)
+        edit(document["evidence"])
+        found = dense.check(sealed_again(document))
+        return found.exit_code is ExitCode.REFUSED
+
+    def budget(evidence, name):
+        return next(b for b in evidence["budgets"] if b["id"] == name)
+
+    assert refused(lambda e: budget(e, "layers").update(outcome="pass", waived=False))
+    assert refused(lambda e: budget(e, "layers")["layers"][0].update(outcome="pass"))
+    assert refused(lambda e: budget(e, "layers")["layers"][0].update(upper=0.1))
+    assert refused(lambda e: e.update(waivers=[]))
+    assert refused(lambda e: e["waivers"][0].update(budget="lip"))
+    assert refused(lambda e: budget(e, "lip").update(limit="1e-3"))
+    assert refused(lambda e: budget(e, "clean").update(limit="99%"))
+    assert refused(lambda e: budget(e, "gap").update(limit="1"))
 
 
 def test_counts_from_attacks_are_not_proved(dense):
