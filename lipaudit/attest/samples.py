@@ -175,7 +175,9 @@ def recheck(
     picks = draw(len(data), min(again.count, len(data)), again.seed)
     some = replace(data, images=data.images[picks], labels=data.labels[picks], indices=data.indices[picks])
     constants = pair_constants(subject.graph, bound)
-    run = certify(subject.graph, layers, some, constants, advance, bound.claims)
+    run = certify(
+        subject.graph, layers, some, constants, lambda part: advance(len(part.radius)), bound.claims
+    )
     check_answers(run, some, subject.entrance, loaded.reference, subject.middle)
     _compare(run, [rows[int(i)] for i in picks], ledger)
     drawn = (

@@ -24,7 +24,7 @@ from lipaudit.attest.network import check_network
 from lipaudit.attest.origin import check_model, check_subject, load_again
 from lipaudit.attest.samples import Again, check_dataset, check_samples, recheck
 from lipaudit.data import Dataset, load_dataset, make_sizing
-from lipaudit.errors import Incomplete, InputRefused, UsageError
+from lipaudit.errors import ExitCode, Incomplete, InputRefused, UsageError
 from lipaudit.load import LoadedModel
 from lipaudit.moment import moment
 from lipaudit.policy import Policy, load_policy
@@ -161,6 +161,11 @@ def _check_report(report: AuditReport, samples: int | None, dataset: str) -> Non
         )
     if report.evidence_sha256 != digest_of(evidence):
         raise InputRefused("the report's evidence is not what its evidence_sha256 was taken of")
+    if report.exit_code == int(ExitCode.INTERRUPTED):
+        raise Incomplete(
+            "the report is of an audit that was interrupted: it claims nothing about the whole",
+            hint="audit the model again",
+        )
     held = any(row.certificates for row in evidence.layers)
     if not held and any(row.tried for row in evidence.layers):
         raise Incomplete(

@@ -155,6 +155,9 @@ def test_what_keeps_a_report_from_being_checked(dense):
         verify(dense.report.model_copy(update={"evidence_sha256": None}), dense.model)
     with pytest.raises(InputRefused, match="evidence_sha256"):
         verify(dense.report.model_copy(update={"evidence_sha256": "0" * 64}), dense.model)
+    interrupted = {"verdict": "incomplete", "exit_code": 130}
+    with pytest.raises(Incomplete, match="interrupted"):
+        verify(dense.report.model_copy(update=interrupted), dense.model)
     document = dense.document
     for row in document["evidence"]["layers"]:
         row["certificates"] = []
