@@ -59,7 +59,7 @@ def check_judgement(
     Raises:
         InputUnavailable, InputRefused: if a baseline of the policy cannot be read.
     """
-    evidence = report.evidence
+    evidence, before = report.evidence, len(ledger.differences)
     policy, left = _policy(evidence, given, ledger)
     full = evidence.model_copy(update={"findings": (*evidence.findings, *_expected(evidence, layers))})
     day = today if evidence.policy is None else date.fromisoformat(evidence.policy.judged_on)
@@ -87,7 +87,7 @@ def check_judgement(
     verdict, code = decide(outcomes, incomplete=any(f.level == "error" for f in again.findings))
     ledger.equal("verdict", report.verdict, verdict)
     ledger.equal("exit_code", report.exit_code, code)
-    ledger.proved.append("budgets, findings and verdict, from the bounds above and the counts")
+    ledger.holds(before, "budgets, findings and verdict, from the bounds above and the counts")
     for waiver in lapsed(evidence, today):
         ledger.unproved.append(f"the verdict of today: a waiver of {waiver.budget} ended on {waiver.expires}")
     ledger.unchecked.append("lower ends, attacks and other witnesses")

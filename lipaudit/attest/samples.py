@@ -67,7 +67,7 @@ def check_samples(subject: Subject, evidence: Evidence, bound: NetworkBound, led
     if found.samples is None:
         ledger.unproved.append("radii and counts: the report does not hold its samples")
         return
-    rows = found.samples
+    rows, before = found.samples, len(ledger.differences)
     constants, how = pair_constants(subject.graph, bound)
     ledger.equal("robustness.method", found.method, how)
     ledger.equal("dataset.num_evaluated", record.num_evaluated, len(rows))
@@ -84,8 +84,8 @@ def check_samples(subject: Subject, evidence: Evidence, bound: NetworkBound, led
     if len(wrong) > NAMED:
         ledger.differs("robustness.samples", f"{len(wrong)} samples", "they contradict themselves")
     _check_counts(found, rows, ledger)
-    ledger.proved.append(
-        f"counts and median follow from the {len(rows)} samples, whose radii fit margins and bounds"
+    ledger.holds(
+        before, f"counts and median follow from the {len(rows)} samples, whose radii fit margins and bounds"
     )
 
 
@@ -171,7 +171,7 @@ def recheck(
     rows = found.samples
     if not ledger.equal("robustness.samples (index, label)", _keys(rows), _keys_of(data)):
         return
-    layers, bound = proved
+    (layers, bound), before = proved, len(ledger.differences)
     picks = draw(len(data), min(again.count, len(data)), again.seed)
     some = replace(data, images=data.images[picks], labels=data.labels[picks], indices=data.indices[picks])
     constants = pair_constants(subject.graph, bound)
@@ -185,7 +185,7 @@ def recheck(
         if len(picks) == len(data)
         else f"{len(picks)} of {len(data)} samples, drawn with seed {again.seed}:"
     )
-    ledger.proved.append(f"{drawn} radii, margins and predictions, evaluated again")
+    ledger.holds(before, f"{drawn} radii, margins and predictions, evaluated again")
 
 
 def _compare(run: Certification, rows: Sequence[SampleRecord], ledger: Ledger) -> None:

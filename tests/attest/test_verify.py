@@ -303,3 +303,19 @@ def test_a_draw_does_not_depend_on_what_is_around_it(dense):
     for seed in range(4):
         for count in (1, 7):
             assert dense.check(dense.report, Again(count, seed)).exit_code is ExitCode.PASS
+
+
+def test_what_differs_is_not_said_to_be_proved(dense):
+    document = dense.document
+    row = next(r for r in document["evidence"]["layers"] if r["certificates"])
+    low = row["certificates"][0]["tau"]["value"] / 2
+    row["certificates"][0]["tau"] = {"value": low, "hex": low.hex(), "status": "proved"}
+    found = dense.check(sealed_again(document), EVERY_SAMPLE)
+    assert len(found.differences) <= 3
+    assert not any("granted" in line or "verdict" in line or "radii" in line for line in found.proved)
+    assert any("whatever rests on norms" in line for line in found.unchecked)
+    document = dense.document
+    document["evidence"]["robustness"]["samples"][3]["radius"] += 1
+    found = dense.check(sealed_again(document), EVERY_SAMPLE)
+    assert any("granted" in line for line in found.proved)
+    assert not any("radii" in line for line in found.proved)
