@@ -39,7 +39,7 @@ def check_network(
 
     Returns:
         The layers and the bound as proved now, for whatever rests on them; None if the report speaks of
-        other layers.
+        other layers, or a norm was not proved again.
     """
     names = [node.name for node in graph]
     if not ledger.equal("layers (names)", [row.name for row in evidence.layers], names):
@@ -106,7 +106,8 @@ def _check_tried(record: Record, where: str, ledger: Ledger) -> None:
         if row.upper.value is None:
             continue
         # Of several maps a method may have bounded some: which of them is not told.
-        least = max(found) if row.maps == len(found) else min(found, default=math.inf)
+        pick = max if row.maps == len(found) else min
+        least = pick(found, default=math.inf)
         ledger.at_least(f"{where}.tried ({row.method})", row.upper, _bound(least))
 
 

@@ -305,6 +305,19 @@ def test_a_draw_does_not_depend_on_what_is_around_it(dense):
             assert dense.check(dense.report, Again(count, seed)).exit_code is ExitCode.PASS
 
 
+def test_methods_that_proved_less_than_nothing(dense):
+    document = dense.document
+    bare = next(r for r in document["evidence"]["layers"] if not r["certificates"])
+    told = next(r for r in document["evidence"]["layers"] if r["certificates"])
+    for row, maps in ((bare, 0), (bare, 1), (told, 1), (told, 5)):
+        changed = json.loads(json.dumps(document))
+        rows = changed["evidence"]["layers"]
+        place = rows[document["evidence"]["layers"].index(row)]
+        upper = {"value": 0.0, "hex": (0.0).hex(), "status": "proved"}
+        place["tried"] = [{"method": "m", "maps": maps, "upper": upper, "note": ""}]
+        assert any("tried" in place for place in where(dense.check(sealed_again(changed))))
+
+
 def test_what_differs_is_not_said_to_be_proved(dense):
     document = dense.document
     row = next(r for r in document["evidence"]["layers"] if r["certificates"])
