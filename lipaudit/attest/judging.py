@@ -16,7 +16,7 @@ import torch
 
 from lipaudit.analyze import Layer
 from lipaudit.attest.ledger import Ledger
-from lipaudit.attest.standing import lapsed
+from lipaudit.attest.standing import lapsed, standing
 from lipaudit.data import FILE_SPACE
 from lipaudit.data.plausible import is_near_chance
 from lipaudit.errors import UsageError
@@ -88,8 +88,10 @@ def check_judgement(
     ledger.equal("verdict", report.verdict, verdict)
     ledger.equal("exit_code", report.exit_code, code)
     ledger.holds(before, "budgets, findings and verdict, from the bounds above and the counts")
-    for waiver in lapsed(evidence, today):
-        ledger.unproved.append(f"the verdict of today: a waiver of {waiver.budget} ended on {waiver.expires}")
+    ended = [f"a waiver of {waiver.budget} ended on {waiver.expires}" for waiver in lapsed(evidence, today)]
+    now = standing(evidence, today)[0]
+    if ended and now != report.verdict:
+        ledger.differs(f"verdict on {today.isoformat()}", report.verdict, f"{now}: {'; '.join(ended)}")
     ledger.unchecked.append("lower ends, attacks and other witnesses")
 
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal
 
+from lipaudit.errors import ExitCode
 from lipaudit.policy.verdict import decide
 from lipaudit.report.judgement import BudgetOutcome, Waiver
-from lipaudit.report.model import Evidence, Verdict
+from lipaudit.report.model import AuditReport, Evidence, Verdict
 
-__all__ = ["lapsed", "standing", "unfit"]
+__all__ = ["follows", "lapsed", "standing", "unfit"]
 
 
 def lapsed(evidence: Evidence, today: date) -> tuple[Waiver, ...]:
@@ -37,6 +38,16 @@ def standing(evidence: Evidence, today: date | None = None) -> tuple[Verdict, Li
     return decide(
         (b for b in outcomes if not b.is_met), incomplete=any(f.level == "error" for f in evidence.findings)
     )
+
+
+def follows(report: AuditReport) -> bool:
+    """Whether the report's verdict and exit code are those that follow from its evidence.
+
+    An interrupted audit is incomplete whatever it found, and says so in a finding.
+    """
+    if ExitCode(report.exit_code) is ExitCode.INTERRUPTED:
+        return any(finding.rule == "LIP307" for finding in report.evidence.findings)
+    return standing(report.evidence) == (report.verdict, report.exit_code)
 
 
 def _without_waiver(budget: BudgetOutcome) -> BudgetOutcome:

@@ -22,11 +22,11 @@ from typing import Any, Final, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from lipaudit import __version__
-from lipaudit.attest.standing import lapsed, standing, unfit
+from lipaudit.attest.standing import follows, lapsed, standing, unfit
 from lipaudit.errors import InputRefused
 from lipaudit.report.canonical import digest_of, from_json, parsed, shipped_schema
 from lipaudit.report.inputs import Digest, Text
-from lipaudit.report.model import READABLE, AuditReport, Evidence, Verdict
+from lipaudit.report.model import READABLE, AuditReport, Evidence, Host, Run, Verdict
 from lipaudit.report.number import Record
 from lipaudit.report.wording import printable
 
@@ -86,6 +86,21 @@ class Predicate(Record):
         description="when it was signed, by the signer's clock",
     )
     attested_by: Text = Field(description="the program that signed, with its version")
+
+    def report(self) -> AuditReport:
+        """The report that was attested; of its `run` only the versions are known."""
+        return AuditReport(
+            verdict=self.verdict,
+            exit_code=self.exit_code,
+            evidence=self.evidence,
+            evidence_sha256=self.evidence_sha256,
+            run=Run(
+                started=self.attested_at,
+                seconds=0.0,
+                versions=self.versions,
+                host=Host(platform="not attested", device="not attested"),
+            ),
+        )
 
 
 class Statement(_Open):
@@ -168,7 +183,7 @@ def _check_report(report: AuditReport, now: datetime) -> None:
             f"this report is not attested: {why}",
             hint="audit again, with weights as data (safetensors, ONNX) and the preprocessing stated",
         )
-    if standing(report.evidence) != (report.verdict, report.exit_code):
+    if not follows(report):
         raise InputRefused(
             f"the report's verdict is {report.verdict}, but {standing(report.evidence)[0]} follows from its "
             "evidence: it was changed",

@@ -19,7 +19,7 @@ from lipaudit.errors import ExitCode, InputRefused, InputUnavailable, UsageError
 from lipaudit.moment import moment
 from lipaudit.report.wording import printable
 
-__all__ = ["attest", "keygen", "opened_file"]
+__all__ = ["attest", "keygen", "opened_file", "public_key"]
 
 _PASSPHRASE = "LIPAUDIT_KEY_PASSPHRASE"  # noqa: S105 -- the variable's name
 _MAKE_KEY = "`lipaudit keygen key.pem` makes a pair"
@@ -92,13 +92,22 @@ def keygen(path: str, *, encrypt: bool) -> ExitCode:
     return ExitCode.PASS
 
 
+def public_key(path: str) -> keys.PublicKey:
+    """A signer's public key, from its file.
+
+    Raises:
+        LipauditError: if the file is missing, or holds no such key.
+    """
+    return keys.read_public(_bytes(path, keys.LARGEST_KEY, _MAKE_KEY), path)
+
+
 def opened_file(attestation: str, key: str) -> Statement:
     """What the owner of a public key attested, from files.
 
     Raises:
         LipauditError: if one of the files is missing or refused, or the signature is not that key's.
     """
-    public = keys.read_public(_bytes(key, keys.LARGEST_KEY, _MAKE_KEY), key)
+    public = public_key(key)
     return opened(_text(attestation, "`lipaudit attest report.json --key key.pem` writes one"), public)
 
 

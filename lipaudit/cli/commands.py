@@ -166,6 +166,7 @@ def _explain(words: Annotated[list[str] | None, typer.Argument(metavar="[WORD]")
 def _verify(  # noqa: PLR0913, PLR0917 -- one parameter per option
     report: v.Report,
     model: v.Model = "",
+    key: v.Key = None,
     dataset: v.Samples = "none",
     recheck: v.Recheck = None,
     seed: v.Seed = 0,
@@ -179,7 +180,7 @@ def _verify(  # noqa: PLR0913, PLR0917 -- one parameter per option
     quiet: o.Quiet = False,  # noqa: FBT002 -- a flag
     as_json: v.AsJson = False,  # noqa: FBT002 -- a flag
 ) -> Work:
-    """Prove a report's claims again from the model, without a search. Exit 4 if one is not so."""
+    """Prove a report's or an attestation's claims again from the model. Exit 4 if one is not so."""
     given = dict(locals())
     given["allow_global"] = allow_global or ()
     return partial(_run_verify, given)
@@ -269,16 +270,16 @@ def _print_schema(attestation: bool) -> ExitCode:  # noqa: FBT001 -- a flag
 COMMANDS: tuple[str, ...] = (
     "audit",
     "gate",
-    "diff",
-    "convert",
     "policy init",
     "policy check",
     "baseline update",
-    "diff-model",
+    "diff",
+    "convert",
+    "explain",
     "attest",
     "keygen",
-    "explain",
     "verify",
+    "diff-model",
     "schema",
 )
 """Every command, in the order `--help` lists them; some are two words."""

@@ -1,15 +1,20 @@
-"""Reports that were written before: a path, or `-` for stdin → `AuditReport`."""
+"""Reports that were written before: a path, or `-` for stdin → `AuditReport`.
+
+The digest in a report covers its evidence; its verdict follows from that.  Whoever reads one here may rely on
+both: nothing turns green because somebody edited a word.
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from lipaudit.cli import values
+from lipaudit.attest.standing import follows, standing
+from lipaudit.cli import streams, values
 from lipaudit.errors import InputRefused, InputUnavailable
 from lipaudit.report import AuditReport, from_json
 
-__all__ = ["LARGEST", "STDIN", "read_report"]
+__all__ = ["LARGEST", "STDIN", "checked", "read_report", "read_text"]
 
 STDIN = "-"
 LARGEST = 2**30
@@ -21,20 +26,56 @@ def read_report(place: str) -> AuditReport:
 
     Raises:
         InputUnavailable: if there is no such file, or it cannot be read.
-        InputRefused: if it is no report, or its evidence was changed.
+        InputRefused: if it is no report, its evidence was changed, or its verdict does not follow from it.
+    """
+    return checked(read_text(place), place)
+
+
+def read_text(place: str) -> str:
+    """What the file holds.
+
+    Raises:
+        InputUnavailable: if there is no such file, or it cannot be read.
+        InputRefused: if it is too large, or no text.
     """
     data = _stdin() if place == STDIN else _file(place)
-    shown = "stdin" if place == STDIN else place
     if len(data) > LARGEST:
-        raise InputRefused(f"{shown} is no report: larger than {LARGEST} bytes")
+        raise InputRefused(f"{_shown(place)} is no report: larger than {LARGEST} bytes")
     try:
-        return from_json(data.decode("utf-8-sig"))
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputRefused(
-            f"{shown} is no report: not UTF-8", hint="give the JSON report, as `-o report.json` writes it"
+            f"{_shown(place)} is no report: not UTF-8",
+            hint="give the JSON report, as `-o report.json` writes it",
         ) from error
+
+
+def checked(text: str, place: str) -> AuditReport:
+    """The report that a text holds; a person is told if nobody can tell whether it was changed.
+
+    Raises:
+        InputRefused: if it is no report, its evidence was changed, or its verdict does not follow from it.
+    """
+    try:
+        report = from_json(text)
     except InputRefused as error:
-        raise InputRefused(f"{shown}: {error.message}", hint=error.hint) from error
+        raise InputRefused(f"{_shown(place)}: {error.message}", hint=error.hint) from error
+    if not follows(report):
+        raise InputRefused(
+            f"{_shown(place)}: the verdict is {report.verdict} (exit {report.exit_code}), but "
+            f"{standing(report.evidence)[0]} follows from the evidence: it was changed",
+            hint="take the report as lipaudit wrote it",
+        )
+    if report.evidence_sha256 is None:
+        streams.say(
+            f"note: {_shown(place)} carries no digest of its evidence (schema 1.0): nobody can tell whether "
+            "it was changed"
+        )
+    return report
+
+
+def _shown(place: str) -> str:
+    return "stdin" if place == STDIN else place
 
 
 def _stdin() -> bytes:

@@ -6,11 +6,15 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "Model", "Policy", "Recheck", "Report", "Samples", "Seed"]
+__all__ = ["AsJson", "Key", "Model", "Policy", "Recheck", "Report", "Samples", "Seed"]
 
-Report = Annotated[str, typer.Argument(metavar="REPORT", help="The JSON report.")]
+Report = Annotated[str, typer.Argument(metavar="REPORT", help="The JSON report, or an attestation of one.")]
 Model = Annotated[
     str, typer.Option("--model", "-m", metavar="MODEL", help="The model that it speaks of. Required.")
+]
+Key = Annotated[
+    str | None,
+    typer.Option("--key", metavar="PUB.pem", help="An attestation's signer: their public key."),
 ]
 Samples = Annotated[
     str,

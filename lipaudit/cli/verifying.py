@@ -1,23 +1,27 @@
-"""`lipaudit verify REPORT --model MODEL`: read the report, prove it again, tell."""
+"""`lipaudit verify REPORT --model MODEL`: read the report, prove it again, tell.
+
+Of an attestation the signature is checked first.  A plain report is refused where a key is given: else
+whoever removes the envelope removes the question of who signed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lipaudit.attest.envelope import is_envelope, opened
 from lipaudit.cli import streams, values
+from lipaudit.cli.attesting import public_key
 from lipaudit.cli.progress import meter
-from lipaudit.errors import ExitCode, InputRefused, InputUnavailable, UsageError
+from lipaudit.cli.stored import checked, read_text
+from lipaudit.errors import ExitCode, InputRefused, UsageError
 from lipaudit.load.admit import check_terms
 from lipaudit.load.factory import parse_arch
 from lipaudit.report import AuditReport
-from lipaudit.report.canonical import from_json
+from lipaudit.report.canonical import parsed
 
 __all__ = ["VerifyRequest", "run"]
-
-LARGEST = 2**28
-"""Bytes of a report: one of a thousand layers and a hundred thousand samples has 20 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +30,7 @@ class VerifyRequest:
 
     report: str
     model: str = ""
+    key: str | None = None
     dataset: str = "none"
     recheck: int | None = None
     seed: int = 0
@@ -60,7 +65,7 @@ def run(request: VerifyRequest) -> ExitCode:
     check_terms(tuple(request.allow_global), request.trust_pickle)
     if request.arch is not None:
         parse_arch(request.arch)
-    report = read_report(request.report)
+    report, signed = _claims(request.report, request.key)
     values.existing_file(request.model)
     with meter(quiet=request.quiet) as progress, streams.libraries_on_stderr(verbose=False):
         progress.stage("loading torch", 0)
@@ -91,29 +96,37 @@ def run(request: VerifyRequest) -> ExitCode:
                 f"--arch {request.arch}: the file ended the program (exit code {error.code!r})",
                 hint="it should only define the network; put scripts under `if __name__ == '__main__':`",
             ) from error
+    found = replace(found, proved=(*signed, *found.proved))
     text = (to_json if request.as_json else to_text)(Path(request.report).name, report, found)
     streams.write_data(text.splitlines()[-1] + "\n" if request.quiet and not request.as_json else text)
     return found.exit_code
 
 
-def read_report(path: str) -> AuditReport:
-    """A report from its file.
+def _claims(place: str, key: str | None) -> tuple[AuditReport, tuple[str, ...]]:
+    """The report, or what was attested; with what the signature says about it.
 
     Raises:
-        InputUnavailable: if it cannot be read.
-        InputRefused: if it is none, or its evidence was changed.
+        UsageError: for an attestation without a key.
+        InputUnavailable: if a file cannot be read.
+        InputRefused: if it is none, it was changed, or the key's owner did not sign it.
     """
-    values.existing_file(path)
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(LARGEST + 1)
-    except OSError as error:
-        raise InputUnavailable(f"{path} cannot be read: {error.strerror}") from error
-    if len(data) > LARGEST:
-        raise InputRefused(f"{path} is too large for a report: more than {LARGEST >> 20} MiB")
-    try:
-        return from_json(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise InputRefused(
-            f"{path} is no lipaudit report: it is not UTF-8", hint="reports are JSON"
-        ) from error
+    text = read_text(place)
+    if not is_envelope(parsed(text)):
+        if key is not None:
+            raise InputRefused(
+                f"{place} is a plain report: nobody signed it",
+                hint="give the attestation that `lipaudit attest` wrote, or leave --key out",
+            )
+        return checked(text, place), ()
+    if key is None:
+        raise UsageError(
+            f"{place} is an attestation: --key is missing",
+            hint="--key SIGNER.pub.pem, from the signer, not from where the attestation came from",
+        )
+    public = public_key(key)
+    predicate = opened(text, public).predicate
+    line = (
+        f"the signature: the owner of key {public.keyid} attested this evidence, by their clock at "
+        f"{predicate.attested_at}"
+    )
+    return predicate.report(), (line,)

@@ -35,10 +35,13 @@ def test_every_format(run, report, tmp_path, name):
 @pytest.mark.parametrize("verdict", sample.CODES)
 def test_the_verdicts_code_is_not_repeated(run, tmp_path, verdict):
     path = tmp_path / "r.json"
-    path.write_text(to_json(sample.report(verdict)), encoding="utf-8")
+    findings = (sample.finding("error"),) if verdict == "incomplete" else ()
+    evidence = zoo.REPORTS[verdict].evidence.model_copy(update={"findings": findings})
+    report = sealed(zoo.REPORTS[verdict].model_copy(update={"evidence": evidence}))
+    path.write_text(to_json(report), encoding="utf-8")
     done = run("convert", path, "-o", "sarif=-")
     assert done.code == 0
-    assert done.out == FORMATS["sarif"].render(sample.report(verdict))
+    assert done.out == FORMATS["sarif"].render(report)
     assert done.err == ""
 
 
@@ -54,7 +57,7 @@ def test_stdin(run, report, tmp_path, monkeypatch):
 
 def test_what_is_lacking_is_said(run, tmp_path):
     path = tmp_path / "r.json"
-    path.write_text(to_json(zoo.REPORTS["no data"]), encoding="utf-8")
+    path.write_text(to_json(sealed(zoo.REPORTS["no data"])), encoding="utf-8")
     done = run("convert", path, "-o", tmp_path / "r.csv")
     assert done.err == f"wrote {tmp_path / 'r.csv'} (no rows: no data set was evaluated)\n"
     assert "csv on stdout: no rows" in run("convert", path, "-o", "csv=-").err

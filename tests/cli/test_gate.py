@@ -171,7 +171,7 @@ def test_an_assumed_preprocessing_is_asked_for(run, here):
 
 
 def test_an_incomplete_report_stays_so(run, here):
-    store(here, findings=(sample.finding("error"),))
+    store(here, verdict="incomplete", findings=(sample.finding("error"),))
     assert run("gate", "report.json", "--max-lipschitz", "20").code == 3
     assert run("gate", "report.json", "--max-lipschitz", "4").code == 1
 

@@ -194,7 +194,7 @@ def test_a_baseline_of_other_data_is_replaced_only_on_request(run, here):
 @pytest.mark.parametrize(
     ("more", "changes"),
     [
-        ("", {"findings": (sample.finding("error"),)}),
+        ("", {"verdict": "incomplete", "findings": (sample.finding("error"),)}),
         ("", {"upper": float("inf")}),
         ('[[budget]]\nmetric = "slack"\nmax = 2\n', {}),
         ("[require]\nmin_samples = 10001\n", {}),

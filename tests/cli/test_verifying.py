@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import sample_attestation as s
 import sample_report as sample
 
 from lipaudit.attest import verify as verification
@@ -165,3 +166,69 @@ def test_a_report_without_certificates_is_incomplete(run, report, model):
     done = run("verify", report, "--model", model)
     assert done.code == ExitCode.INCOMPLETE
     assert "audit the model again" in done.err
+
+
+@pytest.fixture
+def signed(tmp_path):
+    """An attestation, and its signer's public key."""
+    attestation, key = tmp_path / "report.intoto.json", tmp_path / "key.pub.pem"
+    attestation.write_text(json.dumps(s.envelope()), encoding="utf-8")
+    key.write_bytes(s.public_pem_of(s.RAW["ed25519"]))
+    return attestation, key
+
+
+def test_an_attestation_is_verified(run, signed, model, proved):
+    attestation, key = signed
+    done = run("verify", attestation, "--key", key, "--model", model)
+    assert done.code == 0
+    assert f"the owner of key {s.KEY.public.keyid}" in " ".join(done.out.split())
+    assert "2026-11-29T12:00:00Z" in done.out
+    report = proved.calls[-1]["report"]
+    assert (report.evidence, report.verdict) == (sample.evidence(), "pass")
+    document = json.loads(run("verify", attestation, "--key", key, "--model", model, "--json").out)
+    assert document["proved"][0].startswith("the signature: ")
+
+
+def test_a_plain_report_is_no_attestation(run, report, signed, model, proved):
+    done = run("verify", report, "--key", signed[1], "--model", model)
+    assert done.code == ExitCode.REFUSED
+    assert "nobody signed it" in done.err
+    assert not proved.calls[1:]
+
+
+def test_an_attestation_takes_a_key(run, signed, model):
+    done = run("verify", signed[0], "--model", model)
+    assert done.code == ExitCode.USAGE
+    assert "--key is missing" in done.err
+
+
+def test_keys_and_envelopes_that_do_not_fit(run, signed, model, proved, tmp_path):
+    before = len(proved.calls)
+    attestation, key = signed
+    assert run("verify", attestation, "--key", tmp_path / "no.pem", "--model", model).code == 5
+    other = tmp_path / "other.pub.pem"
+    other.write_bytes(s.public_pem_of(s.RAW["another"]))
+    assert run("verify", attestation, "--key", other, "--model", model).code == ExitCode.REFUSED
+    text = attestation.read_text(encoding="utf-8")
+    place = text.index('"payload": "') + 40
+    flipped = "A" if text[place] != "A" else "B"
+    attestation.write_text(text[:place] + flipped + text[place + 1 :], encoding="utf-8")
+    done = run("verify", attestation, "--key", key, "--model", model)
+    assert done.code == ExitCode.REFUSED
+    assert "changed" in done.err
+    assert len(proved.calls) == before
+
+
+@pytest.mark.parametrize("command", [("verify", "--model", "m"), ("convert", "-o", "x.md"), ("gate",)])
+def test_a_verdict_that_does_not_follow_is_refused(run, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    name, *options = command
+    budget = sample.budget("fail")
+    document = json.loads(to_json(sealed(sample.report("fail", budgets=(budget,)))))
+    document |= {"verdict": "pass", "exit_code": 0}
+    (tmp_path / "report.json").write_text(json.dumps(document), encoding="utf-8")
+    limit = ["--max-lipschitz", "20"] if name == "gate" else []
+    done = run(name, "report.json", *options, *limit)
+    assert done.code == ExitCode.REFUSED
+    assert "fail follows from the evidence" in done.err
+    assert not (tmp_path / "x.md").exists()
