@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -22,7 +22,7 @@ from lipaudit.errors import LipauditError, UsageError
 from lipaudit.graph.derivative import pushforward
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.graph.node import Combine, Gain, Node, Shape, Unsupported
-from lipaudit.rounding import UNDERFLOW, add_up, hypot_up, mul_up, sqrt_down, sub_down
+from lipaudit.rounding import UNDERFLOW, add_up, coarse_up, hypot_up, mul_up, sqrt_down, sub_down
 from lipaudit.spectral import METHODS, LinearMap, Proof, prove
 from lipaudit.spectral.certificate import Certificate
 from lipaudit.spectral.method import DEFAULT
@@ -121,8 +121,11 @@ class Prover:
     certificates: list[Certificate] = field(default_factory=list)
 
     def __call__(self, linear_map: LinearMap) -> Bound:
-        """The upper end of a bracket, which is kept."""
+        """The upper end of a bracket, which is kept; on a coarse grid, where threads leave no trace."""
         found = prove(linear_map, self.method, self.plan.profile, self.plan.memory)
+        above = found.bracket.above
+        coarse = replace(above, value=coarse_up(above.value))
+        found = replace(found, bracket=replace(found.bracket, above=coarse))
         self.found.append(found)
         self.certificates.append(Certificate.of(linear_map, found.bracket.above))
         return found.bracket.above

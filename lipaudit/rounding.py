@@ -18,9 +18,11 @@ import sys
 from fractions import Fraction
 
 __all__ = [
+    "COARSE",
     "UNDERFLOW",
     "UNIT",
     "add_up",
+    "coarse_up",
     "div_down",
     "div_up",
     "down",
@@ -36,6 +38,8 @@ __all__ = [
     "up",
 ]
 
+COARSE = 34
+"""Bits of numbers that stand in reports, where the last ones depend on the order of sums."""
 UNIT = 2.0**-53
 """Unit roundoff u of float64 (round to nearest)."""
 UNDERFLOW = 2.0**-480
@@ -55,6 +59,23 @@ def up(exact: Fraction) -> float:
 def down(exact: Fraction) -> float:
     """Largest float64 ≤ `exact`."""
     return -up(-exact)
+
+
+def coarse_up(x: float) -> float:
+    """The smallest number ≥ x with `COARSE` bits: at most 2⁻³³ larger, relatively.
+
+    Sums round differently with another number of threads.  What is proved for x holds for every larger
+    number, and on a coarse grid the last bits of x show only where it lies within them of a grid point.
+    Powers of two scale both alike.
+    """
+    if not 0 < x < math.inf:
+        return x
+    mantissa, exponent = math.frexp(x)
+    try:
+        # Exact up to here; a subnormal result is rounded to nearest, which keeps ≥, as x is representable.
+        return math.ldexp(math.ceil(math.ldexp(mantissa, COARSE)), exponent - COARSE)
+    except OverflowError:
+        return x
 
 
 def add_up(*terms: float) -> float:

@@ -271,5 +271,41 @@ def test_what_squares_lose_in_a_norm_is_paid_for():
 
 
 def test_every_function_of_the_module_is_judged_here():
-    judged = {*TAKES, "scale_up", "nth_root_up", "gamma", "up", "down", "UNIT", "UNDERFLOW"}
+    judged = {
+        *TAKES,
+        "scale_up",
+        "nth_root_up",
+        "gamma",
+        "up",
+        "down",
+        "UNIT",
+        "UNDERFLOW",
+        "coarse_up",
+        "COARSE",
+    }
     assert set(r.__all__) == judged
+
+
+@given(x=amounts)
+@example(x=LARGEST)
+@example(x=TINIEST)
+@example(x=1.0)
+@example(x=1.0 + 2.0**-52)
+def test_a_coarse_number_is_the_next_of_few_bits(x):
+    coarse = r.coarse_up(x)
+    assert coarse >= x
+    assert coarse == LARGEST or coarse <= x * (1 + 2.0**-33) + TINIEST
+    assert r.coarse_up(coarse) == coarse
+    if 2.0**-900 < x < 2.0**900:
+        assert math.frexp(coarse)[0] * 2.0**r.COARSE % 1 == 0
+        assert r.coarse_up(x * 2.0**50) == coarse * 2.0**50
+
+
+@given(x=positive, y=positive)
+def test_coarse_numbers_keep_the_order(x, y):
+    assert (r.coarse_up(x) <= r.coarse_up(y)) == (x <= y or r.coarse_up(x) == r.coarse_up(y))
+
+
+def test_what_is_no_number_stays():
+    assert r.coarse_up(0.0) == 0.0
+    assert r.coarse_up(math.inf) == math.inf

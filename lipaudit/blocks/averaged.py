@@ -40,7 +40,7 @@ from torch import Tensor
 from lipaudit.blocks.claim import Part, Proved, Rule, Stored, digest, weights_of
 from lipaudit.blocks.wiring import Term, Wiring
 from lipaudit.graph.node import BoundMap
-from lipaudit.rounding import UNDERFLOW, add_up, gamma, mul_up, up
+from lipaudit.rounding import UNDERFLOW, add_up, coarse_up, gamma, mul_up, up
 from lipaudit.spectral.maps import Dense
 
 __all__ = ["RULE"]
@@ -123,7 +123,7 @@ def _norms(chain: list[Term], spectral: BoundMap) -> list[list[float]]:
 def _norm(merged: _Merged, spectral: BoundMap) -> float:
     """‖M‖; inf where the product overflowed."""
     finite = bool(torch.isfinite(merged.matrix).all())
-    return add_up(spectral(Dense(merged.matrix)).value, merged.off) if finite else math.inf
+    return coarse_up(add_up(spectral(Dense(merged.matrix)).value, merged.off)) if finite else math.inf
 
 
 def _times(own: Tensor, off: float, before: _Merged) -> _Merged:

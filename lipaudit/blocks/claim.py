@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ __all__ = [
     "Rule",
     "Stored",
     "digest",
+    "linear_parts",
     "numbers",
     "stored_numbers",
     "tame_numbers",
@@ -109,6 +110,18 @@ def weights_of(wires: Wiring) -> list[Tensor]:
     values = [*(h.pre for h in wires.hidden), *([wires.output] if wires.output is not None else [])]
     maps: list[Map] = [t.map for value in values for t in value.terms if t.map is not None]
     return [m.linear.weight for m in maps]
+
+
+def linear_parts(op: object) -> list[Tensor]:
+    """The tensors that make an op linear, as they are stored: all but what is added to its result."""
+    found = []
+    for entry in fields(op) if is_dataclass(op) else ():
+        value = getattr(op, entry.name)
+        if isinstance(value, Tensor):
+            found += [] if entry.name.startswith(("bias", "shift")) else [value]
+        else:
+            found += linear_parts(value)
+    return found
 
 
 def stored_numbers(

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from lipaudit.analyze import carried, traced
-from lipaudit.blocks.claim import Part, Proved, Rule, Stored, digest
+from lipaudit.blocks.claim import Part, Proved, Rule, Stored, digest, linear_parts
 from lipaudit.ops.arithmetic import Affine, Sum
 from lipaudit.ops.concat import Concat
 from lipaudit.ops.contraction import Contraction
@@ -85,7 +85,8 @@ def prove(part: Part) -> Proved | None:
     if not math.isfinite(off) or not bool(torch.isfinite(matrix).all()):
         return None
     norm = part.spectral(Dense(matrix)).value
-    return Proved(add_up(norm, off), {"norm": norm.hex(), "matrix_sha256": digest([matrix])})
+    held = [tensor for node in region.nodes for tensor in linear_parts(node.op)]
+    return Proved(add_up(norm, off), {"norm": norm.hex(), "weights_sha256": digest(held)})
 
 
 def _evaluated(part: Part, points: Tensor) -> tuple[Tensor, Tensor]:

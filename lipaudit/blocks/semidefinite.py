@@ -24,7 +24,7 @@ from lipaudit.blocks.claim import Part, Proved, Rule, Stored, digest, numbers, t
 from lipaudit.blocks.multiplier import search
 from lipaudit.blocks.pencil import Layout, Pencil, layout
 from lipaudit.blocks.wiring import Wiring
-from lipaudit.rounding import sqrt_up
+from lipaudit.rounding import coarse_up, sqrt_up
 
 __all__ = ["RULE"]
 
@@ -40,7 +40,7 @@ def prove(part: Part) -> Proved | None:
     found = None if plan is None else search(plan, part.budget, part.best * part.best)
     if plan is None or found is None:
         return None
-    return _proved(part.wires, plan, found.multipliers, found.rho)
+    return _proved(part.wires, plan, found.multipliers, coarse_up(found.rho))
 
 
 def confirm(part: Part, stored: Mapping[str, Stored]) -> Proved | None:
