@@ -242,7 +242,7 @@ def rebuild_subject(
 
 
 def _translated(loaded: LoadedModel, preprocessing: Preprocessing) -> LayerGraph:
-    raw = translate(loaded.program)
+    raw = translate(loaded.program, loaded.titles)
     check_translation(raw, loaded.program, loaded.files[0].name)
     _refuse_twice(raw, preprocessing, loaded.files[0].name)
     return raw

@@ -108,7 +108,7 @@ def compare_models(
         structure=any(o.differs for o in outputs),
     )
     alone = unmatched(places)
-    tensors = tensor_gaps(stored_tensors(one.loaded.program), stored_tensors(other.loaded.program))
+    tensors = tensor_gaps(*(stored_tensors(side.loaded.program, side.loaded.titles) for side in (one, other)))
     reasons = _reasons(outputs, layers, one.loaded.preprocessing, other.loaded.preprocessing)
     if any(alone) and not reasons:
         notes.append(
@@ -157,7 +157,7 @@ def _loaded(
         found[which] = load_model(
             paths[which], arch=archs[which], input_shape=input_shape, default_shape=known
         )
-    raw = [translate(found[which].program) for which in (0, 1)]
+    raw = [translate(found[which].program, found[which].titles) for which in (0, 1)]
     models = [_Model(found[which], raw[which], simplify(raw[which])) for which in (0, 1)]
     return models[0], models[1]
 

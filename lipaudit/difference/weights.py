@@ -13,23 +13,33 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from lipaudit.difference.record import TensorGap
+from lipaudit.load.labels import Titles, titled
 from lipaudit.ops.pairs import paired
 
 __all__ = ["stored_tensors", "tensor_gaps"]
 
 
-def stored_tensors(program: ExportedProgram) -> dict[str, Tensor]:
+def stored_tensors(program: ExportedProgram, titles: Titles) -> dict[str, Tensor]:
     """The floating tensors with more than one entry that the program holds, in float64 on the CPU.
 
     Complex ones have a last axis of real and imaginary parts.
+
+    Args:
+        program: of a model.
+        titles: what its file calls modules and tensors.
     """
     held = {**program.constants, **program.state_dict}
     tensors = {name: value.detach() for name, value in held.items() if isinstance(value, Tensor)}
     return {
-        name.replace("/", "."): (paired(value) if value.is_complex() else value.double()).cpu()
+        _name(name, titles): (paired(value) if value.is_complex() else value.double()).cpu()
         for name, value in tensors.items()
         if (value.is_floating_point() or value.is_complex()) and value.numel() > 1
     }
+
+
+def _name(name: str, titles: Titles) -> str:
+    """As models call a tensor, with dots."""
+    return titled(name, titles).replace("/", ".")
 
 
 def tensor_gaps(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> list[TensorGap]:

@@ -14,7 +14,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ from lipaudit.load.sniff import Kind, read_bytes
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+    from lipaudit.load.labels import Titles
 
 __all__ = ["METADATA_KEY", "LoadedModel", "ModelFile", "Preprocessing", "load_model", "parse_metadata"]
 
@@ -49,6 +51,7 @@ class LoadedModel:
         conversion: how the conversion was checked (ONNX), else None.
         weights_sha256: over sorted names, types, shapes and bytes of the stored weights.
         notes: what a reader of the report must know.
+        titles: what the file calls the modules and tensors of the program, whose code has names of ours only.
         architecture: the factory of `--arch` with its arguments; None where the file holds the program.
         reference: the original program as numpy arrays: n samples (leading n) to n rows of scores.
     """
@@ -63,6 +66,7 @@ class LoadedModel:
     conversion: dict[str, Any] | None
     weights_sha256: str
     notes: tuple[str, ...] = ()
+    titles: Titles = field(default_factory=dict)
     architecture: str | None = None
     reference: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]] | None = None
 

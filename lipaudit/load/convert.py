@@ -1,7 +1,8 @@
 """A checked ONNX graph with a static input → a torch module.
 
 Constants are folded away, each node that is left becomes a module (a rule of ours, else onnx2torch's), and
-onnx2torch wires them.  Every node that cannot be converted is named in one refusal.
+onnx2torch wires them, under names of ours (`labels` says why).  Every node that cannot be converted is named
+in one refusal.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from lipaudit.load.blame import first_line
 from lipaudit.load.converters import DOMAIN, Unconvertible, build, install
 from lipaudit.load.fold import Folded, fold
 from lipaudit.load.interface import STANDARD, with_input_shape
+from lipaudit.load.labels import Titles, check_labels
 from lipaudit.load.nodes import check_nodes
 from lipaudit.load.rules import RULES
 
@@ -32,11 +34,13 @@ class Converted:
     Attributes:
         network: one module per node.
         nodes: their nodes, in order; names and outputs are the graph's.
+        titles: what the report calls the modules, by their names in `network`.
         notes: for the report.
     """
 
     network: fx.GraphModule
     nodes: list[onnx.NodeProto]
+    titles: Titles
     notes: list[str]
 
 
@@ -64,7 +68,7 @@ def convert(model: onnx.ModelProto, shape: tuple[int, ...], batch: int, name: st
         raise InputRefused(f"{name}: constant {broken!r} is NaN once computed", hint="check the export")
     opset = max((o.version for o in static.opset_import if o.domain in STANDARD), default=1)
     modules, renamed = _modules(nodes, folded, opset, name)
-    graph = _graph(static, renamed, folded, target)
+    graph = _graph(static, renamed, folded, opset)
     network = _wire(graph, modules, name)
     at_full = (folded, 1) if batch == 1 else (fold(_static(model, (batch, *shape[1:]), 1)), batch)
     check_nodes(network, renamed, at_full, static, name)
@@ -81,7 +85,21 @@ def convert(model: onnx.ModelProto, shape: tuple[int, ...], batch: int, name: st
             f"the weights with which {len(resized)} Resize nodes interpolate are those of float32 "
             "arithmetic, as runtimes compute them"
         )
-    return Converted(network, renamed, notes)
+    return Converted(network, renamed, _titles(renamed), notes)
+
+
+def _titles(nodes: list[onnx.NodeProto]) -> Titles:
+    """The names onnx2torch gives to modules → those it would give if it saw the file's."""
+    found = {}
+    for index, node in enumerate(nodes):
+        prefix = f"{DOMAIN}/" if node.domain == DOMAIN else ""
+        found[f"{prefix}{_label(index)}"] = f"{prefix}{node.name}"
+    return found
+
+
+def _label(index: int) -> str:
+    """What a node is called in code, by its place."""
+    return f"n{index}"
 
 
 def _interpolates(node: onnx.NodeProto) -> bool:
@@ -139,12 +157,12 @@ def _needed(nodes: list[onnx.NodeProto], target: str) -> list[onnx.NodeProto]:
 def _modules(
     nodes: list[onnx.NodeProto], folded: Folded, opset: int, name: str
 ) -> tuple[dict[str, nn.Module], list[onnx.NodeProto]]:
-    """Our modules by their node's first output, and the nodes as onnx2torch shall see them."""
+    """Our modules by their node's label, and the nodes as onnx2torch shall see them, named as people do."""
     modules: dict[str, nn.Module] = {}
     renamed, refused = [], []
     taken: set[str] = set()
     used = {operand for node in nodes for operand in node.input}
-    for node in nodes:
+    for index, node in enumerate(nodes):
         label = _unique(node.name.strip("/") or node.op_type, taken)
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
@@ -158,7 +176,7 @@ def _modules(
             if node.op_type not in {"Split", "TopK"}:
                 del copy.output[:]
                 copy.output.extend(read_outputs)
-            modules[copy.output[0]] = build(copy, RULES[node.op_type], folded, opset)
+            modules[_label(index)] = build(copy, RULES[node.op_type], folded, opset)
             live = [operand for operand in node.input if operand and operand not in folded.constants]
             del copy.input[:], copy.attribute[:]
             copy.input.extend(live)
@@ -179,7 +197,7 @@ def _modules(
 
 
 def _unique(label: str, taken: set[str]) -> str:
-    """Names of torch modules have no dots and are unique."""
+    """Titles have no dots, which stand between modules, and are unique."""
     label = label.replace(".", "/")
     candidate, count = label, 1
     while candidate in taken:
@@ -196,30 +214,66 @@ def _check_foreign(node: onnx.NodeProto, opset: int) -> None:
 
 
 def _graph(
-    static: onnx.ModelProto, nodes: list[onnx.NodeProto], folded: Folded, target: str
+    static: onnx.ModelProto, nodes: list[onnx.NodeProto], folded: Folded, opset: int
 ) -> onnx.ModelProto:
-    """The graph onnx2torch wires: our nodes without constants, its own nodes with them."""
+    """The graph onnx2torch wires: our nodes without constants, its own nodes with them.
+
+    What it is told of names becomes code, so nodes are `n0`, `n1`, … and values `v0`, `v1`, ….
+    """
+    ends = {value.name for value in (*static.graph.input, *static.graph.output)}
+    names = _Numbered()
     graph = onnx.GraphProto(name="network")
-    graph.input.extend(static.graph.input)
-    graph.node.extend(nodes)
-    graph.output.append(folded.info.get(target, static.graph.output[0]))
+    graph.input.extend(names.renamed(value) for value in static.graph.input)
+    for index, node in enumerate(nodes):
+        copy = names.rewired(node)
+        copy.name = _label(index)
+        graph.node.append(copy)
+    target = static.graph.output[0]
+    graph.output.append(names.renamed(folded.info.get(target.name, target)))
     foreign = {operand for node in nodes if node.domain != DOMAIN for operand in node.input}
     graph.initializer.extend(
-        numpy_helper.from_array(folded.constants[operand], operand)
+        numpy_helper.from_array(folded.constants[operand], names.of(operand))
         for operand in sorted(foreign)
         if operand in folded.constants
     )
-    ends = {*(value.name for value in static.graph.input), target}
-    graph.value_info.extend(info for key, info in folded.info.items() if key not in ends)
+    graph.value_info.extend(names.renamed(info) for key, info in folded.info.items() if key not in ends)
     wired = onnx.ModelProto(ir_version=max(static.ir_version, 4), graph=graph)
-    wired.opset_import.extend(static.opset_import)
-    wired.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    wired.opset_import.extend([helper.make_opsetid("", opset), helper.make_opsetid(DOMAIN, 1)])
     return wired
+
+
+class _Numbered:
+    """Values by number, in place of their names."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {"": ""}
+
+    def of(self, name: str) -> str:
+        """The same for the same name; "" is a value that is left out."""
+        return self._known.setdefault(name, f"v{len(self._known)}")
+
+    def renamed(self, value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+        """A copy of a value's description."""
+        copy = onnx.ValueInfoProto()
+        copy.CopyFrom(value)
+        copy.name = self.of(value.name)
+        return copy
+
+    def rewired(self, node: onnx.NodeProto) -> onnx.NodeProto:
+        """A copy of a node that reads and writes them, in a domain that is not the file's text either."""
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        del copy.input[:], copy.output[:]
+        copy.input.extend(map(self.of, node.input))
+        copy.output.extend(map(self.of, node.output))
+        copy.domain = DOMAIN if node.domain == DOMAIN else ""
+        return copy
 
 
 def _wire(graph: onnx.ModelProto, modules: dict[str, nn.Module], name: str) -> fx.GraphModule:
     from onnx2torch import convert as wire  # noqa: PLC0415 - imports torchvision
 
+    check_labels((node.name for node in graph.graph.node), name)
     install(modules, {node.op_type for node in graph.graph.node if node.domain == DOMAIN})
     try:
         network: fx.GraphModule = wire(graph)

@@ -30,7 +30,7 @@ from lipaudit.load.fold import Folded
 __all__ = ["DOMAIN", "NodeArgs", "Rule", "Unconvertible", "build", "install"]
 
 DOMAIN = "onnx"
-"""Our domain; onnx2torch puts it before the node's name, so modules are called `onnx/<node>`."""
+"""Our domain; onnx2torch puts it before the node's name, so modules are called `onnx/n0`, `onnx/n1`, …."""
 
 _REQUIRED = object()
 _OPERANDS = ("x", "weight", "bias", "running_mean", "running_var")
@@ -214,7 +214,7 @@ def _decode(attribute: onnx.AttributeProto) -> Any:  # noqa: ANN401 - whatever i
 
 
 def install(modules: Mapping[str, nn.Module], operators: set[str]) -> None:
-    """Teach onnx2torch to fetch the modules we built: `modules` by the name of the node's first output.
+    """Teach onnx2torch to fetch the modules we built: `modules` by the name of the node.
 
     The registry is process-wide, hence one fixed entry per operator; what a conversion needs travels in
     `_PENDING` and is taken out by it.
@@ -237,6 +237,6 @@ def _fetch(node: Any, graph: Any) -> Any:  # noqa: ANN401 - onnx2torch's types
 
     live = tuple(name for name in node.input_values if name and name not in graph.initializers)
     return OperationConverterResult(
-        torch_module=_PENDING.pop(node.output_values[0]),
+        torch_module=_PENDING.pop(node.name),
         onnx_mapping=OnnxMapping(inputs=live, outputs=node.output_values),
     )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lipaudit.errors import InputRefused
 from lipaudit.load.blame import first_line
+from lipaudit.load.labels import check_module
 
 __all__ = ["export_module", "hash_weights", "single_output"]
 
@@ -56,8 +57,10 @@ def export_module(module: nn.Module, example: Tensor, name: str) -> torch.export
     """Export `module` at the shape of `example`.
 
     Raises:
+        UnsafeInput: a name in it would run as code.
         InputRefused: torch.export cannot follow its Python; the reason's first line.
     """
+    check_module(module, name)
     try:
         # torch prints the graph it could not follow; the message below says what matters.
         with (

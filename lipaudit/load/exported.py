@@ -118,6 +118,7 @@ def load_exported(
         trust="data only",
         preprocessing=metadata,
         conversion=replace(comparison, reference=_CALLS).as_dict(),
+        titles=network.titles,
         weights_sha256=hash_weights({saved.titles[key]: value for key, value in saved.tensors.items()}),
         notes=tuple(notes),
         reference=reference,

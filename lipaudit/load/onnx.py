@@ -29,6 +29,7 @@ from lipaudit.load.convert import convert
 from lipaudit.load.export import export_module, hash_weights, single_output
 from lipaudit.load.fold import reference_session
 from lipaudit.load.interface import ends, metadata_of, static_shape
+from lipaudit.load.labels import Titles
 from lipaudit.load.locate import first_difference
 from lipaudit.load.onnx_file import stored_weights
 from lipaudit.load.reading import Contents
@@ -82,14 +83,14 @@ def load_onnx(
     reading = _reading(source, target, session, shape)
     notes: list[str] = []
     try:
-        program, comparison, notes = _convert_and_verify(model, session, reading, path.name)
+        program, comparison, titles, notes = _convert_and_verify(model, session, reading, path.name)
     except InputRefused as error:
         if reading.batch == 1 or default_shape is not None:
             raise
         # Nobody has samples for it: its first axis may be no batch at all.
         reading = Reading((reading.batch, *reading.shape[1:]), whole=True)
         with contextlib.suppress(InputRefused):
-            program, comparison, notes = _convert_and_verify(model, session, reading, path.name)
+            program, comparison, titles, notes = _convert_and_verify(model, session, reading, path.name)
             notes.append(f"it is not read sample by sample: {error.message}")
         if not notes:
             raise
@@ -102,6 +103,7 @@ def load_onnx(
         trust=contents.trust,
         preprocessing=metadata_of(model),
         conversion=comparison.as_dict(),
+        titles=titles,
         weights_sha256=hash_weights(stored_weights(model)),
         notes=(*contents.notes, *notes),
         reference=on_samples(session, reading, path.name),
@@ -142,8 +144,8 @@ def _convert_and_verify(
     session: Any,  # noqa: ANN401
     reading: Reading,
     name: str,
-) -> tuple[torch.export.ExportedProgram, Comparison, list[str]]:
-    """The exported program, compared with onnxruntime."""
+) -> tuple[torch.export.ExportedProgram, Comparison, Titles, list[str]]:
+    """The exported program, compared with onnxruntime; what its modules are called; notes."""
     converted = convert(model, reading.shape, reading.batch, name)
     network: nn.Module = converted.network
     notes = converted.notes
@@ -172,7 +174,7 @@ def _convert_and_verify(
         raise
     if reading.batch == 1 and not reading.whole:
         refuse_coupling(lambda x: run_reference(session, x, name), alone, name)
-    return program, comparison, notes
+    return program, comparison, converted.titles, notes
 
 
 def _verify(

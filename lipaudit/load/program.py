@@ -14,6 +14,7 @@ from lipaudit.errors import InputRefused, LipauditError
 from lipaudit.load.admitted import named_arguments
 from lipaudit.load.archive import damaged
 from lipaudit.load.blame import first_line
+from lipaudit.load.labels import Titles
 from lipaudit.load.steps import Ref, Step
 
 __all__ = ["LARGEST", "Program", "check_sizes", "refs_of", "results", "run_steps"]
@@ -47,6 +48,9 @@ class Program(nn.Module):
         titles: names under which constants are stored, where they differ.
         dtype: of the input.
         inner: shape that the steps take, where it is another: the program has no batch axis.
+
+    Attributes:
+        titles: what the file calls the buffers.
     """
 
     def __init__(
@@ -61,11 +65,11 @@ class Program(nn.Module):
         super().__init__()
         self._steps, self._ends, self._inner = tuple(steps), ends, inner
         self.register_buffer("_kind", torch.zeros(0, dtype=dtype))  # the first buffer tells the module's type
-        self._names = {name: titles.get(name, name).replace(".", "/") for name in tensors}
+        # Names of the file would become code: see `labels`.
+        self._names = {name: f"stored_{i}" for i, name in enumerate(tensors)}
         for name, place in self._names.items():
-            if hasattr(self, place):
-                place = self._names[name] = f"stored {name}"  # noqa: PLW2901 - the name is taken
             self.register_buffer(place, tensors[name])
+        self.titles: Titles = {place: titles.get(name, name) for name, place in self._names.items()}
         self._writes = any(step.in_place for step in steps)
         self._sites = {path: self._site(path) for path in {step.path for step in steps}}
 

@@ -25,6 +25,7 @@ from lipaudit import errors
 from lipaudit.errors import InputRefused
 from lipaudit.graph.graph import INPUT, LayerGraph
 from lipaudit.graph.node import Node, Op, Origin, Unsupported
+from lipaudit.load.labels import Titles, titled
 from lipaudit.ops import OPS, PAIRS, Args, Live, OpSpec, Untranslatable
 from lipaudit.ops.activation import why_unbounded
 from lipaudit.ops.pairs import paired, unpaired
@@ -68,12 +69,13 @@ class Several:
 class _Translation:
     """State of one translation: what each fx node has become."""
 
+    titles: Titles
     values: dict[FxNode, Any] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     names: set[str] = field(default_factory=lambda: {INPUT})
 
     def add(self, node: FxNode, op: Op, inputs: tuple[str, ...], value: Value, origin: Origin) -> Live:
-        label, unique = _label(node), node.name
+        label, unique = _label(node, self.titles), node.name
         name = label
         if name in self.names:  # a module of several calls: they are told apart by the exporter's names
             name = f"{label}:{unique}"
@@ -86,13 +88,17 @@ class _Translation:
         return Live(name, value.shape, value.paired, floating)
 
 
-def translate(program: ExportedProgram) -> LayerGraph:
+def translate(program: ExportedProgram, titles: Titles | None = None) -> LayerGraph:
     """The layer graph of a decomposed program with one input and one output, batch 1.
+
+    Args:
+        program: functional ATen only.
+        titles: what the file calls its modules.
 
     Raises:
         InputRefused: if the program has several inputs or outputs, or its output is a constant.
     """
-    state = _Translation()
+    state = _Translation(titles or {})
     constants = _constants(program)
     shape: tuple[int, ...] | None = None
     for node in program.graph.nodes:
@@ -346,11 +352,11 @@ def _origin(node: FxNode) -> Origin:
     return Origin(str(node.target), location)
 
 
-def _label(node: FxNode) -> str:
+def _label(node: FxNode, titles: Titles) -> str:
     """The module's path if the call stands in one, else the exporter's name."""
     stack = node.meta.get("nn_module_stack") or {}
     paths = [path for path, _ in stack.values() if path]
     if not paths:
         return node.name
-    # onnx2torch keeps the ONNX node names as module names under its own prefix.
-    return re.sub(r"^(onnx/)?(node_)?", "", paths[-1])
+    # Modules of ONNX nodes stand under the prefix of our domain.
+    return re.sub(r"^(onnx/)?(node_)?", "", titled(paths[-1], titles))

@@ -1,0 +1,69 @@
+"""Names of modules: ours in the code that torch writes, the file's in what people read.
+
+torch.fx writes Python source and compiles it, and the names of modules and tensors stand in it as they are:
+`getattr(self, "onnx/…")`.  A name with a quotation mark, a backslash or a line break ends that text, and what
+follows would run.  So no name of a file becomes a module's: modules are called `n0`, `n1`, …, and what the
+file calls them is carried beside the program, as `titles`.  The checks here are the second lock.
+
+Source: PyTorch, `torch/fx/graph.py` (`_format_target`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from torch import nn
+
+from lipaudit.errors import UnsafeInput
+
+__all__ = ["Titles", "check_labels", "check_module", "titled"]
+
+Titles = Mapping[str, str]
+"""What the file calls a module or a tensor, by the part of a module path that stands for it."""
+
+_OURS = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
+_ENDS = frozenset('"\\')
+_HINT = "nothing was executed; rename the nodes, parameters or modules to letters, digits and underscores"
+
+
+def titled(path: str, titles: Titles) -> str:
+    """A module path with the file's names in it: `network.onnx/n3` → `network.onnx/conv1`."""
+    return ".".join(titles.get(part, part) for part in path.split("."))
+
+
+def check_labels(labels: Iterable[str], name: str) -> None:
+    """Names that we gave are letters, digits and underscores.
+
+    Args:
+        labels: of nodes and values that are about to become code.
+        name: of the file, for messages.
+
+    Raises:
+        UnsafeInput: one is anything else.
+    """
+    for label in labels:
+        if not _OURS.fullmatch(label):
+            raise _unsafe(label, name)
+
+
+def check_module(module: nn.Module, name: str) -> None:
+    """No name of a module, parameter or buffer ends the text in which torch writes it.
+
+    An architecture may call its parts `3x3` or `conv-1`: those stay.
+
+    Args:
+        module: about to be exported.
+        name: of the file, for messages.
+
+    Raises:
+        UnsafeInput: one holds a quotation mark, a backslash, or what cannot be printed.
+    """
+    for part in module.modules():
+        for label in (*part._modules, *part._parameters, *part._buffers):  # noqa: SLF001 - without prefixes
+            if not label.isprintable() or _ENDS.intersection(label):
+                raise _unsafe(label, name)
+
+
+def _unsafe(label: str, name: str) -> UnsafeInput:
+    return UnsafeInput(f"{name}: the name {label[:80]!a} would become part of Python code", hint=_HINT)
