@@ -46,19 +46,35 @@ def _run(arguments: list[str]) -> ExitCode:
         raise UsageError(
             "no model given", hint="lipaudit MODEL [--dataset D]; `lipaudit --help` tells the rest"
         )
-    flags = set(arguments[: arguments.index("--")] if "--" in arguments else arguments)
-    if flags.intersection(_HELP):
-        streams.write_data(help_text(_asked_about(arguments), everything="--help-all" in flags))
-        return ExitCode.PASS
-    if flags.intersection(_VERSION):
-        streams.write_data(f"lipaudit {__version__}\n")
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    asked = next((word for word in options if word in (*_HELP, *_VERSION)), None)
+    if asked is not None:
+        streams.write_data(_told(arguments, asked))
         return ExitCode.PASS
     return parse(with_command(arguments))()
 
 
-def _asked_about(arguments: list[str]) -> str:
-    """The command whose help is wanted; the first word of several names all of them."""
-    return command_in(arguments) or (arguments[0] if arguments[0] in FIRST_WORDS else "")
+def _told(arguments: list[str], asked: str) -> str:
+    """Help or version: asked for alone, behind a command's name, or (help) behind a model's.
+
+    Anywhere else it would turn an audit, or a gate, into a green step that did nothing.
+
+    Raises:
+        UsageError: there is more on the command line.
+    """
+    *before, last = arguments
+    command = " ".join(before)
+    known = command in COMMANDS or command in ("", *FIRST_WORDS)
+    model = asked in _HELP and len(before) == 1 and not command.startswith("-")
+    if last != asked or not (known or model):
+        name = command_in(arguments)
+        raise UsageError(
+            f"{asked} stands alone or behind a command's name: nothing was done",
+            hint=f"lipaudit {f'{name} ' if name else ''}{asked}; a file of that name is ./{asked}",
+        )
+    if asked in _VERSION:
+        return f"lipaudit {__version__}\n"
+    return help_text(command if known else "", everything=asked == "--help-all")
 
 
 def with_command(arguments: list[str]) -> list[str]:

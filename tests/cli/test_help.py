@@ -16,7 +16,7 @@ OPTION = re.compile(r"^ {2}(?:-\w, )?(--[a-z-]+)", re.MULTILINE)
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["-h"], ["audit", "--help"], ["x.onnx", "--help"], ["-q", "-h"]]
+    "arguments", [["--help"], ["-h"], ["audit", "--help"], ["audit", "-h"], ["x.onnx", "--help"]]
 )
 def test_help_shows_a_dozen_options(run, arguments):
     done = run(*arguments)
@@ -47,12 +47,53 @@ def test_every_command_has_help(run):
         assert name in run("--help").out
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "x.onnx --max-lipschitz 1 --version",
+        "x.onnx --max-lipschitz 1 --help",
+        "x.onnx -o --help",
+        "x.onnx --version",
+        "-q x.onnx -h",
+        "-q -h",
+        "--help x.onnx",
+        "--help --max-lipschitz 1",
+        "--version --help",
+        "--help --help",
+        "audit x.onnx -V",
+        "audit x.onnx --help-all",
+        "gate r.json --help",
+        "gate r.json --max-lipschitz 1 -V",
+        "gate --policy --help r.json",
+        "policy check --help lipaudit.toml",
+        "verify r.json --model x.onnx --version",
+        "--help -- x.onnx",
+    ],
+)
+def test_help_and_version_never_take_the_place_of_work(run, pipeline, arguments):
+    done = run(*arguments.split())
+    assert done.code == 2
+    assert done.out == ""
+    assert "stands alone or behind a command's name" in done.err
+    assert not pipeline.calls
+
+
+@pytest.mark.parametrize("arguments", ["policy --help", "policy check -h", "baseline -h", "gate --help-all"])
+def test_help_of_the_commands_that_are_named(run, arguments):
+    *command, _ = arguments.split()
+    done = run(*arguments.split())
+    assert done.code == 0
+    assert f"lipaudit {' '.join(command)}" in done.out
+    assert "lipaudit MODEL" not in done.out
+
+
 def test_after_two_dashes_help_is_a_file(run):
     assert run("--", "--help").code == 5
 
 
 def test_version(run):
     assert run("--version").out == run("-V").out == f"lipaudit {__version__}\n"
+    assert run("gate", "--version").out == run("policy", "check", "-V").out == f"lipaudit {__version__}\n"
 
 
 def test_schema(run):
