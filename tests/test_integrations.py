@@ -23,6 +23,7 @@ HOOKS = {hook["id"]: hook for hook in YAML(typ="safe").load(ROOT / ".pre-commit-
 AUDIT = next(step for step in ACTION["runs"]["steps"] if step.get("id") == "audit")
 STAND_IN = """#!/bin/sh
 for word in "$@"; do printf '%s\\n' "$word"; done > "$RUNNER_TEMP/called"
+if [ -n "$STAND_IN_WRITES" ]; then touch "$REPORT" "$SARIF"; fi
 exit "$STAND_IN_CODE"
 """
 
@@ -62,9 +63,10 @@ def step(tmp_path):
     (folder / "lipaudit").chmod(0o755)
     (folder / "python").symlink_to(sys.executable)
 
-    def run(code=0, **inputs):
+    def run(code=0, *, writes=True, **inputs):
         given = {name: row.get("default", "") for name, row in ACTION["inputs"].items()} | inputs
         environment = {"PATH": os.environ["PATH"], "RUNNER_TEMP": str(tmp_path), "STAND_IN_CODE": str(code)}
+        environment["STAND_IN_WRITES"] = "1" if writes else ""
         environment["GITHUB_OUTPUT"] = str(tmp_path / "output")
         for name, value in AUDIT["env"].items():
             (key,) = re.fullmatch(r"\$\{\{ inputs\.([\w-]+) \}\}", value).groups()
@@ -105,6 +107,26 @@ def test_the_step_ends_with_lipaudits_code(step, code):
     found, _, told = step(code=code, model="m.onnx")
     assert (found, told["exit-code"]) == (code, str(code))
     assert ("sarif" in told) == (code in (0, 1, 3))
+
+
+def test_older_reports_are_not_the_steps(step, tmp_path):
+    for name in ("lipaudit-report.json", "lipaudit-report.sarif"):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1, 1))
+    assert step(model="m", writes=False)[2] == {"exit-code": "0"}
+    (tmp_path / "output").unlink()
+    assert set(step(model="m")[2]) == {"exit-code", "report", "sarif"}
+
+
+def test_reports_that_are_not_there_are_not_told(step):
+    assert step(model="m", writes=False)[2] == {"exit-code": "0"}
+
+
+def test_modules_of_the_workspace_are_not_imported(step, tmp_path):
+    (tmp_path / "shlex.py").write_text("raise SystemExit(9)")
+    code, words, _ = step(model="m", args="--eps 1")
+    assert code == 0
+    assert words[-4:] == ["--eps", "1", "--", "m"]
 
 
 def test_further_options_are_words_not_commands(step, tmp_path):
