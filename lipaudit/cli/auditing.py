@@ -151,17 +151,23 @@ def _audit(request: AuditRequest, arguments: dict[str, Any]) -> AuditReport:
 def _tell(
     request: AuditRequest, targets: Sequence[outputs.Target], report: AuditReport, files: Sequence[Path]
 ) -> None:
-    """Reports first and the screen after them, so that the verdict is the last line, also in a log."""
+    """Reports first and the screen after them, so that the end is the last line, also in a log."""
     try:
         outputs.write_targets(targets, report, quiet=request.quiet)
-    except Exception:
-        _show(request, targets, report, files)
+    except Exception as error:
+        # An interrupted audit ends with its own code, see `run`.
+        kept = isinstance(error, UsageError) and ExitCode(report.exit_code) is ExitCode.INTERRUPTED
+        _show(request, targets, report, files, None if kept else failures.describe(error).code)
         raise
     _show(request, targets, report, files)
 
 
 def _show(
-    request: AuditRequest, targets: Sequence[outputs.Target], report: AuditReport, files: Sequence[Path]
+    request: AuditRequest,
+    targets: Sequence[outputs.Target],
+    report: AuditReport,
+    files: Sequence[Path],
+    failed: ExitCode | None = None,
 ) -> None:
     """What is said on the screen; stdout is left alone where a report was asked for there."""
     github.publish(report, files)
@@ -172,9 +178,10 @@ def _show(
         for line in _times(report):
             streams.say(line)
     if not any(target.path is None for target in targets):
-        streams.write_screen(_screen(request, report))
+        streams.write_screen(_screen(request, report, failed))
     elif not request.quiet:
-        streams.say(verdict_line(report, colour=streams.colour_wanted(sys.stderr, request.color)))
+        colour = streams.colour_wanted(sys.stderr, request.color)
+        streams.say(verdict_line(report, colour=colour, failed=failed))
 
 
 def _times(report: AuditReport) -> Iterator[str]:
@@ -194,11 +201,11 @@ def _reasons(report: AuditReport) -> Iterator[str]:
             yield f"{budget.id}: {budget.outcome}: {budget.message}"
 
 
-def _screen(request: AuditRequest, report: AuditReport) -> str:
+def _screen(request: AuditRequest, report: AuditReport, failed: ExitCode | None) -> str:
     colour = streams.colour_wanted(sys.stdout, request.color)
     if request.quiet:
-        return verdict_line(report, colour=colour) + "\n"
+        return verdict_line(report, colour=colour, failed=failed) + "\n"
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     columns = shutil.get_terminal_size((WIDTH, 24)).columns if on_terminal else WIDTH
     width = max(NARROWEST, min(WIDEST, columns))
-    return to_text(report, width=width, colour=colour, all_layers=request.all_layers)
+    return to_text(report, width=width, colour=colour, all_layers=request.all_layers, failed=failed)

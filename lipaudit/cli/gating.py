@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lipaudit.cli import github, outputs, streams
+from lipaudit.cli import failures, github, outputs, streams
 from lipaudit.cli.judging import policy_meant
 from lipaudit.cli.stored import STDIN, read_report
 from lipaudit.errors import ExitCode, UsageError
@@ -58,20 +58,27 @@ def run(request: GateRequest) -> ExitCode:
     report = read_report(request.report)
     judgement = judge(policy, report.evidence, today, load_baselines(policy), strict=True)
     judged = judgement.report(report.evidence, report.run)
+    failed: ExitCode | None = None
     try:
         outputs.write_targets(targets, judged, quiet=request.quiet)
+    except Exception as error:
+        failed = failures.describe(error).code
+        raise
     finally:
         github.publish(judged, [] if policy.file is None else [policy.file.path])
-        _tell(request, targets, judged)
+        _tell(request, targets, judged, failed)
     return ExitCode(judged.exit_code)
 
 
-def _tell(request: GateRequest, targets: Sequence[outputs.Target], judged: AuditReport) -> None:
+def _tell(
+    request: GateRequest, targets: Sequence[outputs.Target], judged: AuditReport, failed: ExitCode | None
+) -> None:
     """How it was judged, the verdict last."""
-    verdict = verdict_line(judged, colour=streams.colour_wanted(sys.stdout)) + "\n"
+    verdict = verdict_line(judged, colour=streams.colour_wanted(sys.stdout), failed=failed) + "\n"
     if any(target.path is None for target in targets):
         if not request.quiet:
-            streams.say(verdict_line(judged, colour=streams.colour_wanted(sys.stderr)))
+            colour = streams.colour_wanted(sys.stderr)
+            streams.say(verdict_line(judged, colour=colour, failed=failed))
     elif request.quiet:
         streams.write_screen(verdict)
     else:

@@ -40,7 +40,12 @@ _STYLE = {
 
 
 def to_text(
-    report: AuditReport, *, width: int = WIDTH, colour: bool = False, all_layers: bool = False
+    report: AuditReport,
+    *,
+    width: int = WIDTH,
+    colour: bool = False,
+    all_layers: bool = False,
+    failed: ExitCode | None = None,
 ) -> str:
     """The whole screen as one string that ends with a newline.
 
@@ -49,6 +54,7 @@ def to_text(
         width: columns; lines are folded to it.
         colour: whether to add ANSI styles.
         all_layers: whether every layer of a long network is shown.
+        failed: as in `verdict_line`.
     """
     console = Console(
         file=StringIO(),
@@ -67,11 +73,20 @@ def to_text(
         for block in _blocks(report, evidence, width, all_layers=all_layers):
             console.print(block, crop=False)
     lines = [line.rstrip() for line in capture.get().splitlines()]
-    return "\n".join([*lines, verdict_line(report, colour=colour)]) + "\n"
+    return "\n".join([*lines, verdict_line(report, colour=colour, failed=failed)]) + "\n"
 
 
-def verdict_line(report: AuditReport, *, colour: bool = False) -> str:
-    """The last line: the verdict, what had to be waived for it, and the exit code with its meaning."""
+def verdict_line(report: AuditReport, *, colour: bool = False, failed: ExitCode | None = None) -> str:
+    """The last line: the verdict, what had to be waived for it, and the exit code with its meaning.
+
+    Args:
+        report: the judged one.
+        colour: whether to use it.
+        failed: with what the program ends because the report could not be written: no verdict then.
+    """
+    if failed is not None:
+        word = f"\x1b[{_ANSI['fail']}mNOT WRITTEN\x1b[0m" if colour else "NOT WRITTEN"
+        return f"{word} (exit {failed.value}: {failed.meaning})"
     code = ExitCode(report.exit_code)
     word = report.verdict.upper()
     waived = sum(budget.waived for budget in report.evidence.budgets)

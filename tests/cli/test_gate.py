@@ -7,6 +7,8 @@ import sys
 import pytest
 import sample_report as sample
 
+from lipaudit.cli import outputs
+from lipaudit.errors import UsageError
 from lipaudit.report.canonical import from_json, sealed, to_json
 from lipaudit.report.inputs import AssumptionRecord
 from lipaudit.report.model import SampleRecord, Tally
@@ -138,6 +140,24 @@ def test_annotations_point_at_the_line_of_the_policy(run, here, monkeypatch):
     assert done.code == 1
     assert "::error file=lipaudit.toml,line=2," in done.err
     assert "lipschitz" in (here / "summary.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("options", [[], ["-q"], ["-o", "json=-"]])
+@pytest.mark.usefixtures("here")
+def test_a_failed_write_is_the_end(run, monkeypatch, options):
+    written = outputs._write_one
+
+    def full(target, report):
+        if target.path is not None:
+            raise UsageError("no space left")
+        written(target, report)
+
+    monkeypatch.setattr(outputs, "_write_one", full)
+    done = run("gate", "report.json", "--max-lipschitz", "20", "-o", "again.json", *options)
+    assert done.code == 2
+    screen = done.err if "json=-" in options else done.out
+    assert "NOT WRITTEN (exit 2: usage, config or policy error)" in screen.splitlines()
+    assert "(exit 0" not in done.out + done.err
 
 
 @pytest.mark.usefixtures("here")

@@ -9,6 +9,7 @@ import pytest
 import sample_report as sample
 from stand_in import shell
 
+from lipaudit.errors import ExitCode
 from lipaudit.report import from_json, to_text
 
 
@@ -122,16 +123,33 @@ def test_devices_stay_devices(run, pipeline, model):
     assert pipeline.calls
 
 
-def test_a_failed_write_keeps_the_others_and_the_verdict(run, pipeline, model, tmp_path):
+NOT_WRITTEN = f"NOT WRITTEN (exit 2: {ExitCode.USAGE.meaning})"
+
+
+@pytest.mark.parametrize("verdict", ["pass", "fail"])
+@pytest.mark.parametrize("options", [[], ["-q"]])
+def test_a_failed_write_keeps_the_others_and_is_the_end(run, pipeline, model, tmp_path, verdict, options):
     folder = tmp_path / "goes"
     folder.mkdir()
-    pipeline.report = sample.report("fail")
+    pipeline.report = sample.report(verdict)
     pipeline.action = folder.rmdir
-    done = run(model, "-o", folder / "r.json", "-o", tmp_path / "b.txt")
+    done = run(model, "-o", folder / "r.json", "-o", tmp_path / "b.txt", *options)
     assert done.code == 2
     assert (tmp_path / "b.txt").exists()
-    assert done.out.splitlines()[-1].startswith("FAIL")
+    assert done.out.splitlines()[-1] == NOT_WRITTEN
+    assert "(exit 0" not in done.out
     assert "cannot write" in done.err
+
+
+def test_a_failed_write_is_the_end_beside_a_report_on_stdout(run, pipeline, model, tmp_path):
+    folder = tmp_path / "goes"
+    folder.mkdir()
+    pipeline.action = folder.rmdir
+    done = run(model, "-o", folder / "r.json", "-o", "json=-")
+    assert done.code == 2
+    assert json.loads(done.out)
+    assert NOT_WRITTEN in done.err.splitlines()
+    assert "(exit 0" not in done.err
 
 
 def test_odd_names_are_verbatim(run, pipeline, model, tmp_path):
@@ -165,7 +183,7 @@ def test_a_disk_that_fills_up_keeps_the_earlier_report(old, model):
     assert done.returncode == 2
     assert b"error: cannot write old.json: File too large" in done.stderr
     assert done.stderr.splitlines()[-1] == b"exit 2: usage, config or policy error"
-    assert done.stdout.splitlines()[-1].startswith(b"PASS (exit 0: ")
+    assert done.stdout.splitlines()[-1] == NOT_WRITTEN.encode()
     assert unharmed(old, model)
 
 
