@@ -18,14 +18,17 @@ def is_near_chance(correct: Tensor, labels: Tensor, classes: int) -> bool:
     """Whether guessing would do as well with a probability above that of three standard errors.
 
     Chance is 1/classes (1/2 for a single logit), or the share of the commonest label if that is larger:
-    the exact binomial tail P(X ≥ correct) is compared.  A sample too small to tell, all of it correct,
-    is not held against the model.
+    the exact binomial tail P(X ≥ correct) is compared.  So samples of one class alone tell nothing: a
+    constant answer is right about all of them.  A sample too small to tell, all of it correct, is not held
+    against the model.
     """
     n, hits = len(labels), int(correct.sum())
     chance = 1 / max(classes, 2)
-    counts = labels.bincount()
-    if n >= ENOUGH and int((counts > 0).sum()) > 1:
-        chance = max(chance, int(counts.max()) / n)
+    if n >= ENOUGH:
+        commonest = int(labels.bincount().max())
+        if commonest == n:
+            return True
+        chance = max(chance, commonest / n)
     if hits == n:
         return False
     return _tail(n, hits, chance) > SIGNIFICANCE

@@ -271,15 +271,19 @@ def data_findings(data: Dataset, run: Certification, near_chance: bool) -> tuple
             )
         )
     if near_chance:
-        found.append(
-            Finding(
-                rule="LIP301",
-                level="error",
-                message=f"accuracy {int(run.radii.correct.sum())}/{len(run.labels)} is near chance",
-                advice="labels or preprocessing are likely wrong: check --mean, --std, --scale and --layout",
-            )
-        )
+        found.append(_no_better_than_chance(int(run.radii.correct.sum()), run.labels.tolist()))
     return tuple(found)
+
+
+def _no_better_than_chance(correct: int, labels: Sequence[int]) -> Finding:
+    message = f"accuracy {correct}/{len(labels)} is near chance"
+    advice = "labels or preprocessing are likely wrong: check --mean, --std, --scale and --layout"
+    if len(set(labels)) == 1:
+        message += ": all samples have one label, so that a constant answer does as well"
+        advice = (
+            "evaluate samples of every class; with --limit N, --seed S draws them from the whole data set"
+        )
+    return Finding(rule="LIP301", level="error", message=message, advice=advice)
 
 
 def _margin(value: float) -> float | None:

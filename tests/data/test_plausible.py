@@ -36,6 +36,13 @@ def test_a_constant_guess_is_chance():
     assert not near(99, 100, 2, labels)
 
 
+@pytest.mark.parametrize("hits", [0, 50, 100])
+def test_samples_of_one_class_tell_nothing(hits):
+    for label in (0, 3):
+        assert near(hits, 100, 10, torch.full((100,), label))
+    assert not near(9, 9, 10, torch.zeros(9).long())
+
+
 def test_one_logit_is_two_classes():
     labels = torch.arange(100) % 2
     assert near(55, 100, 1, labels)
