@@ -33,6 +33,7 @@ from lipaudit.policy import (
     parse_max_lipschitz,
     parse_min_certified,
 )
+from lipaudit.policy.verdict import is_incomplete
 from lipaudit.report.assemble import layer_findings
 from lipaudit.report.judgement import BudgetOutcome
 from lipaudit.report.model import AuditReport, Evidence, Finding
@@ -84,7 +85,7 @@ def check_judgement(
     if not left:
         ledger.equal("waivers", evidence.waivers, again.waivers)
     outcomes = [judged.get(outcome.id, outcome) for outcome in evidence.budgets]
-    verdict, code = decide(outcomes, incomplete=any(f.level == "error" for f in again.findings))
+    verdict, code = decide(outcomes, incomplete=is_incomplete(evidence.global_, again.findings))
     ledger.equal("verdict", report.verdict, verdict)
     ledger.equal("exit_code", report.exit_code, code)
     ledger.holds(before, "budgets, findings and verdict, from the bounds above and the counts")

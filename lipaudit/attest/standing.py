@@ -1,8 +1,9 @@
 """What a report's evidence comes to: the verdict that follows from it, and whether it may be signed.
 
 A report's digest covers its evidence, not its verdict, which follows from the evidence: a budget that fails
-by witness, else a finding of level error (incomplete), else a budget that is inconclusive, else pass; waived
-budgets do not count.  So a verdict that says something else was not written by an audit.
+by witness, else a finding of level error or a network without a bound (incomplete), else a budget that is
+inconclusive, else pass; waived budgets do not count.  So a verdict that says something else was not written by
+an audit.
 
 Waivers end.  A budget that one of them kept from counting counts again on the day after: what was green then
 may not be green today.
@@ -14,7 +15,7 @@ from datetime import date
 from typing import Literal
 
 from lipaudit.errors import ExitCode
-from lipaudit.policy.verdict import decide
+from lipaudit.policy.verdict import decide, is_incomplete
 from lipaudit.report.judgement import BudgetOutcome, Waiver
 from lipaudit.report.model import AuditReport, Evidence, Verdict
 
@@ -35,9 +36,7 @@ def standing(evidence: Evidence, today: date | None = None) -> tuple[Verdict, Li
     """
     ended = set() if today is None else {waiver.budget for waiver in lapsed(evidence, today)}
     outcomes = tuple(_without_waiver(b) if b.id in ended else b for b in evidence.budgets)
-    return decide(
-        (b for b in outcomes if not b.is_met), incomplete=any(f.level == "error" for f in evidence.findings)
-    )
+    return decide(outcomes, incomplete=is_incomplete(evidence.global_, evidence.findings))
 
 
 def follows(report: AuditReport) -> bool:

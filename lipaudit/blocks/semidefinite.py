@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from lipaudit.blocks.claim import Part, Proved, Rule, Stored, digest, numbers, tame_numbers, weights_of
-from lipaudit.blocks.multiplier import search
+from lipaudit.blocks.multiplier import Found, search
 from lipaudit.blocks.pencil import Layout, Pencil, layout
 from lipaudit.blocks.wiring import Wiring
 from lipaudit.rounding import coarse_up, sqrt_up
@@ -38,7 +38,7 @@ def prove(part: Part) -> Proved | None:
         return None
     plan = layout(part.wires)
     found = None if plan is None else search(plan, part.budget, part.best * part.best)
-    if plan is None or found is None:
+    if plan is None or found is None or not _is_tame(found):
         return None
     return _proved(part.wires, plan, found.multipliers, coarse_up(found.rho))
 
@@ -63,6 +63,12 @@ def confirm(part: Part, stored: Mapping[str, Stored]) -> Proved | None:
     if not bool(Pencil(plan, multipliers, rho).proved(plan.points).all()):
         return None
     return _proved(part.wires, plan, multipliers, rho)
+
+
+def _is_tame(found: Found) -> bool:
+    """Whether `confirm` takes what would be stored: a number that nobody can prove again is not claimed."""
+    ends = [end for m in found.multipliers for end in (float(m.min()), float(m.max()))]
+    return all(SMALLEST <= value <= 1 / SMALLEST for value in (found.rho, *ends))
 
 
 def _rho(stored: Mapping[str, Stored]) -> float | None:

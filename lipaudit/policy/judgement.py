@@ -14,12 +14,12 @@ from typing import Literal
 
 from lipaudit.policy.budget import Baselines
 from lipaudit.policy.policy import Policy
-from lipaudit.policy.verdict import decide, undecided
+from lipaudit.policy.verdict import decide, is_incomplete, undecided
 from lipaudit.policy.waiver import apply_waivers, waiver_findings
 from lipaudit.report.canonical import sealed
 from lipaudit.report.inputs import AssumptionRecord, PreprocessingRecord
 from lipaudit.report.judgement import BudgetOutcome, PolicyRecord, Waiver
-from lipaudit.report.model import AuditReport, Evidence, Finding, Run, Verdict
+from lipaudit.report.model import AuditReport, Evidence, Finding, NetworkBracket, Run, Verdict
 from lipaudit.report.wording import printable
 
 __all__ = ["Judgement", "judge"]
@@ -30,7 +30,9 @@ _UNJUDGED = "; a budget is not judged by a guess"
 _AMPLIFYING = frozenset({"LIP201", "LIP202", "LIP203"})
 """Findings that explain why a Lipschitz budget is not met; without one, layers may amplify."""
 _PREPROCESSING = frozenset({"LIP304", "LIP305", "LIP306"})
-_OWN = frozenset({"LIP401", "LIP402", "LIP403"})
+_EXPLAINED = frozenset({"LIP101", "LIP307"})
+"""Findings that say already why the network has no bound."""
+_OWN = frozenset({"LIP103", "LIP401", "LIP402", "LIP403"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def judge(
         outcomes = undecided(outcomes, _PART if interrupted else _GUESS)
     outcomes, waivers = apply_waivers(outcomes, policy.waivers, today)
     findings = (*_kept(evidence, outcomes, guessed=guessed), *waiver_findings(waivers))
-    verdict, code = decide(outcomes, incomplete=any(f.level == "error" for f in findings))
+    verdict, code = decide(outcomes, incomplete=is_incomplete(evidence.global_, findings))
     file = policy.file
     record = None
     if file is not None:
@@ -110,12 +112,25 @@ def _kept(evidence: Evidence, outcomes: Iterable[BudgetOutcome], *, guessed: boo
     unmet = any(o.metric == "lipschitz" and o.outcome != "pass" for o in judged) and not guessed
     dropped = _OWN if unmet else _OWN | _AMPLIFYING
     found = tuple(finding for finding in evidence.findings if finding.rule not in dropped)
+    if evidence.global_.upper.value is None and not any(f.rule in _EXPLAINED for f in found):
+        found = (_boundless(evidence.global_), *found)
     if not (guessed and judged):
         return (_milder(finding) for finding in found)
     how = evidence.preprocessing
     if how.assumption is not None and not any(f.rule in _PREPROCESSING for f in found):
         found = (*found, _assumed(how, how.assumption))
     return (_graver(finding) for finding in found)
+
+
+def _boundless(network: NetworkBracket) -> Finding:
+    """No bound on the whole, although every layer has one: nothing follows from such an audit."""
+    why = printable(network.note) or "the product of its layers is too large to be written down"
+    return Finding(
+        rule="LIP103",
+        level="error",
+        message=f"the network has no finite bound: {why}",
+        advice="normalise the layers with the largest constants: a product beyond 1e308 says nothing",
+    )
 
 
 def _assumed(how: PreprocessingRecord, found: AssumptionRecord) -> Finding:

@@ -144,8 +144,10 @@ def _coverage(evidence: Evidence, wanted: Wanted) -> _Found:
     numbers = {"bounded_layers": bounded, "layers": n}
     if n == 0:
         return _Found("inconclusive", "the report lists no layer", numbers)
-    met = isinstance(wanted, Fraction) and Fraction(bounded, n) >= wanted
-    return _said(met, f"{bounded} of {n} layers ({percent_down(bounded, n)}) have a finite bound", **numbers)
+    lost = bounded == n and evidence.global_.upper.value is None  # their product is too large
+    met = isinstance(wanted, Fraction) and Fraction(bounded, n) >= wanted and not lost
+    told = f"{bounded} of {n} layers ({percent_down(bounded, n)}) have a finite bound"
+    return _said(met, f"{told}, the network has none" if lost else told, **numbers)
 
 
 def _attacked(evidence: Evidence, wanted: Wanted) -> _Found:

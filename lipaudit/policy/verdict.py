@@ -13,9 +13,9 @@ from typing import Literal
 
 from lipaudit.errors import ExitCode
 from lipaudit.report.judgement import BudgetOutcome
-from lipaudit.report.model import Verdict
+from lipaudit.report.model import Finding, NetworkBracket, Verdict
 
-__all__ = ["decide", "most_serious", "undecided"]
+__all__ = ["decide", "is_incomplete", "most_serious", "undecided"]
 
 _ERRORS = (
     ExitCode.INTERNAL,
@@ -38,6 +38,11 @@ def _undecided(outcome: BudgetOutcome, why: str) -> BudgetOutcome:
     rows = tuple(row.model_copy(update={"outcome": "inconclusive"}) for row in outcome.layers)
     message = f"{outcome.message}; {why}"
     return outcome.model_copy(update={"outcome": "inconclusive", "message": message, "layers": rows})
+
+
+def is_incomplete(network: NetworkBracket, findings: Iterable[Finding]) -> bool:
+    """Whether something has no bound or could not be judged: a network without a bound proves nothing."""
+    return network.upper.value is None or any(finding.level == "error" for finding in findings)
 
 
 def decide(outcomes: Iterable[BudgetOutcome], *, incomplete: bool) -> tuple[Verdict, Literal[0, 1, 3]]:

@@ -13,6 +13,7 @@ from lipaudit.load.checkpoint import read_checkpoint
 from lipaudit.load.reading import Request
 from lipaudit.report.inputs import AssumptionRecord
 from lipaudit.report.judgement import Waiver
+from lipaudit.report.number import Number
 
 DAY = date(2026, 11, 29)
 
@@ -42,6 +43,14 @@ def test_the_verdict_follows(outcomes, level, verdict):
     findings = () if level is None else (sample.finding(level),)
     evidence = sample.evidence(budgets=tuple(map(sample.budget, outcomes)), findings=findings)
     assert standing(evidence) == standing(evidence, DAY) == verdict
+
+
+@pytest.mark.parametrize("bound", [Number.unbounded(), Number.not_analysed()])
+@pytest.mark.parametrize(("outcome", "verdict"), [("pass", ("incomplete", 3)), ("fail", ("fail", 1))])
+def test_nothing_follows_of_a_network_without_a_bound(bound, outcome, verdict):
+    network = sample.evidence().global_.model_copy(update={"upper": bound})
+    evidence = sample.evidence(global_=network, budgets=(sample.budget(outcome),))
+    assert standing(evidence) == verdict
 
 
 @pytest.mark.parametrize("outcome", ["fail", "inconclusive"])

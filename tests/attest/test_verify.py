@@ -55,6 +55,11 @@ ODD = {
         (5,),
         {},
     ),
+    "overflow": (
+        lambda: nn.Sequential(*(p for _ in range(9) for p in (scaled(nn.Linear(5, 5), 1e37), nn.ReLU()))),
+        (5,),
+        {},
+    ),
     "one score": (lambda: perceptron(1), (5,), {}),
     "one probability": (lambda: nn.Sequential(perceptron(1), nn.Sigmoid()), (5,), {}),
     "classes": (lambda: nn.Sequential(perceptron(3), nn.LogSoftmax(1)), (5,), {}),
@@ -70,8 +75,11 @@ ODD = {
 }  # fmt: skip
 
 
+QUICK = ("no bound", "zeros", "overflow")
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in ("no bound", "zeros") else [pytest.mark.slow]) for n in ODD]
+    "name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in ODD]
 )
 def test_odd_networks(name, tmp_path):
     make, shape, options = ODD[name]

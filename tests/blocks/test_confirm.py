@@ -7,9 +7,11 @@ import json
 import math
 
 import pytest
+import torch
 from jacobian import largest_slope, probes
 from lipschitz_zoo import layers, networks
 from small_graph import raw_graph
+from torch import nn
 
 from lipaudit.analyze import Plan, Prover, analyze
 from lipaudit.attest.ledger import Ledger
@@ -65,6 +67,24 @@ def test_claims_are_confirmed_with_the_same_number(name):
         assert result.bound == claim.bound
         assert result.names == claim.names
         assert result.plain == claim.plain
+
+
+def test_of_huge_weights_no_rule_claims_what_it_would_not_confirm():
+    """The true constant is 1; multipliers and ρ of the product's size are beyond what is written down."""
+
+    def diagonal(last):
+        layer = nn.Linear(4, 4, bias=False)
+        layer.weight.data = torch.diag(torch.tensor([1.0, 1.0, 1.0, last]))
+        return layer
+
+    layers = [diagonal(last) for last in (0, 1e38, 0, 1e38, 0, 1e38, 0)]
+    module = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
+    graph = simplify(raw_graph(module.double(), 4))
+    found = analyze(graph, Plan(profile="fast"))
+    claims = find_claims(graph, found, Plan(profile="fast"))
+    assert claims
+    for claim in claims:
+        assert again(graph, found, claim).bound == claim.bound
 
 
 @pytest.mark.parametrize("name", ["CPL, sub", "sandwich", "residual"])

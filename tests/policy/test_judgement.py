@@ -5,10 +5,11 @@ from datetime import date
 import pytest
 import sample_report as sample
 
+from lipaudit.bound import Bound
 from lipaudit.errors import UsageError
 from lipaudit.policy import Policy, judge, parse_budgets, with_flags
 from lipaudit.report.inputs import AssumptionRecord
-from lipaudit.report.model import Finding
+from lipaudit.report.model import Finding, NetworkBracket
 
 TODAY = date(2026, 6, 1)
 LIMIT = '[[budget]]\nmetric = "lipschitz"\nmax = {}\n'
@@ -66,6 +67,28 @@ def test_layers_that_amplify_are_named_where_a_lipschitz_budget_is_unmet(judged)
     assert rules(judged(LIMIT.format(1), findings=AMPLIFYING)) == ["LIP201", "LIP202", "LIP203"]
     assert rules(judged(LIMIT.format(99), findings=AMPLIFYING)) == []
     assert rules(judged("", findings=AMPLIFYING)) == []
+
+
+UNBOUNDED = NetworkBracket.of(Bound.unbounded("the product of the layers overflows"))
+
+
+@pytest.mark.parametrize("text", ["", "[require]\nmin_samples = 1"])
+def test_a_network_without_a_bound_is_never_green(judged, text):
+    judgement = judged(text, global_=UNBOUNDED)
+    assert (judgement.verdict, judgement.exit_code) == ("incomplete", 3)
+    (finding,) = judgement.findings
+    assert (finding.rule, finding.level) == ("LIP103", "error")
+    assert "overflows" in finding.message
+    # Judged again it is said once; of a network with a bound it is not said.
+    assert rules(judged(text, global_=UNBOUNDED, findings=judgement.findings)) == ["LIP103"]
+    assert rules(judged(text, findings=judgement.findings)) == []
+
+
+def test_a_layer_without_a_bound_is_reason_enough(judged):
+    judgement = judged("", global_=UNBOUNDED, findings=(rule("LIP101", "error"),))
+    assert (rules(judgement), judgement.verdict) == (["LIP101"], "incomplete")
+    forged = judged("", global_=UNBOUNDED, findings=(rule("LIP101", "note"),))
+    assert (forged.verdict, forged.exit_code) == ("incomplete", 3)
 
 
 def test_an_earlier_judgement_does_not_count(judged):

@@ -3,7 +3,11 @@
 import pytest
 import sample_report as sample
 
+from lipaudit.bound import Bound
+from lipaudit.report.model import NetworkBracket
+
 DATA = sample.evidence().dataset
+NO_BOUND = NetworkBracket.of(Bound.unbounded("the product of the layers overflows"))
 
 
 @pytest.mark.parametrize(
@@ -29,6 +33,8 @@ DATA = sample.evidence().dataset
         ('coverage = "100%"', {"layers": (sample.conv(0), sample.unknown())}, "fail"),
         ("coverage = 0.5", {"layers": (sample.conv(0), sample.unknown())}, "pass"),
         ("coverage = 1", {"layers": ()}, "inconclusive"),
+        ("coverage = 1", {"global_": NO_BOUND}, "fail"),
+        ("coverage = 0.5", {"global_": NO_BOUND}, "fail"),
         ("attacked = true", {}, "pass"),
         ("attacked = true", {"falsification": None}, "fail"),
         ('arithmetic = "real"', {}, "pass"),

@@ -30,6 +30,15 @@ FINDINGS: tuple[Entry, ...] = (
         todo="Leave --method out, or name a method that covers these layers; -v shows what each one proved.",
     ),
     _finding(
+        name="LIP103",
+        short="Every layer has a bound, but the network has none.",
+        why="The constants of the layers are so large that their product is beyond the largest number that "
+        "a float64 holds (about 1.8e308). No radius is certified and nothing was proved about the network, "
+        "so the audit is incomplete, whatever the budgets are.",
+        todo="Look at `running` in the report, or at the table of layers, for where the product explodes, "
+        "and normalise these layers. Weights of 1e38 are more often a broken export than a network.",
+    ),
+    _finding(
         name="LIP201",
         short="A layer provably amplifies: a witness shows a constant above 1.",
         why="It is reported where a budget on the Lipschitz constant is not met. In a network that is meant "
