@@ -51,7 +51,7 @@ def network(stages, blocks):
             layers += more
             wholes.append(whole)
             running *= 1.75
-    bracket = NetworkBracket.of(Bound(running, "composition"), Estimate(4.5, "ascent"))
+    bracket = NetworkBracket.of(Bound(running, "composition"), Estimate(min(4.5, running), "ascent"))
     return {"layers": tuple(layers), "blocks": tuple(wholes), "global_": bracket}
 
 

@@ -2,8 +2,8 @@
 
 A report's digest covers its evidence, not its verdict, which follows from the evidence: a budget that fails
 by witness, else a finding of level error or a network without a bound (incomplete), else a budget that is
-inconclusive, else pass; waived budgets do not count.  So a verdict that says something else was not written by
-an audit.
+inconclusive, else pass; waived budgets do not count.  So a verdict that says something else was not written
+by an audit.
 
 Waivers end.  A budget that one of them kept from counting counts again on the day after: what was green then
 may not be green today.

@@ -19,7 +19,7 @@ from lipaudit.errors import ExitCode, InputRefused, UsageError
 from lipaudit.moment import moment
 from lipaudit.policy import Budget, Policy, judge, load_report
 from lipaudit.policy.baseline import incomparable
-from lipaudit.report.canonical import sealed, to_json
+from lipaudit.report.canonical import to_json
 from lipaudit.report.model import AuditReport, Evidence
 from lipaudit.report.wording import percent_down, plural, printable, stored_text
 
@@ -71,13 +71,19 @@ def run(request: BaselineRequest) -> ExitCode:
     for place in policy.baselines:
         outputs.check_place(place, {Path(request.report): "the report itself"})
     for place in policy.baselines:
-        outputs.write_file(place, to_json(sealed(report)))
+        outputs.write_file(place, to_json(report))
         streams.write_data(f"wrote {place}\n")
     return ExitCode.PASS
 
 
 def _check(policy: Policy, report: AuditReport) -> None:
     """The report answers for itself, ratchets aside."""
+    if report.evidence_sha256 is None:
+        raise InputRefused(
+            "this report is no baseline: it carries no digest of its evidence (schema 1.0), so nobody can "
+            "tell whether it was changed",
+            hint="audit the model again with this version",
+        )
     others = tuple(budget for budget in policy.budgets if budget.baseline is None)
     judgement = judge(replace(policy, budgets=others), report.evidence, moment().date(), strict=True)
     # Not what it was called when it was made: the old ratchet may have failed then, and is compared below.

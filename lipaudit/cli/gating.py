@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from lipaudit.cli import failures, github, outputs, streams
@@ -13,12 +14,21 @@ from lipaudit.cli.judging import policy_meant
 from lipaudit.cli.stored import STDIN, read_report
 from lipaudit.errors import ExitCode, UsageError
 from lipaudit.moment import moment
-from lipaudit.policy import judge, load_baselines, parse_budgets, with_flags
+from lipaudit.policy import Policy, judge, load_baselines, parse_budgets, with_flags
 from lipaudit.report import AuditReport
 from lipaudit.report.judged import judgement_text
+from lipaudit.report.model import Finding
 from lipaudit.report.text import WIDTH, verdict_line
 
 __all__ = ["GateRequest", "run"]
+
+
+_UNSEALED = Finding(
+    rule="LIP308",
+    level="error",
+    message="the report carries no digest of its evidence (schema 1.0): it may have been changed",
+    advice="audit the model again with this version",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +66,7 @@ def run(request: GateRequest) -> ExitCode:
     source = None if request.report == STDIN else Path(request.report)
     outputs.check_targets(targets, source, "the report itself")
     report = read_report(request.report)
-    judgement = judge(policy, report.evidence, today, load_baselines(policy), strict=True)
-    judged = judgement.report(report.evidence, report.run)
+    judged = _judged(policy, report, today)
     failed: ExitCode | None = None
     try:
         outputs.write_targets(targets, judged, quiet=request.quiet)
@@ -68,6 +77,15 @@ def run(request: GateRequest) -> ExitCode:
         github.publish(judged, [] if policy.file is None else [policy.file.path])
         _tell(request, targets, judged, failed)
     return ExitCode(judged.exit_code)
+
+
+def _judged(policy: Policy, report: AuditReport, today: date) -> AuditReport:
+    """The report with this judgement; what had no digest gets none, since it may have been changed."""
+    evidence = report.evidence
+    if report.evidence_sha256 is None:
+        evidence = evidence.model_copy(update={"findings": (*evidence.findings, _UNSEALED)})
+    judged = judge(policy, evidence, today, load_baselines(policy), strict=True).report(evidence, report.run)
+    return judged if report.evidence_sha256 else judged.model_copy(update={"evidence_sha256": None})
 
 
 def _tell(

@@ -12,7 +12,8 @@ from pathlib import Path
 from lipaudit.attest.standing import follows, standing
 from lipaudit.cli import streams, values
 from lipaudit.errors import InputRefused, InputUnavailable
-from lipaudit.report import AuditReport, from_json
+from lipaudit.report import AuditReport
+from lipaudit.report.canonical import stored_report
 
 __all__ = ["LARGEST", "STDIN", "checked", "read_report", "read_text"]
 
@@ -54,10 +55,11 @@ def checked(text: str, place: str) -> AuditReport:
     """The report that a text holds; a person is told if nobody can tell whether it was changed.
 
     Raises:
-        InputRefused: if it is no report, its evidence was changed, or its verdict does not follow from it.
+        InputRefused: if it is no report, its evidence was changed or lost its digest, or its verdict does not
+            follow from it.
     """
     try:
-        report = from_json(text)
+        report = stored_report(text)
     except InputRefused as error:
         raise InputRefused(f"{_shown(place)}: {error.message}", hint=error.hint) from error
     if not follows(report):

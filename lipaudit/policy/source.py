@@ -11,7 +11,7 @@ from pathlib import Path
 from lipaudit.errors import InputRefused, InputUnavailable, UsageError
 from lipaudit.policy.policy import Policy
 from lipaudit.policy.reading import PYPROJECT, TOOL, read_policy, toml_of
-from lipaudit.report.canonical import from_json
+from lipaudit.report.canonical import stored_report
 from lipaudit.report.model import AuditReport
 
 __all__ = ["POLICY", "find_policy", "load_baselines", "load_policy", "load_report"]
@@ -72,11 +72,11 @@ def load_report(path: Path) -> AuditReport:
 
     Raises:
         InputUnavailable: if it is not there.
-        InputRefused: if it is none, or its evidence was changed.
+        InputRefused: if it is none, or its evidence was changed or lost its digest.
     """
     data = _read(path, f"no such report: {path}", "`lipaudit MODEL -o report.json` writes one")
     try:
-        return from_json(data.decode("utf-8"))
+        return stored_report(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InputRefused(f"{path}: not a lipaudit report: no UTF-8") from error
     except InputRefused as error:

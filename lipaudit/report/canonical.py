@@ -29,10 +29,13 @@ __all__ = [
     "parsed",
     "sealed",
     "shipped_schema",
+    "stored_report",
     "to_json",
 ]
 
 _HINT = f"this version reads reports of schema {', '.join(READABLE)}; see `lipaudit schema`"
+_UNSEALED = "1.0"
+"""The schema whose reports have no digest."""
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -100,6 +103,22 @@ def from_json(text: str) -> AuditReport:
         raise InputRefused(
             "the report's evidence is not what its evidence_sha256 was taken of: it was changed",
             hint="take the report as lipaudit wrote it; laying it out anew changes nothing",
+        )
+    return report
+
+
+def stored_report(text: str) -> AuditReport:
+    """Read a report from where it was kept: as `from_json`, and it must have its digest.
+
+    Raises:
+        InputRefused: as `from_json`; and if there is no digest, unless the schema is older than digests.
+    """
+    report = from_json(text)
+    if report.evidence_sha256 is None and json.loads(text)["schema_version"] != _UNSEALED:
+        raise InputRefused(
+            "the report carries no digest of its evidence, which every report of schema "
+            f"{SCHEMA_VERSION} has: it was changed, or made from an older report",
+            hint="take the report as the audit wrote it, or audit again",
         )
     return report
 

@@ -77,6 +77,11 @@ class NetworkBracket(Record):
     method: Text
     note: Text = ""
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        _check_ends("the network", self.upper, self.lower)
+        return self
+
     @classmethod
     def of(cls, above: Bound, below: Estimate | None = None) -> NetworkBracket:
         """Both ends rounded outward, the slack from the unrounded ones."""
@@ -120,6 +125,11 @@ class Layer(Record):
     certificates: tuple[Certificate, ...] = Field(
         default=(), description="the norms that `upper` rests on, in the order in which the op asks for them"
     )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        _check_ends(self.name, self.upper, self.lower)
+        return self
 
     @classmethod
     def of(
@@ -225,6 +235,18 @@ class Robustness(Record):
     arithmetic: Literal["real"] = "real"
     samples: tuple[SampleRecord, ...] | None = None
 
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        clean = self.clean_accuracy
+        for row in self.curve:
+            if row.n != clean.n or row.certified_count > clean.count:
+                told = (
+                    f"{row.certified_count} of {row.n} samples certified, {clean.count} of {clean.n} correct"
+                )
+                msg = f"at {row.eps_exact}: {told}"
+                raise ValueError(msg)
+        return self
+
 
 class Finding(Record):
     """Something a reader must know."""
@@ -326,6 +348,13 @@ class AuditReport(Record):
             msg = f"verdict {self.verdict!r} does not end with exit code {self.exit_code}"
             raise ValueError(msg)
         return self
+
+
+def _check_ends(whose: str, upper: Number, lower: Number) -> None:
+    """A witness above a proof: one of the two is wrong."""
+    if upper.value is not None and lower.value is not None and lower.value > upper.value:
+        msg = f"{whose}: {lower.value!r} witnessed, at most {upper.value!r} proved"
+        raise ValueError(msg)
 
 
 def _slack(above: Bound, below: Estimate | None) -> Plain | None:

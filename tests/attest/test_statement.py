@@ -86,7 +86,7 @@ def test_the_shipped_schema_is_the_records():
 def test_a_changed_report_is_refused():
     document = json.loads(s.report_text())
     for path, value in [
-        ("evidence.global.upper", {"value": 1.0, "hex": (1.0).hex(), "status": "proved"}),
+        ("evidence.global.upper", {"value": 5.0, "hex": (5.0).hex(), "status": "proved"}),
         ("evidence_sha256", "0" * 64),
     ]:
         with pytest.raises(InputRefused, match="it was changed"):

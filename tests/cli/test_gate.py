@@ -45,6 +45,36 @@ def test_by_flags(run, limit, code, word):
     assert done.err == ""
 
 
+def unsealed(here, **changes):
+    document = json.loads(to_json(sealed(sample.report()))) | changes
+    document["evidence_sha256"] = None
+    (here / "report.json").write_text(json.dumps(document), encoding="utf-8")
+
+
+def test_a_digest_that_was_taken_out_is_missed(run, here):
+    unsealed(here)
+    for command in (
+        ["gate", "report.json", "--max-lipschitz", "20"],
+        ["convert", "report.json", "-o", "md=-"],
+    ):
+        done = run(*command)
+        assert done.code == 4
+        assert "carries no digest" in done.err
+    write(here, '[[budget]]\nmetric = "lipschitz"\nbaseline = "report.json"\nmax_increase = 0\n')
+    store(here, "other.json")
+    assert run("gate", "other.json").code == 4
+
+
+def test_an_old_report_without_a_digest_is_never_green_nor_sealed(run, here):
+    unsealed(here, schema_version="1.0")
+    done = run("gate", "report.json", "--max-lipschitz", "20", "-o", "out.json")
+    assert done.code == 3
+    assert "LIP308" in done.out
+    assert json.loads((here / "out.json").read_text("utf-8"))["evidence_sha256"] is None
+    assert run("gate", "out.json", "--max-lipschitz", "20").code == 4
+    assert run("gate", "report.json", "--max-lipschitz", "4").code == 1
+
+
 def test_by_the_closest_policy_and_flags_on_top(run, here):
     write(here, LIMIT.format(20))
     assert run("gate", "report.json").code == 0

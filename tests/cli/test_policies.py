@@ -1,5 +1,7 @@
 """`policy init`, `policy check` and `baseline update`."""
 
+import json
+
 import pytest
 import sample_report as sample
 
@@ -25,6 +27,16 @@ def store(name="report.json", upper=15.25, verdict="pass", **changes):
     with open(name, "w", encoding="utf-8") as stream:  # noqa: PTH123 -- relative to the test's folder
         stream.write(to_json(report))
     return report
+
+
+def test_what_has_no_digest_is_no_baseline(run, here):
+    (here / "lipaudit.toml").write_text(RATCHET)
+    document = json.loads(to_json(store())) | {"schema_version": "1.0", "evidence_sha256": None}
+    (here / "report.json").write_text(json.dumps(document))
+    done = run("baseline", "update", "report.json")
+    assert done.code == 4
+    assert "no digest" in done.err
+    assert not (here / "base.json").exists()
 
 
 def test_init_writes_once(run, here):
@@ -195,7 +207,7 @@ def test_a_baseline_of_other_data_is_replaced_only_on_request(run, here):
     ("more", "changes"),
     [
         ("", {"verdict": "incomplete", "findings": (sample.finding("error"),)}),
-        ("", {"upper": float("inf")}),
+        ("", {"upper": float("inf"), "verdict": "incomplete"}),
         ('[[budget]]\nmetric = "slack"\nmax = 2\n', {}),
         ("[require]\nmin_samples = 10001\n", {}),
     ],

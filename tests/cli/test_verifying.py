@@ -161,7 +161,7 @@ def test_errors_keep_their_codes(run, report, model, proved):
 
 def test_a_report_without_certificates_is_incomplete(run, report, model):
     document = json.loads(report.read_text(encoding="utf-8"))
-    document["evidence_sha256"] = None
+    document |= {"evidence_sha256": None, "schema_version": "1.0"}
     report.write_text(json.dumps(document), encoding="utf-8")
     done = run("verify", report, "--model", model)
     assert done.code == ExitCode.INCOMPLETE

@@ -130,7 +130,10 @@ def test_a_long_list_is_counted_and_names_are_shown_as_codes():
 def test_the_command(tmp_path, capfd):
     a, b = tmp_path / "a.json", tmp_path / "b.json"
     a.write_text(report_json(sealed(PLAIN)), encoding="utf-8")
-    b.write_text(report_json(sealed(sample.report("incomplete"))), encoding="utf-8")
+    b.write_text(
+        report_json(sealed(sample.report("incomplete", findings=(sample.finding("error"),)))),
+        encoding="utf-8",
+    )
     assert main(["diff", str(a), str(b)]) == 0
     assert "verdict: pass → incomplete" in capfd.readouterr().out
     assert main(["diff", str(a), str(a), "--json"]) == 0

@@ -1,5 +1,6 @@
 """The model refuses what cannot be true, and rounds every number of a guarantee once, outward."""
 
+import json
 from fractions import Fraction
 
 import pytest
@@ -24,6 +25,26 @@ def test_bracket_and_slack_are_outward(a, b):
     assert upper <= bracket.upper.value
     assume(isinstance(bracket.slack, float))
     assert Fraction(bracket.slack) >= Fraction(upper) / Fraction(lower)
+
+
+def test_a_witness_above_a_proof_is_refused():
+    bracket = NetworkBracket.of(Bound(2.0, "m"), Estimate(1.0, "w"))
+    layer = Layer.of("x", "op", Bound(2.0, "m"), Estimate(1.0, "w"), Bound(2.0, "m"))
+    for record in (bracket, layer):
+        stored = record.model_dump(mode="json")
+        assert type(record).model_validate_json(json.dumps(stored)) == record
+        stored["lower"] |= {"value": 2.5, "hex": (2.5).hex()}
+        with pytest.raises(ValidationError, match=r"2\.5 witnessed, at most 2\.0 proved"):
+            type(record).model_validate_json(json.dumps(stored))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"n": 9999, "possible_count": 9700}, {"certified_count": 9813, "possible_count": None}]
+)
+def test_a_curve_is_over_the_samples_of_the_clean_accuracy(changes):
+    fields = {"eps": 0.5, "eps_exact": "0.5", "certified_count": 1, "n": 10_000} | changes
+    with pytest.raises(ValidationError, match="9812 of 10000 correct"):
+        sample.robustness(curve=(CurvePoint(**fields),))
 
 
 def test_slack_of_special_brackets():

@@ -120,6 +120,13 @@ FINDINGS: tuple[Entry, ...] = (
         todo="Audit again; --limit N evaluates fewer samples, --profile fast spends less time on layers.",
     ),
     _finding(
+        name="LIP308",
+        short="A report of schema 1.0 is judged: it carries no digest of its evidence.",
+        why="Later reports carry a digest by which a change made by accident is found. Of this one nobody "
+        "can tell whether its numbers are those of the audit, so that a gate does not let it pass.",
+        todo="Audit the model again with this version, and judge that report.",
+    ),
+    _finding(
         name="LIP401",
         short="A waiver has expired: the budget it excused counts again.",
         why="An exception without an end is a budget that nobody keeps. The last day it held is in the "
