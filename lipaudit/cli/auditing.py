@@ -45,7 +45,7 @@ def run(request: AuditRequest) -> ExitCode:
     targets = _targets(request)
     streams.check_colour(request.color)
     arguments = _arguments(request)
-    outputs.check_targets(targets, Path(request.model))
+    outputs.check_targets(targets, _kept(request, arguments["policy"]))
     values.existing_file(request.model)
     report = _audit(request, arguments)
     policy = arguments["policy"]
@@ -57,6 +57,17 @@ def run(request: AuditRequest) -> ExitCode:
             raise
         streams.say(f"error: {failures.shown(error.message)}")
     return ExitCode(report.exit_code)
+
+
+def _kept(request: AuditRequest, policy: Policy | None) -> dict[Path, str]:
+    """What is read, and must not be replaced by a report."""
+    kept = {Path(request.model): "the model itself"} | outputs.judged_by(policy)
+    if request.arch is not None:
+        kept[Path(parse_arch(request.arch).place)] = "the file of --arch"
+    kind, _, place = request.dataset.partition(":")
+    if kind == "npz" and place:
+        kept[Path(place)] = "the data set itself"
+    return kept
 
 
 def _targets(request: AuditRequest) -> tuple[outputs.Target, ...]:

@@ -68,8 +68,9 @@ def run(request: BaselineRequest) -> ExitCode:
     streams.write_screen("".join(f"{move.text}\n" for move in moves))
     if any(move.looser for move in moves) and not request.allow_increase:
         raise UsageError("the new baseline would allow more than the old one", hint="--allow-increase")
+    policy_file = {} if policy.file is None else {policy.file.path: "the policy itself"}
     for place in policy.baselines:
-        outputs.check_place(place, {Path(request.report): "the report itself"})
+        outputs.check_place(place, {Path(request.report): "the report itself"} | policy_file)
     for place in policy.baselines:
         outputs.write_file(place, to_json(report))
         streams.write_data(f"wrote {place}\n")

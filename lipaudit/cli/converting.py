@@ -24,6 +24,6 @@ def run(source: str, output: Sequence[str]) -> ExitCode:
     targets = outputs.parse_targets(output)
     if not targets:
         raise UsageError("nothing to convert to", hint="lipaudit convert report.json -o report.sarif")
-    outputs.check_targets(targets, None if source == STDIN else Path(source), "the report itself")
+    outputs.check_targets(targets, {} if source == STDIN else {Path(source): "the report itself"})
     outputs.write_targets(targets, read_report(source))
     return ExitCode.PASS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -63,8 +63,9 @@ def run(request: GateRequest) -> ExitCode:
             "`lipaudit policy init` writes a commented example",
         )
     today = moment().date()
-    source = None if request.report == STDIN else Path(request.report)
-    outputs.check_targets(targets, source, "the report itself")
+    source = {} if request.report == STDIN else {Path(request.report): "the report itself"}
+    outputs.check_targets(targets, source | outputs.judged_by(policy))
+    _check_baselines(policy, source)
     report = read_report(request.report)
     judged = _judged(policy, report, today)
     failed: ExitCode | None = None
@@ -77,6 +78,21 @@ def run(request: GateRequest) -> ExitCode:
         github.publish(judged, [] if policy.file is None else [policy.file.path])
         _tell(request, targets, judged, failed)
     return ExitCode(judged.exit_code)
+
+
+def _check_baselines(policy: Policy, source: Iterable[Path]) -> None:
+    """A report that is compared with itself is never worse.
+
+    Raises:
+        UsageError: if it is.
+    """
+    for report in source:
+        for baseline in policy.baselines:
+            if baseline.exists() and report.exists() and baseline.samefile(report):
+                raise UsageError(
+                    f"{report} is a baseline of the policy: it would be compared with itself",
+                    hint="gate the report of a new audit; `lipaudit baseline update` moves a baseline",
+                )
 
 
 def _judged(policy: Policy, report: AuditReport, today: date) -> AuditReport:

@@ -17,12 +17,14 @@ from pathlib import Path
 
 from lipaudit.cli import streams
 from lipaudit.errors import UsageError
+from lipaudit.policy import Policy
 from lipaudit.report import FORMATS, SUFFIXES, AuditReport, Format
 
 __all__ = [
     "Target",
     "check_place",
     "check_targets",
+    "judged_by",
     "parse_targets",
     "write_file",
     "write_new",
@@ -76,20 +78,27 @@ def _parse(text: str) -> Target:
     return Target(fitting, Path(text))
 
 
-def check_targets(targets: Iterable[Target], source: Path | None, called: str = "the model itself") -> None:
+def check_targets(targets: Iterable[Target], kept: Mapping[Path, str]) -> None:
     """Try every target before the work begins, leaving nothing behind.
 
     Args:
         targets: where to write.
-        source: what is read, which no report may replace; None if it is no file.
-        called: what a message calls it.
+        kept: what is read, which no report may replace, and what a message calls it.
 
     Raises:
-        UsageError: if one cannot be written, or is the source itself.
+        UsageError: if one cannot be written, or is one of them.
     """
     for target in targets:
         if target.path is not None:
-            check_place(target.path, {} if source is None else {source: called})
+            check_place(target.path, kept)
+
+
+def judged_by(policy: Policy | None) -> dict[Path, str]:
+    """The files that a judgement rests on: a report in their place would move the limit with every run."""
+    if policy is None:
+        return {}
+    file = {} if policy.file is None else {policy.file.path: "the policy itself"}
+    return file | dict.fromkeys(policy.baselines, "a baseline of the policy")
 
 
 def check_place(path: Path, kept: Mapping[Path, str]) -> None:

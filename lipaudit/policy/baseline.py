@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from lipaudit.policy.budget import Baselines
 from lipaudit.policy.limit import Limit, Ratchet
+from lipaudit.policy.verdict import is_incomplete
 from lipaudit.report.canonical import digest_of
 from lipaudit.report.counts import counted
 from lipaudit.report.judgement import BaselineRecord, Metric
@@ -42,12 +43,16 @@ def measured(evidence: Evidence, metric: Metric, layer: Layer | None = None) -> 
 
 
 def incomparable(metric: Metric, evidence: Evidence, earlier: Evidence) -> str:
-    """Why two reports' numbers do not measure the same; "" if they do."""
+    """Why an earlier report's numbers are nothing to compare with; "" if they are."""
+    if is_incomplete(earlier.global_, earlier.findings):
+        return "its own audit is incomplete"
     spaces = (evidence.preprocessing.threat_space, earlier.preprocessing.threat_space)
     if metric != "slack" and spaces[0] != spaces[1]:
         return f"it measures distances in {printable(spaces[1])}, this report in {printable(spaces[0])}"
-    if metric in ("lipschitz", "slack"):
-        return ""
+    return "" if metric in ("lipschitz", "slack") else _other_samples(evidence, earlier)
+
+
+def _other_samples(evidence: Evidence, earlier: Evidence) -> str:
     if earlier.dataset is None or earlier.robustness is None:
         return "it evaluated no data set"
     if evidence.dataset is None:

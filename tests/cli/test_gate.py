@@ -75,6 +75,34 @@ def test_an_old_report_without_a_digest_is_never_green_nor_sealed(run, here):
     assert run("gate", "report.json", "--max-lipschitz", "4").code == 1
 
 
+RATCHET = '[[budget]]\nmetric = "lipschitz"\nbaseline = "base.json"\nmax_increase = "2%"\n'
+
+
+def test_no_report_replaces_what_it_is_judged_by(run, here):
+    write(here, RATCHET)
+    store(here, "base.json")
+    before = {path: path.read_bytes() for path in here.iterdir()}
+    for place, what in (
+        ("base.json", "a baseline of the policy"),
+        ("json=lipaudit.toml", "the policy itself"),
+    ):
+        done = run("gate", "report.json", "-o", place)
+        assert done.code == 2
+        assert what in done.err
+    assert {path: path.read_bytes() for path in here.iterdir()} == before
+    assert run("gate", "report.json", "-o", "other.json").code == 0
+
+
+def test_a_report_is_not_compared_with_itself(run, here):
+    write(here, RATCHET)
+    store(here, "base.json")
+    (here / "link.json").symlink_to("base.json")
+    for name in ("base.json", "link.json"):
+        done = run("gate", name)
+        assert done.code == 2
+        assert "compared with itself" in done.err
+
+
 def test_by_the_closest_policy_and_flags_on_top(run, here):
     write(here, LIMIT.format(20))
     assert run("gate", "report.json").code == 0

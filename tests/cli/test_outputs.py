@@ -240,3 +240,21 @@ def test_an_interruption_while_writing_keeps_the_earlier_report(run, pipeline, o
     assert (done.code, done.out) == (130, "")
     assert unharmed(old, model)
     assert pipeline.calls
+
+
+def test_no_report_replaces_what_the_audit_reads(run, model, tmp_path, pipeline, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base.json").write_text("base")
+    (tmp_path / "data.json").write_text("data")
+    (tmp_path / "arch.json").write_text("arch")
+    policy = '[[budget]]\nmetric = "lipschitz"\nbaseline = "base.json"\nmax_increase = 0\n'
+    (tmp_path / "lipaudit.toml").write_text(policy)
+    audit = [model, "--arch", "arch.json:make", "--dataset", "npz:data.json"]
+    places = ("base.json", "data.json", "arch.json", "json=lipaudit.toml", f"json={model}")
+    for place in places:
+        done = run(*audit, "-o", place)
+        assert done.code == 2
+        assert "it would be replaced" in done.err
+    assert not pipeline.calls
+    assert (tmp_path / "lipaudit.toml").read_text() == policy
+    assert run(*audit, "-o", "report.json").code == 0

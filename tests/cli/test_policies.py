@@ -39,6 +39,14 @@ def test_what_has_no_digest_is_no_baseline(run, here):
     assert not (here / "base.json").exists()
 
 
+def test_a_baseline_does_not_replace_the_policy(run, here):
+    text = RATCHET.replace("base.json", "lipaudit.toml")
+    (here / "lipaudit.toml").write_text(text)
+    store()
+    assert run("baseline", "update", "report.json", "--allow-increase").code == 4
+    assert (here / "lipaudit.toml").read_text() == text
+
+
 def test_init_writes_once(run, here):
     done = run("policy", "init")
     assert done.code == 0

@@ -51,6 +51,15 @@ def test_lipschitz(against, upper, lower, outcome):
     assert found.baseline.evidence_sha256 == digest_of(sample.evidence(**network(10.0, 5.0)))
 
 
+@pytest.mark.parametrize("text", [RISE.format("lipschitz"), FALL.format("clean_accuracy")])
+def test_an_incomplete_audit_is_nothing_to_compare_with(against, text):
+    assert against(text, {}).outcome == "pass"
+    found = against(text, {"findings": (sample.finding("error"),)})
+    assert found.outcome == "inconclusive"
+    assert "not comparable with base.json: its own audit is incomplete" in found.message
+    assert against(text, network(float("inf"), 1.0)).outcome == "inconclusive"
+
+
 def test_the_limit_is_exact(against):
     """2 % above 0.1 is no double: 0.102 is below its nearest one."""
     found = against(RISE.format("lipschitz"), network(0.1, 0.1), **network(0.102, 0.1))
@@ -68,7 +77,7 @@ def test_slack(against, upper, outcome):
 def test_a_baseline_without_a_bound_decides_nothing(against):
     found = against(RISE.format("lipschitz"), network(float("inf"), 1.0), **network(1.0, 1.0))
     assert found.outcome == "inconclusive"
-    assert "no finite value" in found.message
+    assert "its own audit is incomplete" in found.message
 
 
 @pytest.mark.parametrize(
