@@ -136,7 +136,9 @@ def audit(  # noqa: PLR0913 - the options of the command line
     command = {k: v for k, v in locals().items() if k not in _UNTOLD}
     clock = Clock(progress)
     certified = _listed(min_certified)
-    flags = parse_budgets(max_lipschitz=max_lipschitz, min_certified=certified, dataset=dataset)
+    flags = parse_budgets(
+        max_lipschitz=max_lipschitz, min_certified=certified, dataset=dataset, behind=threat_space == "input"
+    )
     meant = _policy(policy, flags, dataset)
     baselines = _available(model, partial(load_baselines, meant))
     asked = _asked_radii([*_listed(eps), *meant.asked_eps])

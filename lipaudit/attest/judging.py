@@ -33,6 +33,7 @@ from lipaudit.policy import (
     parse_max_lipschitz,
     parse_min_certified,
 )
+from lipaudit.policy.space import Space, is_elsewhere, space_of
 from lipaudit.policy.verdict import is_incomplete
 from lipaudit.report.assemble import layer_findings
 from lipaudit.report.judgement import BudgetOutcome
@@ -116,7 +117,9 @@ def _policy(evidence: Evidence, given: Policy | None, ledger: Ledger) -> tuple[P
             ledger.unchecked.append(f"the policy file {record.name} (--policy): {told}")
     rebuilt, left = [], set()
     for outcome in evidence.budgets:
-        budget = None if outcome.id in known else _budget(outcome)
+        # Which unit was meant is told by whether the budget was judged in the report's.
+        space = None if is_elsewhere(outcome) else space_of(evidence.preprocessing)
+        budget = None if outcome.id in known else _budget(outcome, space)
         if budget is not None:
             rebuilt.append(budget)
         elif outcome.id not in known:
@@ -126,7 +129,7 @@ def _policy(evidence: Evidence, given: Policy | None, ledger: Ledger) -> tuple[P
     return base.plus(rebuilt), left
 
 
-def _budget(told: BudgetOutcome) -> Budget | None:
+def _budget(told: BudgetOutcome, space: Space | None) -> Budget | None:
     """What was asked, as it was written; None where the report does not tell."""
     if told.baseline is not None:
         return None
@@ -134,14 +137,14 @@ def _budget(told: BudgetOutcome) -> Budget | None:
         if told.metric in ("lipschitz", "slack"):
             limit = Limit(parse_max_lipschitz(told.limit), told.limit)
             names = tuple(glob.escape(row.layer) for row in told.layers)
-            return CeilingBudget(told.id, told.metric, limit, names, told.line)
+            return CeilingBudget(told.id, told.metric, limit, names, told.line, space)
         if told.metric in ("certified_accuracy", "clean_accuracy"):
             asked = parse_min_certified(f"{told.eps or ANY_RADIUS}:{told.limit}")
             is_clean = told.metric == "clean_accuracy"
             return (
                 FloorBudget(told.id, asked.limit, line=told.line)
                 if is_clean
-                else replace(asked, id=told.id, line=told.line)
+                else replace(asked, id=told.id, line=told.line, space=space)
             )
     except UsageError:
         return None

@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
+from lipaudit.policy.space import Space
 from lipaudit.report.judgement import BudgetOutcome, Metric, Outcome
 from lipaudit.report.model import AuditReport, Evidence
 
@@ -46,6 +47,11 @@ class Budget(Protocol):
     @property
     def asked_eps(self) -> str | None:
         """A radius that the certified curve should contain for this budget; None if it needs none."""
+        ...
+
+    @property
+    def space(self) -> Space | None:
+        """The unit that distances are meant in; None: the policy's."""
         ...
 
     @property

@@ -16,6 +16,7 @@ from pathlib import Path
 from lipaudit.policy.baseline import Reference, amount, measured
 from lipaudit.policy.budget import Baselines, worst
 from lipaudit.policy.limit import Limit, Ratchet
+from lipaudit.policy.space import Space
 from lipaudit.report.judgement import BudgetOutcome, LayerOutcome, Metric, Outcome
 from lipaudit.report.model import Evidence, Layer
 from lipaudit.report.number import Plain
@@ -36,6 +37,7 @@ class CeilingBudget:
         limit: in units of output per unit of the threat space, or a ratio.
         layers: patterns (`*` is any text) of the layers meant; none: the network.
         line: where it stands in the policy file.
+        space: the unit that distances are meant in; None: the policy's.
     """
 
     id: str
@@ -43,6 +45,7 @@ class CeilingBudget:
     limit: Limit | Ratchet
     layers: tuple[str, ...] = ()
     line: int | None = None
+    space: Space | None = None
 
     @property
     def asked_eps(self) -> str | None:

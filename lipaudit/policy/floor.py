@@ -13,6 +13,7 @@ from pathlib import Path
 from lipaudit.policy.baseline import Reference, share
 from lipaudit.policy.budget import Baselines
 from lipaudit.policy.limit import Limit, Ratchet
+from lipaudit.policy.space import Space
 from lipaudit.report.counts import Counted, counted
 from lipaudit.report.judgement import BudgetOutcome, Metric, Outcome
 from lipaudit.report.model import Evidence, Robustness
@@ -31,6 +32,7 @@ class FloorBudget:
         eps: the radius, > 0, exact; None means clean accuracy.
         eps_text: the radius as it was written.
         line: where it stands in the policy file.
+        space: the unit that distances are meant in; None: the policy's.
     """
 
     id: str
@@ -38,6 +40,7 @@ class FloorBudget:
     eps: Fraction | None = None
     eps_text: str | None = None
     line: int | None = None
+    space: Space | None = None
 
     @property
     def metric(self) -> Metric:

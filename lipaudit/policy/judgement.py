@@ -14,6 +14,7 @@ from typing import Literal
 
 from lipaudit.policy.budget import Baselines
 from lipaudit.policy.policy import Policy
+from lipaudit.policy.space import in_space, is_identity, space_of
 from lipaudit.policy.verdict import decide, is_incomplete, undecided
 from lipaudit.policy.waiver import apply_waivers, waiver_findings
 from lipaudit.report.canonical import sealed
@@ -32,7 +33,7 @@ _AMPLIFYING = frozenset({"LIP201", "LIP202", "LIP203"})
 _PREPROCESSING = frozenset({"LIP304", "LIP305", "LIP306"})
 _EXPLAINED = frozenset({"LIP101", "LIP307"})
 """Findings that say already why the network has no bound."""
-_OWN = frozenset({"LIP103", "LIP401", "LIP402", "LIP403"})
+_OWN = frozenset({"LIP103", "LIP309", "LIP401", "LIP402", "LIP403"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,11 @@ def judge(
     interrupted = any(finding.rule == "LIP307" for finding in evidence.findings)
     if not interrupted:  # of layers that were not reached nothing is known
         policy.check_layers([layer.name for layer in evidence.layers])
-    outcomes = tuple(budget.judge(evidence, baselines or {}) for budget in policy.budgets)
+    how = evidence.preprocessing
+    outcomes = tuple(
+        in_space(budget.judge(evidence, baselines or {}), budget.space or policy.space, how)
+        for budget in policy.budgets
+    )
     assumed = evidence.preprocessing.assumption
     guessed = assumed is not None and (strict or not assumed.clear)
     if interrupted or guessed:
@@ -114,12 +119,22 @@ def _kept(evidence: Evidence, outcomes: Iterable[BudgetOutcome], *, guessed: boo
     found = tuple(finding for finding in evidence.findings if finding.rule not in dropped)
     if evidence.global_.upper.value is None and not any(f.rule in _EXPLAINED for f in found):
         found = (_boundless(evidence.global_), *found)
+    if space_of(evidence.preprocessing) == "input" and not is_identity(evidence.preprocessing):
+        found = (*found, _BEHIND)
     if not (guessed and judged):
         return (_milder(finding) for finding in found)
     how = evidence.preprocessing
     if how.assumption is not None and not any(f.rule in _PREPROCESSING for f in found):
         found = (*found, _assumed(how, how.assumption))
     return (_graver(finding) for finding in found)
+
+
+_BEHIND = Finding(
+    rule="LIP309",
+    level="note",
+    message="distances and radii are those of what the network receives behind scale, mean and std, not of "
+    "pixels of [0,1]",
+)
 
 
 def _boundless(network: NetworkBracket) -> Finding:

@@ -87,6 +87,7 @@ def parse_budgets(
     max_lipschitz: str | float | None = None,
     min_certified: Iterable[str] = (),
     dataset: str | None = None,
+    behind: bool = False,
 ) -> tuple[CeilingBudget | FloorBudget, ...]:
     """All budgets of one command line, in the order limit, then shares as given.
 
@@ -94,6 +95,7 @@ def parse_budgets(
         max_lipschitz: what `--max-lipschitz` says.
         min_certified: what each `--min-certified` says.
         dataset: what the audit runs on; None where a report is there already.
+        behind: whether the same command line measures distances behind scale, mean and std.
 
     Raises:
         UsageError: if one cannot be meant, a radius has two, or a share is asked without a data set.
@@ -112,7 +114,8 @@ def parse_budgets(
     for budget in certified:
         if radii.count(budget.eps) > 1:
             raise UsageError(f"--min-certified is given twice for radius {budget.eps_text}")
-    return (*budgets, *certified)
+    budgets += certified
+    return tuple(replace(budget, space="input") for budget in budgets) if behind else tuple(budgets)
 
 
 def with_flags(policy: Policy, flags: Iterable[CeilingBudget | FloorBudget]) -> Policy:

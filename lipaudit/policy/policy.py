@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lipaudit.errors import UsageError
 from lipaudit.policy.budget import Budget
+from lipaudit.policy.space import PIXEL, Space
 from lipaudit.policy.waiver import Waiver
 
 __all__ = ["Policy", "PolicyFile"]
@@ -36,11 +37,13 @@ class Policy:
         budgets: what is judged.
         waivers: exceptions.
         file: None where everything came as flags.
+        space: the unit in which budgets on distances are meant, if they do not say it themselves.
     """
 
     budgets: tuple[Budget, ...] = ()
     waivers: tuple[Waiver, ...] = ()
     file: PolicyFile | None = None
+    space: Space = PIXEL
 
     @property
     def asked_eps(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from lipaudit.policy.budget import Budget
 from lipaudit.policy.lines import Lines, scan
 from lipaudit.policy.meant import Problem, budget_of, requirements_of, waiver_of
 from lipaudit.policy.policy import Policy, PolicyFile
+from lipaudit.policy.space import PIXEL
 from lipaudit.policy.tables import BudgetTable, PolicyTable, RequireTable, WaiverTable
 from lipaudit.policy.waiver import Waiver
 from lipaudit.report.wording import printable
@@ -127,7 +128,8 @@ def _policy(table: PolicyTable, text: _Text, file: PolicyFile) -> Policy:
             problems.append(problem)
     if problems:
         raise text.refused(problems)
-    return Policy(tuple(budgets), tuple(waivers), file)
+    asked = None if table.require is None else table.require.threat_space
+    return Policy(tuple(budgets), tuple(waivers), file, asked or PIXEL)
 
 
 def _repeated(table: PolicyTable, budgets: Sequence[Budget]) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from lipaudit.policy.budget import Baselines
+from lipaudit.policy.space import Space, space_of
 from lipaudit.report.judgement import BudgetOutcome, Metric, Outcome
 from lipaudit.report.model import Evidence
 from lipaudit.report.number import Plain
@@ -44,6 +45,11 @@ class Requirement:
     @property
     def asked_eps(self) -> str | None:
         """None: it asks for no radius."""
+        return None
+
+    @property
+    def space(self) -> Space | None:
+        """None: it speaks of no distance."""
         return None
 
     @property
@@ -164,6 +170,16 @@ def _arithmetic(evidence: Evidence, wanted: Wanted) -> _Found:
     return _said(evidence.robustness.arithmetic == wanted, f"{evidence.robustness.arithmetic} arithmetic")
 
 
+def _threat_space(evidence: Evidence, wanted: Wanted) -> _Found:
+    how = evidence.preprocessing
+    return _said(space_of(how) == wanted, f"distances are in {printable(how.threat_space)}")
+
+
+def _weights(evidence: Evidence, wanted: Wanted) -> _Found:
+    found = evidence.model.weights_sha256
+    return _said(found == wanted, f"the model's weights have the digest {found}")
+
+
 @dataclass(frozen=True, slots=True)
 class Clause:
     """What answers a clause, and how it reads."""
@@ -180,6 +196,8 @@ CLAUSES: Mapping[str, Clause] = {
     "trust": Clause(_trust, "the model was read as: {}"),  # one or several of the report's words, a tuple
     "coverage": Clause(_coverage, "{} of the layers have a finite bound"),  # a share
     "attacked": Clause(_attacked, "somebody tried to refute the claims"),  # true
+    "threat_space": Clause(_threat_space, "distances, and the budgets on them, are in the space: {}"),
+    "weights_sha256": Clause(_weights, "the model's weights have the digest {}"),  # 64 hex digits
     "arithmetic": Clause(_arithmetic, "the radii hold in {} arithmetic"),
 }
 """Every clause of `[require]`."""

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, PlainValidator
 
+from lipaudit.policy.space import Space
 from lipaudit.report.exact import read_exact
 
 __all__ = ["BudgetTable", "PolicyTable", "RequireTable", "WaiverTable", "Written"]
@@ -91,7 +92,7 @@ def _yes(value: object) -> bool:
 def _digest(value: object) -> str:
     text = _text(value).lower().removeprefix("sha256:")
     if len(text) != 64 or not set(text) <= set("0123456789abcdef"):
-        raise ValueError("expected 64 hexadecimal digits, as in a report's fingerprint_sha256")
+        raise ValueError("expected 64 hexadecimal digits, as in a report")
     return text
 
 
@@ -128,6 +129,8 @@ class RequireTable(_Table):
     trust: Annotated[tuple[str, ...], PlainValidator(_text_or_texts)] | None = None
     coverage: Number | None = None
     attacked: Annotated[bool, PlainValidator(_yes)] | None = None
+    threat_space: Space | None = None
+    weights_sha256: Annotated[str, PlainValidator(_digest)] | None = None
     arithmetic: Literal["real"] | None = None
 
 

@@ -50,6 +50,8 @@ TEMPLATE = """\
 #trust = "data only"
 #coverage = "100%"
 #attacked = true
+#threat_space = "pixel"
+#weights_sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
 #arithmetic = "real"
 
 # An exception: always shown, and over after its last day.

@@ -73,6 +73,7 @@ def judgement_text(report: AuditReport, width: int) -> str:
         facts.append("no data set")
     else:
         facts.append(f"{printable(data.name)} {data.num_evaluated} of {data.total}")
+    facts.append(f"distances in {printable(evidence.preprocessing.threat_space)}")
     parts = [
         ("report", [" · ".join([*facts, f"audited {printable(report.run.started)}"])]),
         ("findings", list(_finding_lines(evidence.findings))),

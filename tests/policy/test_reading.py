@@ -261,7 +261,7 @@ def test_the_template_is_all_off_and_right_once_it_is_on(policy):
     on = (line for line in TEMPLATE.splitlines() if line.startswith("#") and not line.startswith("# "))
     text = "\n".join(line[1:] for line in on)
     found = policy(text)
-    assert len(found.budgets) == 5 + 8
+    assert len(found.budgets) == 5 + 10
     assert len(found.waivers) == 1
 
 

@@ -38,6 +38,11 @@ NO_BOUND = NetworkBracket.of(Bound.unbounded("the product of the layers overflow
         ("attacked = true", {}, "pass"),
         ("attacked = true", {"falsification": None}, "fail"),
         ('arithmetic = "real"', {}, "pass"),
+        ('threat_space = "pixel"', {}, "pass"),
+        ('threat_space = "file"', {}, "fail"),
+        (f'weights_sha256 = "{sample.DIGEST}"', {}, "pass"),
+        (f'weights_sha256 = "sha256:{sample.DIGEST}"', {}, "pass"),
+        (f'weights_sha256 = "{"f" * 64}"', {}, "fail"),
         ('arithmetic = "real"', {"robustness": None}, "inconclusive"),
     ],
 )

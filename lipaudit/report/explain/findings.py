@@ -127,6 +127,14 @@ FINDINGS: tuple[Entry, ...] = (
         todo="Audit the model again with this version, and judge that report.",
     ),
     _finding(
+        name="LIP309",
+        short="Distances are measured behind scale, mean and std, not in pixels of [0, 1].",
+        why="The audit ran with --threat-space input. A division by std makes every distance larger, and "
+        "radii with it, so the numbers cannot be compared with published ones. A budget on a radius or a "
+        "Lipschitz constant is judged there only if the policy says so.",
+        todo='Leave --threat-space out, or write threat_space = "input" under [require] of the policy.',
+    ),
+    _finding(
         name="LIP401",
         short="A waiver has expired: the budget it excused counts again.",
         why="An exception without an end is a budget that nobody keeps. The last day it held is in the "
