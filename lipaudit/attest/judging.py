@@ -7,7 +7,6 @@ taken as the report tells it: it can make a Lipschitz or certified budget fail, 
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
@@ -136,7 +135,7 @@ def _budget(told: BudgetOutcome, space: Space | None) -> Budget | None:
     try:
         if told.metric in ("lipschitz", "slack"):
             limit = Limit(parse_max_lipschitz(told.limit), told.limit)
-            names = tuple(glob.escape(row.layer) for row in told.layers)
+            names = tuple(row.layer for row in told.layers)
             return CeilingBudget(told.id, told.metric, limit, names, told.line, space)
         if told.metric in ("certified_accuracy", "clean_accuracy"):
             asked = parse_min_certified(f"{told.eps or ANY_RADIUS}:{told.limit}")

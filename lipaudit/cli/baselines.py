@@ -123,6 +123,8 @@ def _moves(budget: Budget, old: Evidence | None, new: Evidence) -> Iterator[_Mov
             told = "none" if earlier is None else _shown(budget, earlier)
             word = " (allows more)" if looser else ""
             yield _Move(f"{name}{where}: {told} → {_shown(budget, value)}{word}", looser)
+    for layer in sorted(before.keys() - after.keys()):
+        yield _Move(f"{name} at {printable(layer)}: the layer is gone (allows more)", looser=True)
 
 
 def values_text(budget: Budget, values: dict[str, Fraction | None]) -> str:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from fractions import Fraction
 from pathlib import Path
 
 from lipaudit.policy.baseline import Reference, amount, measured
 from lipaudit.policy.budget import Baselines, worst
 from lipaudit.policy.limit import Limit, Ratchet
+from lipaudit.policy.naming import meant
 from lipaudit.policy.space import Space
 from lipaudit.report.judgement import BudgetOutcome, LayerOutcome, Metric, Outcome
 from lipaudit.report.model import Evidence, Layer
@@ -80,15 +80,12 @@ class CeilingBudget:
         """What is proved."""
         if not self.layers:
             return {"": _finite(measured(evidence, self.metric))}
-        return {
-            layer.name: _finite(measured(evidence, self.metric, layer))
-            for layer in evidence.layers
-            if self.covers(layer.name)
-        }
+        return {layer.name: _finite(measured(evidence, self.metric, layer)) for layer in self._rows(evidence)}
 
-    def covers(self, layer: str) -> bool:
-        """Whether it limits this layer by itself."""
-        return any(fnmatchcase(layer, pattern) for pattern in self.layers)
+    def _rows(self, evidence: Evidence) -> list[Layer]:
+        """The layers that it limits one by one."""
+        names = meant(self.layers, [layer.name for layer in evidence.layers])
+        return [layer for layer in evidence.layers if layer.name in names]
 
     def judge(self, evidence: Evidence, baselines: Baselines) -> BudgetOutcome:
         """Compare with the network's ends, or with those of each layer that matches."""
@@ -112,14 +109,16 @@ class CeilingBudget:
         rows: list[LayerOutcome] = []
         reasons: dict[str, None] = {}
         against = Reference(None)
-        for layer in evidence.layers:
-            if self.covers(layer.name):
-                upper, lower = self._ends(evidence, layer)
-                against = amount(self.limit, self.metric, evidence, baselines, layer.name)
-                outcome = _compare(upper, lower, against)
-                rows.append(LayerOutcome(layer=layer.name, outcome=outcome, upper=upper, lower=lower))
-                if against.limit is None:
-                    reasons[against.why] = None
+        for layer in self._rows(evidence):
+            upper, lower = self._ends(evidence, layer)
+            against = amount(self.limit, self.metric, evidence, baselines, layer.name)
+            outcome = _compare(upper, lower, against)
+            rows.append(LayerOutcome(layer=layer.name, outcome=outcome, upper=upper, lower=lower))
+            if against.limit is None:
+                reasons[against.why] = None
+        for name in self._gone(evidence, baselines):
+            rows.append(LayerOutcome(layer=name, outcome="inconclusive", upper=None))
+            reasons[f"{printable(name)} is in the baseline and not in this report"] = None
         outcome = worst([row.outcome for row in rows]) if rows else "inconclusive"
         record = against.record
         return BudgetOutcome(
@@ -133,6 +132,14 @@ class CeilingBudget:
             baseline=None if record is None else record.model_copy(update={"value": None}),
             line=self.line,
         )
+
+    def _gone(self, evidence: Evidence, baselines: Baselines) -> list[str]:
+        """The layers that the earlier report has and this one lacks: nobody knows what became of them."""
+        report = None if self.baseline is None else baselines.get(self.baseline)
+        if report is None:
+            return []
+        here = {layer.name for layer in evidence.layers}
+        return [layer.name for layer in self._rows(report.evidence) if layer.name not in here]
 
     def _ends(self, evidence: Evidence, layer: Layer | None = None) -> tuple[Plain | None, float | None]:
         """What is proved, and what is witnessed."""

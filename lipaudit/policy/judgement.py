@@ -89,9 +89,10 @@ def judge(
     Raises:
         UsageError: if a budget names a layer that the report does not have.
     """
+    names = [layer.name for layer in evidence.layers]
     interrupted = any(finding.rule == "LIP307" for finding in evidence.findings)
     if not interrupted:  # of layers that were not reached nothing is known
-        policy.check_layers([layer.name for layer in evidence.layers])
+        policy.check_layers(names)
     how = evidence.preprocessing
     outcomes = tuple(
         in_space(budget.judge(evidence, baselines or {}), budget.space or policy.space, how)
@@ -101,7 +102,7 @@ def judge(
     guessed = assumed is not None and (strict or not assumed.clear)
     if interrupted or guessed:
         outcomes = undecided(outcomes, _PART if interrupted else _GUESS)
-    outcomes, waivers = apply_waivers(outcomes, policy.waivers, today)
+    outcomes, waivers = apply_waivers(outcomes, policy.waivers, today, names)
     findings = (*_kept(evidence, outcomes, guessed=guessed), *waiver_findings(waivers))
     verdict, code = decide(outcomes, incomplete=is_incomplete(evidence.global_, findings))
     file = policy.file

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from lipaudit.errors import UsageError
 from lipaudit.policy.budget import Budget
+from lipaudit.policy.naming import meant
 from lipaudit.policy.space import PIXEL, Space
 from lipaudit.policy.waiver import Waiver
 
@@ -84,7 +84,7 @@ class Policy:
         """
         for budget in self.budgets:
             for pattern in budget.layers:
-                if not any(fnmatchcase(layer, pattern) for layer in layers):
+                if not meant([pattern], layers):
                     near = get_close_matches(pattern, layers, n=3) or list(layers[:3])
                     called = f"layers are called {', '.join(near)}, …" if near else "there are no layers"
                     raise UsageError(

@@ -7,12 +7,12 @@ incomplete stays so.  From the day after `expires` a waiver is only a finding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from fnmatch import fnmatchcase
 from typing import Literal
 
+from lipaudit.policy.naming import meant
 from lipaudit.report.judgement import BudgetOutcome, LayerOutcome
 from lipaudit.report.judgement import Waiver as WaiverRecord
 from lipaudit.report.model import Finding
@@ -45,24 +45,36 @@ class Waiver:
         """Whether the day is not after the last one."""
         return day <= self.expires
 
-    def covers(self, layer: str) -> bool:
-        """Whether it is about this layer."""
-        return not self.layers or any(fnmatchcase(layer, pattern) for pattern in self.layers)
+    def covered(self, outcome: BudgetOutcome, layers: Collection[str]) -> frozenset[str]:
+        """The layers of a budget that it is about, of a network with these layers."""
+        rows = [row.layer for row in outcome.layers]
+        return frozenset(rows) & meant(self.layers, {*layers, *rows}) if self.layers else frozenset(rows)
 
-    def excuses(self, outcome: BudgetOutcome) -> bool:
+    def excuses(self, outcome: BudgetOutcome, layers: Collection[str]) -> bool:
         """Whether anything that keeps the budget from passing is covered."""
         if outcome.id != self.budget or outcome.outcome == "pass":
             return False
-        return not self.layers or any(r.outcome != "pass" and self.covers(r.layer) for r in outcome.layers)
+        covered = self.covered(outcome, layers)
+        return not self.layers or any(r.outcome != "pass" and r.layer in covered for r in outcome.layers)
 
 
 def apply_waivers(
-    outcomes: Sequence[BudgetOutcome], waivers: Sequence[Waiver], today: date
+    outcomes: Sequence[BudgetOutcome], waivers: Sequence[Waiver], today: date, layers: Collection[str] = ()
 ) -> tuple[tuple[BudgetOutcome, ...], tuple[WaiverRecord, ...]]:
-    """The same outcomes, marked where a waiver covers them, and what became of every waiver."""
+    """The same outcomes, marked where a waiver covers them, and what became of every waiver.
+
+    Args:
+        outcomes: of the budgets.
+        waivers: of the policy.
+        today: the day by which they hold.
+        layers: the names of all layers of the network.
+    """
     holding = [waiver for waiver in waivers if waiver.holds_on(today)]
-    records = tuple(_record(waiver, _state(waiver, outcomes, today)) for waiver in waivers)
-    return tuple(_marked(outcome, holding) for outcome in outcomes), records
+    used = [any(waiver.excuses(outcome, layers) for outcome in outcomes) for waiver in waivers]
+    records = tuple(
+        _record(waiver, _state(waiver, today, used=hit)) for waiver, hit in zip(waivers, used, strict=True)
+    )
+    return tuple(_marked(outcome, holding, layers) for outcome in outcomes), records
 
 
 def waiver_findings(records: Iterable[WaiverRecord]) -> tuple[Finding, ...]:
@@ -70,12 +82,10 @@ def waiver_findings(records: Iterable[WaiverRecord]) -> tuple[Finding, ...]:
     return tuple(_finding(record) for record in records)
 
 
-def _state(
-    waiver: Waiver, outcomes: Iterable[BudgetOutcome], today: date
-) -> Literal["used", "unused", "expired"]:
+def _state(waiver: Waiver, today: date, *, used: bool) -> Literal["used", "unused", "expired"]:
     if not waiver.holds_on(today):
         return "expired"
-    return "used" if any(waiver.excuses(outcome) for outcome in outcomes) else "unused"
+    return "used" if used else "unused"
 
 
 def _record(waiver: Waiver, state: Literal["used", "unused", "expired"]) -> WaiverRecord:
@@ -90,18 +100,19 @@ def _record(waiver: Waiver, state: Literal["used", "unused", "expired"]) -> Waiv
     )
 
 
-def _marked(outcome: BudgetOutcome, holding: Iterable[Waiver]) -> BudgetOutcome:
-    mine = [waiver for waiver in holding if waiver.excuses(outcome)]
+def _marked(outcome: BudgetOutcome, holding: Iterable[Waiver], layers: Collection[str]) -> BudgetOutcome:
+    mine = [waiver for waiver in holding if waiver.excuses(outcome, layers)]
     if not mine:
         return outcome
-    rows = tuple(_marked_layer(row, mine) for row in outcome.layers)
+    covered = frozenset[str]().union(*(waiver.covered(outcome, layers) for waiver in mine))
+    rows = tuple(_marked_layer(row, covered) for row in outcome.layers)
     whole = any(not waiver.layers for waiver in mine)
     waived = whole or all(row.waived or row.outcome == "pass" for row in rows)
     return outcome.model_copy(update={"layers": rows, "waived": waived})
 
 
-def _marked_layer(row: LayerOutcome, waivers: Iterable[Waiver]) -> LayerOutcome:
-    if row.outcome == "pass" or not any(waiver.covers(row.layer) for waiver in waivers):
+def _marked_layer(row: LayerOutcome, covered: Collection[str]) -> LayerOutcome:
+    if row.outcome == "pass" or row.layer not in covered:
         return row
     return row.model_copy(update={"waived": True})
 

@@ -39,6 +39,16 @@ def test_what_has_no_digest_is_no_baseline(run, here):
     assert not (here / "base.json").exists()
 
 
+def test_a_layer_that_is_gone_loosens_the_ratchet(run, here):
+    (here / "lipaudit.toml").write_text(RATCHET + 'layers = ["conv*"]\n')
+    store("base.json")
+    store(layers=sample.evidence().layers[:3])
+    done = run("baseline", "update", "report.json")
+    assert done.code == 2
+    assert "conv3: the layer is gone (allows more)" in done.out
+    assert run("baseline", "update", "report.json", "--allow-increase").code == 0
+
+
 def test_a_baseline_does_not_replace_the_policy(run, here):
     text = RATCHET.replace("base.json", "lipaudit.toml")
     (here / "lipaudit.toml").write_text(text)

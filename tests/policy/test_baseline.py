@@ -143,3 +143,16 @@ def test_layers_are_compared_by_name(against):
     assert [row.outcome for row in found.layers] == ["pass", "pass", "inconclusive"]
     assert "no such layer" in found.message
     assert found.baseline.value is None
+
+
+def test_a_layer_that_is_gone_is_named(against):
+    text = RISE.format("lipschitz") + 'layers = ["conv*"]\n'
+    assert against(text, {}).outcome == "pass"
+    found = against(text, {}, layers=sample.evidence().layers[:2])
+    assert found.outcome == "inconclusive"
+    assert "conv2 is in the baseline and not in this report" in found.message
+    assert [(row.layer, row.outcome) for row in found.layers] == [
+        ("conv0", "pass"), ("conv1", "pass"), ("conv2", "inconclusive"), ("conv3", "inconclusive"),
+    ]  # fmt: skip
+    # What is new in it has nothing to be compared with either.
+    assert against(text, {"layers": sample.evidence().layers[:2]}).outcome == "inconclusive"

@@ -145,3 +145,16 @@ def test_one_good_layer_is_not_enough(judged):
     assert judged(text, layers=LAYERS).verdict == "pass"
     text = text.replace('"conv1"', '"conv1", "conv4"')
     assert judged(text, layers=LAYERS).verdict == "inconclusive"
+
+
+def test_the_very_name_of_a_layer_means_that_layer(judged):
+    names = ("conv[1]", "conv1", "conv?", "convx")
+    layers = tuple(
+        Layer.of(name, "conv2d", Bound(upper, "m"), None, Bound(1.0, "m"))
+        for name, upper in zip(names, (3, 1, 1, 3), strict=True)
+    )
+    for pattern, meant in (("conv[1]", ["conv[1]"]), ("conv?", ["conv?"]), ("conv[1x]", ["conv1", "convx"])):
+        text = f'[[budget]]\nmetric = "lipschitz"\nmax = 2\nlayers = ["{pattern}"]\n'
+        (outcome,) = judged(text, layers=layers).outcomes
+        assert [row.layer for row in outcome.layers] == meant
+        assert outcome.outcome == ("pass" if pattern == "conv?" else "inconclusive")

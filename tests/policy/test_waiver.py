@@ -121,3 +121,23 @@ def test_records_say_who_and_where(judged):
     assert (record.reason, record.owner, record.expires) == ("a reason", "an owner", "2026-06-01")
     assert record.layers == ("conv2",)
     assert record.line == 7
+
+
+def test_the_very_name_of_a_layer_means_that_layer(judged):
+    """As a pattern `conv[1]` is `conv1`; it would excuse that one, and not what it names."""
+    layers = (layer("conv[1]", 3, 3), layer("conv1", 1, 1))
+    waiver = '["conv[1]"]'
+    judgement = judged(text('max = 2\nlayers = ["*"]', f"layers = {waiver}"), layers=layers)
+    assert (judgement.verdict, judgement.waivers[0].state) == ("pass", "used")
+    judgement = judged(text('max = 2\nlayers = ["*"]', f"layers = {waiver}"), layers=layers[::-1])
+    assert [(row.layer, row.waived) for row in judgement.outcomes[0].layers] == [
+        ("conv1", False),
+        ("conv[1]", True),
+    ]
+    # A budget on `conv1` alone: the waiver names another layer.
+    layers = (layer("conv[1]", 1, 1), layer("conv1", 3, 3))
+    judgement = judged(text('max = 2\nlayers = ["conv1"]', f"layers = {waiver}"), layers=layers)
+    assert (judgement.verdict, judgement.waivers[0].state) == ("fail", "unused")
+    # Without a layer of that name it is a pattern.
+    judgement = judged(text('max = 2\nlayers = ["conv*"]', f"layers = {waiver}"), layers=layers[1:])
+    assert judgement.verdict == "pass"
