@@ -8,14 +8,15 @@ https://reproducible-builds.org/specs/source-date-epoch/
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from lipaudit.errors import UsageError
 
-__all__ = ["VARIABLE", "fixed_moment", "moment"]
+__all__ = ["VARIABLE", "fixed_moment", "judging_day", "moment"]
 
 VARIABLE = "SOURCE_DATE_EPOCH"
 _LAST = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())
@@ -42,3 +43,16 @@ def moment(environment: Mapping[str, str] = os.environ) -> datetime:
     """The moment that the variable names, else the present one; in UTC."""
     fixed = fixed_moment(environment)
     return datetime.now(UTC) if fixed is None else fixed
+
+
+def judging_day(started: str, at: datetime) -> date:
+    """The day by which waivers of a report are judged: no variable makes it earlier than the audit.
+
+    Args:
+        started: when the audit began, as the report says it.
+        at: the moment of judging.
+    """
+    with contextlib.suppress(ValueError, OverflowError):
+        began = datetime.fromisoformat(started)
+        return max(at.date(), began.astimezone(UTC).date() if began.tzinfo else began.date())
+    return at.date()

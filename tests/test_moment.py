@@ -1,11 +1,11 @@
 """SOURCE_DATE_EPOCH: what it means, what it must not be."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from lipaudit.errors import UsageError
-from lipaudit.moment import VARIABLE, fixed_moment, moment
+from lipaudit.moment import VARIABLE, fixed_moment, judging_day, moment
 
 
 def test_seconds_since_1970():
@@ -22,3 +22,18 @@ def test_without_it_the_clock_counts():
 def test_anything_else_is_an_error(text):
     with pytest.raises(UsageError, match=VARIABLE):
         moment({VARIABLE: text})
+
+
+@pytest.mark.parametrize(
+    ("started", "day"),
+    [
+        ("2026-01-31T12:00:00+00:00", 31),
+        ("2026-01-31T01:00:00+02:00", 30),
+        ("2026-01-31", 31),
+        ("2026-01-01T00:00:00+00:00", 15),
+        ("yesterday", 15),
+        ("0001-01-01T00:00:00+14:00", 15),
+    ],
+)
+def test_waivers_are_judged_no_earlier_than_the_audit(started, day):
+    assert judging_day(started, datetime(2026, 1, 15, tzinfo=UTC)) == date(2026, 1, day)

@@ -24,6 +24,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from lipaudit import __version__
 from lipaudit.attest.standing import follows, lapsed, standing, unfit
 from lipaudit.errors import InputRefused
+from lipaudit.moment import judging_day
 from lipaudit.report.canonical import digest_of, from_json, parsed, shipped_schema
 from lipaudit.report.inputs import Digest, Text
 from lipaudit.report.model import READABLE, AuditReport, Evidence, Host, Run, Verdict
@@ -189,8 +190,9 @@ def _check_report(report: AuditReport, now: datetime) -> None:
             "evidence: it was changed",
             hint="take the report as lipaudit wrote it",
         )
-    ended = lapsed(report.evidence, now.date())
-    if ended and standing(report.evidence, now.date())[0] != report.verdict:
+    day = judging_day(report.run.started, now)
+    ended = lapsed(report.evidence, day)
+    if ended and standing(report.evidence, day)[0] != report.verdict:
         raise InputRefused(
             f"the verdict {report.verdict} rests on a waiver of {printable(ended[0].budget)} that ended on "
             f"{ended[0].expires}",

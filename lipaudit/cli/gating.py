@@ -13,7 +13,7 @@ from lipaudit.cli import failures, github, outputs, streams
 from lipaudit.cli.judging import policy_meant
 from lipaudit.cli.stored import STDIN, read_report
 from lipaudit.errors import ExitCode, UsageError
-from lipaudit.moment import moment
+from lipaudit.moment import judging_day, moment
 from lipaudit.policy import Policy, judge, load_baselines, parse_budgets, with_flags
 from lipaudit.report import AuditReport
 from lipaudit.report.judged import judgement_text
@@ -62,12 +62,12 @@ def run(request: GateRequest) -> ExitCode:
             hint="--policy FILE, --max-lipschitz L or --min-certified EPS:SHARE; "
             "`lipaudit policy init` writes a commented example",
         )
-    today = moment().date()
+    now = moment()
     source = {} if request.report == STDIN else {Path(request.report): "the report itself"}
     outputs.check_targets(targets, source | outputs.judged_by(policy))
     _check_baselines(policy, source)
     report = read_report(request.report)
-    judged = _judged(policy, report, today)
+    judged = _judged(policy, report, judging_day(report.run.started, now))
     failed: ExitCode | None = None
     try:
         outputs.write_targets(targets, judged, quiet=request.quiet)

@@ -15,6 +15,7 @@ from lipaudit.attest.verify import verify
 from lipaudit.errors import ExitCode, Incomplete, InputRefused, UsageError
 from lipaudit.pipeline import audit
 from lipaudit.report import to_json
+from lipaudit.report.canonical import sealed
 
 
 class Exponential(nn.Module):
@@ -266,6 +267,16 @@ def test_a_waiver_that_has_ended_since(dense, judged, monkeypatch):
         assert difference.proved.startswith(("fail: ", "inconclusive: "))
         assert "a waiver of layers ended on 2999-01-31" in difference.proved
         assert found.exit_code is ExitCode.REFUSED
+
+
+def test_no_variable_revives_a_waiver(dense, judged, monkeypatch):
+    report, _ = judged
+    waivers = tuple(w.model_copy(update={"expires": "2020-01-31"}) for w in report.evidence.waivers)
+    old = sealed(
+        report.model_copy(update={"evidence": report.evidence.model_copy(update={"waivers": waivers})})
+    )
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1500000000")
+    assert any(row.where.startswith("verdict on 20") for row in dense.check(old).differences)
 
 
 def test_requirements_take_the_policy_file(dense, tmp_path):

@@ -318,3 +318,11 @@ def test_an_audit_checks_its_policy_first(run, pipeline, model, here):
     assert run(model, "--policy", "none.toml").code == 5
     assert run(model, "--policy", "none.toml", "--memory", "few").code == 2
     assert pipeline.calls == []
+
+
+def test_no_variable_revives_a_waiver_that_had_ended_before_the_audit(run, here, monkeypatch):
+    write(here, LIMIT.format(4) + WAIVER.replace("2026-06-01", "2026-01-30"))  # audited on the day after
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    done = run("gate", "report.json")
+    assert done.code == 1
+    assert "LIP401" in done.out
