@@ -2,8 +2,8 @@
 
 A report's digest covers its evidence, not its verdict, which follows from the evidence: a budget that fails
 by witness, else a finding of level error or a network without a bound (incomplete), else a budget that is
-inconclusive, else pass; waived budgets do not count.  So a verdict that says something else was not written
-by an audit.
+inconclusive, else pass.  Budgets that are waived do not count, if the evidence tells by which waiver.  So a
+verdict that says something else was not written by an audit.
 
 Waivers end.  A budget that one of them kept from counting counts again on the day after: what was green then
 may not be green today.
@@ -35,7 +35,8 @@ def standing(evidence: Evidence, today: date | None = None) -> tuple[Verdict, Li
         today: budgets whose waivers ended before this day count again; None: as the audit judged them.
     """
     ended = set() if today is None else {waiver.budget for waiver in lapsed(evidence, today)}
-    outcomes = tuple(_without_waiver(b) if b.id in ended else b for b in evidence.budgets)
+    used = {waiver.budget for waiver in evidence.waivers if waiver.state == "used"}
+    outcomes = tuple(b if b.id in used - ended else _without_waiver(b) for b in evidence.budgets)
     return decide(outcomes, incomplete=is_incomplete(evidence.global_, evidence.findings))
 
 

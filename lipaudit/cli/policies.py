@@ -12,7 +12,7 @@ from lipaudit.cli.baselines import values_text
 from lipaudit.cli.judging import closest_policy
 from lipaudit.errors import ExitCode, InputUnavailable
 from lipaudit.moment import moment
-from lipaudit.policy import Budget, Policy, load_policy, load_report
+from lipaudit.policy import Budget, Policy, load_baselines, load_policy, load_report
 from lipaudit.policy.source import POLICY
 from lipaudit.policy.template import TEMPLATE
 from lipaudit.policy.waiver import Waiver
@@ -44,7 +44,7 @@ def check(name: str | None) -> ExitCode:
 
     Raises:
         UsageError: with all that is wrong, each with its line.
-        InputUnavailable: if there is no policy.
+        InputUnavailable: if there is no policy; or, once it is told, if a baseline of it is missing.
     """
     today = moment().date()
     path = closest_policy() if name is None else Path(name)
@@ -52,8 +52,12 @@ def check(name: str | None) -> ExitCode:
         raise InputUnavailable(
             f"no {POLICY} here or in a folder above", hint="`lipaudit policy init` writes a commented example"
         )
-    lines = (fill(line, WIDTH, subsequent_indent=_INDENT) for line in _told(load_policy(path), path, today))
+    policy = load_policy(path)
+    lines = (fill(line, WIDTH, subsequent_indent=_INDENT) for line in _told(policy, path, today))
     streams.write_screen("\n".join(lines) + "\n")
+    load_baselines(policy)
+    if not policy.budgets:
+        streams.say(f"warning: {path} sets no budget and no requirement: whatever it judges passes")
     return ExitCode.PASS
 
 

@@ -125,11 +125,12 @@ def _limit(table: BudgetTable, takes: _Takes, at: tuple[str | int, ...], folder:
 
 def _ratchet(baseline: str, step: Written, takes: _Takes, at: tuple[str | int, ...], folder: Path) -> Ratchet:
     where = (*at, takes.step)
-    if takes.step == "max_increase" and not step.percent and step.value:
-        hint = f'write a percentage of the baseline, such as "{step.text}%", or 0'
-        raise Problem(where, f"max_increase = {step.text} could be meant in two ways", hint)
+    if not step.percent and step.value:
+        of = "a percentage of the baseline" if takes.step == "max_increase" else "percentage points"
+        hint = f'write {of}, such as "{step.text}%", or 0'
+        raise Problem(where, f"{takes.step} = {step.text} could be meant in two ways", hint)
     if takes.step == "max_decrease" and step.value > 1:
-        raise Problem(where, f"max_decrease = {step.text} is more than everything", '0.01 or "1%"')
+        raise Problem(where, f"max_decrease = {step.text} is more than everything", '"1%"')
     return Ratchet(folder / baseline, step.value, step.text)
 
 

@@ -102,7 +102,7 @@ def _is_policy(path: Path) -> bool:
     if not there:
         return False
     data = _read(path, f"no such file: {path}", "")
-    if TOOL[1].encode() not in data:
+    if TOOL[1].encode() not in data and b"\\u" not in data.lower():  # a name may be written with escapes
         return False
     tool = toml_of(data, path).get(TOOL[0])
     return isinstance(tool, dict) and TOOL[1] in tool

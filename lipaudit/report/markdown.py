@@ -32,9 +32,11 @@ _LEVELS = ("error", "warning", "note")
 def to_markdown(report: AuditReport) -> str:
     """The whole document; paragraphs and tables are separated by one empty line."""
     evidence = report.evidence
+    waived = wording.waived_words(evidence.budgets)
+    meaning = ExitCode(report.exit_code).meaning
     parts = [
         f"## lipaudit: {report.verdict.upper()} for {code(evidence.model.name)}",
-        f"**{report.verdict.upper()}**, exit code {report.exit_code}: {ExitCode(report.exit_code).meaning}.",
+        f"**{report.verdict.upper()}**{waived}, exit code {report.exit_code}: {meaning}.",
         *_claims(evidence),
         *map(_remark, advice.remarks(report)),
         *_titled("Budgets", _budgets(evidence)),

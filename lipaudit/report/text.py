@@ -89,9 +89,8 @@ def verdict_line(report: AuditReport, *, colour: bool = False, failed: ExitCode 
         return f"{word} (exit {failed.value}: {failed.meaning})"
     code = ExitCode(report.exit_code)
     word = report.verdict.upper()
-    waived = sum(budget.waived for budget in report.evidence.budgets)
     shown = f"\x1b[{_ANSI[report.verdict]}m{word}\x1b[0m" if colour else word
-    told = f" with {wording.plural(waived, 'budget')} waived" if waived else ""
+    told = wording.waived_words(report.evidence.budgets)
     return f"{shown}{told} (exit {code.value}: {code.meaning})"
 
 

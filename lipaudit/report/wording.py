@@ -7,9 +7,11 @@ shown as its code, so that a layer's name can neither colour the screen nor forg
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 from lipaudit.report.exact import read_exact
+from lipaudit.report.judgement import BudgetOutcome
 from lipaudit.report.number import Number, Plain
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "shown_up",
     "slack_text",
     "stored_text",
+    "waived_words",
 ]
 
 NOT_ANALYSED = "—"
@@ -128,3 +131,9 @@ def _beyond_one(value: float) -> int:
 
 def _hundredths(number: int) -> str:
     return f"{number // 100}.{number % 100:02d}"
+
+
+def waived_words(budgets: Iterable[BudgetOutcome]) -> str:
+    """` with 1 budget waived`, to follow a verdict; empty if none is."""
+    waived = sum(budget.waived for budget in budgets)
+    return f" with {plural(waived, 'budget')} waived" if waived else ""

@@ -62,6 +62,14 @@ def test_a_waiver_holds_through_its_last_day(outcome):
     assert lapsed(evidence, date(2026, 11, 30)) == evidence.waivers
 
 
+@pytest.mark.parametrize(
+    "told", [(), (waiver("2027-01-01", "expired"),), (waiver("2027-01-01", budget="b"),)]
+)
+def test_waived_without_a_waiver_counts(told):
+    evidence = sample.evidence(budgets=(waived(),), waivers=told)
+    assert standing(evidence) == standing(evidence, DAY) == ("fail", 1)
+
+
 def test_one_of_several_waivers_of_a_budget_is_enough_to_end_it():
     waivers = (waiver("2027-01-01"), waiver("2026-01-01"))
     assert standing(sample.evidence(budgets=(waived(),), waivers=waivers), DAY) == ("fail", 1)

@@ -74,7 +74,8 @@ def test_check_says_what_is_asked_for(run, here):
         RATCHET + '[[budget]]\nmetric = "clean_accuracy"\nmin = "95%"\n[require]\nattacked = true\n'
     )
     done = run("policy", "check")
-    assert done.code == 0
+    assert done.code == 5  # the baseline is missing: an audit would end with it
+    assert "no such baseline" in done.err
     words = " ".join(done.out.split())
     assert "3 budgets, 0 waivers" in words
     assert "line 1 r: the l2 Lipschitz constant of the network is at most 2% above that in base.json" in words
@@ -106,11 +107,20 @@ def test_check_tells_what_the_baseline_says(run, here):
 )
 def test_check_calls_out_waivers(run, here, day, told):
     (here / "lipaudit.toml").write_text(RATCHET + WAIVER.format(day))
+    store("base.json")
     done = run("policy", "check")
     assert done.code == 0
     words = " ".join(done.out.split())
     assert told in words
     assert "me: why not" in words
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n"])
+def test_check_warns_of_a_policy_that_asks_for_nothing(run, here, text):
+    (here / "lipaudit.toml").write_text(text)
+    done = run("policy", "check")
+    assert done.code == 0
+    assert "sets no budget and no requirement" in done.err
 
 
 def test_check_refuses_what_cannot_be_meant(run, here):

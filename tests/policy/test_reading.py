@@ -98,8 +98,13 @@ MISTAKES = {
         4,
         "max_decrease",
     ),
+    "decrease of what": (
+        budget('baseline = "b.json"', "max_decrease = 0.01", metric="clean_accuracy"),
+        4,
+        "could be meant in two ways",
+    ),
     "decrease of everything": (
-        budget('baseline = "b.json"', "max_decrease = 2", metric="clean_accuracy"),
+        budget('baseline = "b.json"', 'max_decrease = "200%"', metric="clean_accuracy"),
         4,
         "more than everything",
     ),
@@ -240,8 +245,8 @@ def test_default_names(policy):
 def test_ratchets(policy):
     (found,) = policy(budget('baseline = "sub/b.json"', 'max_increase = "2%"')).budgets
     assert found.limit == Ratchet(Path("/somewhere/sub/b.json"), Fraction(1, 50), "2%")
-    (found,) = policy(budget('baseline = "/b.json"', "max_decrease = 0.01", metric="clean_accuracy")).budgets
-    assert found.limit == Ratchet(Path("/b.json"), Fraction(1, 100), "0.01")
+    (found,) = policy(budget('baseline = "/b.json"', 'max_decrease = "1%"', metric="clean_accuracy")).budgets
+    assert found.limit == Ratchet(Path("/b.json"), Fraction(1, 100), "1%")
 
 
 def test_pyproject_speaks_of_other_things_too(policy):

@@ -48,6 +48,13 @@ def test_a_link_that_leads_nowhere_is_not_passed_over(tree):
         load_policy(find_policy(tree))
 
 
+def test_a_table_whose_name_is_written_with_escapes_is_ours(tree):
+    escaped = SHARED.replace("tool.lipaudit", 'tool."lip\\u0061udit"')
+    assert "lipaudit" not in escaped
+    (tree / "pyproject.toml").write_text(escaped)
+    assert find_policy(tree) == tree / "pyproject.toml"
+
+
 def test_a_broken_pyproject_counts_only_if_it_speaks_of_us(tree):
     (tree / "pyproject.toml").write_text("[project\n")
     assert find_policy(tree) is None

@@ -21,6 +21,7 @@ from lipaudit.report.wording import (
     estimate_text,
     percent_down,
     radius_text,
+    waived_words,
 )
 
 __all__ = ["verdict_section"]
@@ -30,6 +31,7 @@ def verdict_section(report: AuditReport) -> Markup:
     """Verdict, exit code and reasons beside the claim; the few numbers people ask for first below."""
     evidence = report.evidence
     mood = tone(report)
+    waived = waived_words(report.evidence.budgets)
     code = ExitCode(report.exit_code)
     proved, *more = claims(report)
     why = reasons(report)
@@ -41,7 +43,7 @@ def verdict_section(report: AuditReport) -> Markup:
         tag(
             "div",
             tag("p", tag("span", GLYPHS[mood], aria_hidden="true"), report.verdict, class_="word"),
-            tag("p", f"exit code {code.value}: {code.meaning}", class_="code"),
+            tag("p", f"exit code {code.value}{waived}: {code.meaning}", class_="code"),
             tag("p", verdict_words(report), class_="means"),
             tag("ul", *tagged("li", why), class_="why") if why else None,
             class_="stamp",
