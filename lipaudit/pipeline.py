@@ -57,8 +57,6 @@ T = TypeVar("T")
 NOT_ATTACKED = Outcome(None, None, "Nobody tried to refute these claims: the attack was switched off.")
 _UNTOLD = frozenset({"model", "progress", "data_dir", "arch", "policy"})
 """Options that may hold paths of this machine, or stand in the evidence."""
-SEED = 0
-"""Of the samples on which conventions of preprocessing are tried."""
 
 
 def audit(  # noqa: PLR0913 - the options of the command line
@@ -156,7 +154,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
     terms["logits"] = logits
     loaded = load_model(model, arch=arch, input_shape=input_shape, default_shape=sample, **terms)
     stated = Stated.by(loaded, mean, std, scale, layout)
-    trying = Trying(_samples(found), clock.advance)
+    trying = Trying.on(found, clock.advance)
     clock.stage("finding the preprocessing", 0)
     subject = make_subject(loaded, stated, data, trying, target, threat_space)
     meant.check_layers([node.name for node in subject.graph.nodes])
@@ -227,18 +225,6 @@ def _policy(
     meant = with_flags(told or Policy(), flags)
     meant.check_data(dataset)
     return meant
-
-
-def _samples(found: Callable[..., Dataset | None]) -> Callable[[int], Dataset]:
-    """Draws from the whole data set, whatever the audit is limited to."""
-
-    def draw(count: int) -> Dataset:
-        drawn = found(limit=count, seed=SEED)
-        if drawn is None:
-            raise UsageError("conventions of preprocessing can only be tried on a data set")
-        return drawn
-
-    return draw
 
 
 def _certified(loaded: LoadedModel, subject: Subject, done: Finished, data: Dataset, clock: Clock) -> None:

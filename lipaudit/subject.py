@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Self
 
 import torch
 
@@ -36,11 +37,14 @@ __all__ = [
     "Subject",
     "Trying",
     "check_scores",
+    "find_again",
     "make_subject",
     "own_normalization",
     "rebuild_subject",
 ]
 
+SEED = 0
+"""Of the samples on which conventions of preprocessing are tried."""
 THREAT_SPACES = ("pixel", "input")
 INPUT_SPACE = "the model's own input"
 SIGNED_ENDS = (Linear, Contraction, Convolution, Sum)
@@ -131,6 +135,23 @@ class Trying:
     draw: Callable[[int], Dataset]
     advance: Callable[[int], None] = lambda _: None
 
+    @classmethod
+    def on(cls, load: Callable[..., Dataset | None], advance: Callable[[int], None] = lambda _: None) -> Self:
+        """Draws from the whole data set, whatever an audit is limited to.
+
+        Args:
+            load: `load_dataset` but for `limit` and `seed`.
+            advance: told of the progress.
+        """
+
+        def draw(count: int) -> Dataset:
+            drawn = load(limit=count, seed=SEED)
+            if drawn is None:
+                raise UsageError("conventions of preprocessing can only be tried on a data set")
+            return drawn
+
+        return cls(draw, advance)
+
 
 def _find_preprocessing(
     loaded: LoadedModel,
@@ -157,6 +178,15 @@ def _find_preprocessing(
         classes=classes,
     )
     return settle(loaded.reference, question, trying.draw, trying.advance)
+
+
+def find_again(loaded: LoadedModel, stated: Stated, data: Dataset, trying: Trying) -> Assumption | None:
+    """What `make_subject` would assume about the preprocessing; None where nothing is open.
+
+    Raises:
+        LipauditError: as `make_subject`.
+    """
+    return _find_preprocessing(loaded, translate(loaded.program), stated, data, trying)
 
 
 def own_normalization(raw: LayerGraph) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import lipschitz_nets as nets
@@ -14,6 +14,7 @@ from torch import nn
 
 from lipaudit.attest.ledger import Ledger, Verification
 from lipaudit.attest.origin import check_model
+from lipaudit.attest.preprocessing import Samples
 from lipaudit.attest.samples import Again, check_dataset
 from lipaudit.attest.verify import Terms, check_claims
 from lipaudit.data import Dataset, load_dataset
@@ -21,6 +22,7 @@ from lipaudit.load import LoadedModel, load_model
 from lipaudit.pipeline import audit
 from lipaudit.report import AuditReport
 from lipaudit.report.canonical import digest_of, from_json, to_json
+from lipaudit.subject import Trying
 
 EVERY_SAMPLE = Again(10_000, 0)
 
@@ -107,6 +109,10 @@ class Attested:
         assert found is not None
         return found
 
+    @cached_property
+    def samples(self) -> Samples:
+        return Samples(self.data, Trying.on(partial(load_dataset, f"npz:{self.images}")))
+
     @property
     def document(self) -> dict:
         """A copy that may be edited."""
@@ -118,7 +124,7 @@ class Attested:
         record = report.evidence.dataset
         check_model(self.loaded, report.evidence.model, ledger)
         same = record is not None and check_dataset(self.data, record, ledger)
-        check_claims(report, self.loaded, self.data if same else None, ledger, Terms(again))
+        check_claims(report, self.loaded, self.samples if same else None, ledger, Terms(again))
         return ledger.closed()
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lipaudit.attest.ledger import Ledger
+from lipaudit.attest.preprocessing import Samples, check_source
 from lipaudit.data import FILE_SPACE, PIXEL_SPACE, Dataset
 from lipaudit.errors import InputRefused
 from lipaudit.load import LoadedModel, Preprocessing, load_model
@@ -58,16 +59,25 @@ def check_model(loaded: LoadedModel, record: ModelRecord, ledger: Ledger) -> boo
     return same
 
 
-def check_subject(loaded: LoadedModel, evidence: Evidence, data: Dataset | None, ledger: Ledger) -> Subject:
+def check_subject(
+    loaded: LoadedModel, evidence: Evidence, samples: Samples | None, ledger: Ledger
+) -> Subject:
     """The network from the threat space to its scores, as the report says it was audited.
+
+    Args:
+        loaded: the model.
+        evidence: what is claimed.
+        samples: None if the data set is not at hand.
+        ledger: is told of everything.
 
     Raises:
         InputRefused: if the report's preprocessing cannot be meant.
     """
     record = evidence.preprocessing
     used = _preprocessing(record)
-    _check_source(loaded, record, used, ledger)
-    sample = None if evidence.dataset is None else evidence.dataset.sample_shape
+    sample = _sample_shape(evidence)
+    check_source(loaded, evidence, used, samples, ledger)
+    data = None if samples is None else samples.data
     is_default = evidence.dataset is None and used.source == "default"
     space = "input" if record.threat_space == INPUT_SPACE and not is_default else "pixel"
     subject = rebuild_subject(loaded, used, sample, data, torch.device("cpu"), space)
@@ -77,10 +87,6 @@ def check_subject(loaded: LoadedModel, evidence: Evidence, data: Dataset | None,
     for text in limitations(loaded, subject):
         if text not in evidence.limitations:
             ledger.differs("limitations", "a sentence is missing", text)
-    if record.assumption is not None:
-        ledger.unchecked.append("the trials by which the preprocessing was found")
-    elif "flags" in record.source:
-        ledger.unchecked.append("the preprocessing was stated by whoever ran the audit")
     return subject
 
 
@@ -97,21 +103,15 @@ def _preprocessing(record: PreprocessingRecord) -> Preprocessing:
         raise InputRefused(f"the report's preprocessing cannot be meant: {error}") from error
 
 
-def _check_source(
-    loaded: LoadedModel, record: PreprocessingRecord, used: Preprocessing, ledger: Ledger
-) -> None:
-    """Metadata must say what the report has from them; what nobody stated is the default, or was found."""
-    own = loaded.preprocessing
-    numbers: Callable[[Preprocessing], object] = lambda p: (p.scale, p.mean, p.std)  # noqa: E731
-    if record.source == "metadata":
-        ledger.equal("preprocessing (metadata)", numbers(used), None if own is None else numbers(own))
-    elif record.source == "default":
-        ledger.equal("preprocessing (default)", numbers(used), numbers(Preprocessing()))
-        ledger.equal("preprocessing.source", record.source, "default" if own is None else own.source)
-    elif record.source == "assumed":
-        ledger.equal("preprocessing.assumption", record.assumption is not None, True)
-    elif record.source not in ("flags", "flags and metadata"):
-        ledger.differs("preprocessing.source", record.source, "metadata, flags, assumed or default")
+def _sample_shape(evidence: Evidence) -> tuple[int, ...] | None:
+    """Of the data set, if there was one."""
+    record = evidence.dataset
+    if record is None:
+        return None
+    shape = record.sample_shape
+    if not shape or min(shape) < 1 or len(shape) not in (1, 3):
+        raise InputRefused(f"the report's dataset.sample_shape cannot be meant: {shape}")
+    return shape
 
 
 def _check_space(

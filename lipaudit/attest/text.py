@@ -8,7 +8,7 @@ from textwrap import wrap
 
 from lipaudit.attest.ledger import Difference, Verification
 from lipaudit.errors import ExitCode
-from lipaudit.report.model import AuditReport
+from lipaudit.report.model import AuditReport, Evidence
 from lipaudit.report.wording import bound_text, plural, printable
 
 __all__ = ["to_json", "to_text"]
@@ -43,9 +43,21 @@ def _claims(report: AuditReport) -> Iterator[str]:
     evidence = report.evidence
     yield f"verdict {report.verdict} (exit {report.exit_code}) about {printable(evidence.model.name)}"
     yield f"l2 Lipschitz constant of the network ≤ {bound_text(evidence.global_.upper)}"
+    yield f"distances in {printable(evidence.preprocessing.threat_space)}; {_preprocessing(evidence)}"
     if evidence.robustness is not None:
         for point in evidence.robustness.curve:
             yield f"{point.certified_count} of {point.n} samples certified at radius {point.eps_exact}"
+
+
+def _preprocessing(evidence: Evidence) -> str:
+    """What lies between a sample and the network, and who said so: every radius rests on it."""
+    how = evidence.preprocessing
+    numbers = (
+        f"{name} {' '.join(values)}" for name, values in (("mean", how.mean), ("std", how.std)) if values
+    )
+    facts = [f"scale {how.scale}", *numbers, f"layout {how.layout}"]
+    found = "" if how.assumption is None else f", found by trial: {how.assumption.convention}"
+    return printable(f"preprocessing {', '.join(facts)} (source: {how.source}{found})")
 
 
 def to_json(name: str, report: AuditReport, found: Verification) -> str:
@@ -54,6 +66,7 @@ def to_json(name: str, report: AuditReport, found: Verification) -> str:
         "report": name,
         "verdict": report.verdict,
         "evidence_sha256": report.evidence_sha256,
+        "preprocessing": report.evidence.preprocessing.model_dump(mode="json"),
         "result": ENDS[found.exit_code][0].lower(),
         "exit_code": int(found.exit_code),
         "proved": found.proved,

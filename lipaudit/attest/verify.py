@@ -23,8 +23,9 @@ from lipaudit.attest.judging import check_judgement
 from lipaudit.attest.ledger import Ledger, Verification
 from lipaudit.attest.network import check_network
 from lipaudit.attest.origin import check_model, check_subject, load_again
+from lipaudit.attest.preprocessing import Samples
 from lipaudit.attest.samples import Again, check_dataset, check_samples, recheck
-from lipaudit.data import Dataset, load_dataset, make_sizing
+from lipaudit.data import load_dataset, make_sizing
 from lipaudit.errors import ExitCode, Incomplete, InputRefused, UsageError
 from lipaudit.load import LoadedModel
 from lipaudit.moment import moment
@@ -32,7 +33,7 @@ from lipaudit.policy import Policy, load_policy
 from lipaudit.report.canonical import digest_of
 from lipaudit.report.model import AuditReport, Evidence
 from lipaudit.spectral.method import DEFAULT
-from lipaudit.subject import check_scores
+from lipaudit.subject import Trying, check_scores
 
 __all__ = ["SEED", "Terms", "check_claims", "verify"]
 
@@ -104,27 +105,27 @@ def verify(  # noqa: PLR0913 - the options of the command line
     evidence, ledger = report.evidence, Ledger()
     _check_report(report, samples, dataset)
     stage("loading data", 0)
-    data = _data(evidence, dataset, data_dir, ledger, offline=offline)
+    found = _samples(evidence, dataset, data_dir, ledger, offline=offline)
     stage("loading model", 0)
     terms: dict[str, Any] = {"allow_globals": tuple(allow_global), "trust_pickle": trust_pickle, "arch": arch}
     loaded = load_again(model, evidence.model, terms)
     if check_model(loaded, evidence.model, ledger):
         again = None if samples is None else Again(samples, seed)
         judged = None if policy is None else load_policy(Path(policy))
-        check_claims(report, loaded, data, ledger, Terms(again, judged, memory, stage, advance))
+        check_claims(report, loaded, found, ledger, Terms(again, judged, memory, stage, advance))
     ledger.unchecked.append("`run`: when, where and with which options the audit ran")
     return ledger.closed()
 
 
 def check_claims(
-    report: AuditReport, loaded: LoadedModel, data: Dataset | None, ledger: Ledger, terms: Terms = PLAIN
+    report: AuditReport, loaded: LoadedModel, samples: Samples | None, ledger: Ledger, terms: Terms = PLAIN
 ) -> None:
     """Everything that a report says about a model whose files and weights are the right ones.
 
     Args:
         report: what is claimed.
         loaded: the model.
-        data: the samples, whose fingerprint is the right one; None if they are not at hand.
+        samples: of the data set, whose fingerprint is the right one; None if it is not at hand.
         ledger: is told of everything.
         terms: how.
 
@@ -132,7 +133,8 @@ def check_claims(
         LipauditError: as `verify`.
     """
     evidence, again = report.evidence, terms.again
-    subject = check_subject(loaded, evidence, data, ledger)
+    terms.stage("trying the preprocessing again", 0)
+    subject = check_subject(loaded, evidence, samples, ledger)
     terms.stage("proving norms again", len(subject.graph.nodes) + len(evidence.blocks))
     with torch.no_grad():
         proved = check_network(subject.graph, evidence, ledger, terms.memory, partial(terms.advance, 1))
@@ -143,7 +145,10 @@ def check_claims(
         check_scores(subject)
     check_samples(subject, evidence, bound, ledger)
     if again is not None and not ledger.differences:
-        terms.stage("evaluating samples again", min(again.count, 0 if data is None else len(data)))
+        terms.stage(
+            "evaluating samples again",
+            min(again.count, 0 if subject.samples is None else len(subject.samples)),
+        )
         recheck(loaded, subject, evidence, proved, again, ledger, terms.advance)
     elif evidence.robustness is not None:
         ledger.unchecked.append("radii, margins and predictions: no sample was evaluated again (--recheck N)")
@@ -182,9 +187,9 @@ def _check_report(report: AuditReport, samples: int | None, dataset: str) -> Non
         raise UsageError("--recheck needs the data set", hint="add --dataset as for the audit")
 
 
-def _data(
+def _samples(
     evidence: Evidence, spec: str, data_dir: str | Path | None, ledger: Ledger, *, offline: bool
-) -> Dataset | None:
+) -> Samples | None:
     """The samples that the report speaks of, if they are at hand and the same."""
     record = evidence.dataset
     if spec == "none":
@@ -194,7 +199,8 @@ def _data(
     if record is None:
         raise UsageError("--dataset: the report speaks of no data set", hint="leave it out")
     sizing = make_sizing(record.resize, record.crop)
-    data = load_dataset(
-        spec, data_dir=data_dir, limit=record.limit, seed=record.seed, offline=offline, sizing=sizing
-    )
-    return data if data is not None and check_dataset(data, record, ledger) else None
+    load = partial(load_dataset, spec, data_dir=data_dir, offline=offline, sizing=sizing)
+    data = load(limit=record.limit, seed=record.seed)
+    if data is None or not check_dataset(data, record, ledger):
+        return None
+    return Samples(data, Trying.on(load))

@@ -30,7 +30,17 @@ from lipaudit.graph.graph import LayerGraph
 from lipaudit.graph.node import Shape
 from lipaudit.load.preprocessing import Preprocessing
 
-__all__ = ["CONVENTIONS", "Assumption", "Convention", "Program", "Question", "answers", "settle"]
+__all__ = [
+    "CONVENTIONS",
+    "STATED",
+    "Assumption",
+    "Convention",
+    "Program",
+    "Question",
+    "answers",
+    "fitting",
+    "settle",
+]
 
 Program = Callable[["np.ndarray[Any, Any]"], "np.ndarray[Any, Any]"]
 """n inputs (leading n) to n rows of scores."""
@@ -44,6 +54,8 @@ SURE, BETTER, CLOSE = 4.0, 3.0, 2.0
 ALIKE = 1.5
 """Conventions whose factors differ by less are variants of one: the better is taken, and said so."""
 CHUNK = 64
+STATED = "as stated,"
+"""In place of a convention's name where only the layout is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,21 +251,29 @@ def settle(
 
 def _candidates(question: Question, data: Dataset) -> list[tuple[str, Preprocessing]]:
     """Every convention that fits, in every layout that fits; the plain one first."""
-    stated, kind = question.stated, data.name.partition(":")[0]
-    channels = data.sample_shape[0] if len(data.sample_shape) == 3 else 1
+    stated = question.stated
     if not question.values:
-        return [("as stated,", replace(stated, layout=layout)) for layout in question.layouts]
-    usual = [
-        c
-        for c in CONVENTIONS
-        if (not c.data or kind in c.data or kind not in _KNOWN)
-        and len(c.mean) in (0, 1, channels)
-        and not (question.normalized and c.mean)
-    ]
+        return [(STATED, replace(stated, layout=layout)) for layout in question.layouts]
+    usual = [c for c in fitting(data.name, data.sample_shape) if not (question.normalized and c.mean)]
     return [
         (c.name, replace(stated, layout=layout, scale=c.scale, mean=c.mean, std=c.std, source="assumed"))
         for c in usual
         for layout in question.layouts
+    ]
+
+
+def fitting(data: str, sample: Shape) -> list[Convention]:
+    """The conventions that are usual for a data set.
+
+    Args:
+        data: its name, such as "mnist:test".
+        sample: shape of one sample, (C, H, W) or (D,).
+    """
+    kind, channels = data.partition(":")[0], sample[0] if len(sample) == 3 else 1
+    return [
+        c
+        for c in CONVENTIONS
+        if (not c.data or kind in c.data or kind not in _KNOWN) and len(c.mean) in (0, 1, channels)
     ]
 
 
