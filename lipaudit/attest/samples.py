@@ -180,12 +180,11 @@ def recheck(
     )
     check_answers(run, some, subject.entrance, loaded.reference, subject.middle)
     _compare(run, [rows[int(i)] for i in picks], ledger)
-    drawn = (
-        "all"
-        if len(picks) == len(data)
-        else f"{len(picks)} of {len(data)} samples, drawn with seed {again.seed}:"
-    )
-    ledger.holds(before, f"{drawn} radii, margins and predictions, evaluated again")
+    left, what = len(data) - len(picks), "radii, margins and predictions"
+    drawn = f"{len(picks)} of {len(data)} samples, drawn with seed {again.seed}:" if left else "all"
+    ledger.holds(before, f"{drawn} {what}, evaluated again")
+    if left:
+        ledger.unchecked.append(f"{what} of the other {left} of {len(data)} samples, which were not drawn")
 
 
 def _compare(run: Certification, rows: Sequence[SampleRecord], ledger: Ledger) -> None:

@@ -10,6 +10,7 @@ attacks) is not repeated.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,10 +36,10 @@ from lipaudit.report.model import AuditReport, Evidence
 from lipaudit.spectral.method import DEFAULT
 from lipaudit.subject import Trying, check_scores
 
-__all__ = ["SEED", "Terms", "check_claims", "verify"]
+__all__ = ["Terms", "check_claims", "verify"]
 
-SEED = 0
-"""Of the draw of samples that are evaluated again."""
+SEEDS = 2**32
+"""As many draws are possible where nobody names one: the author of a report cannot know which it will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def verify(  # noqa: PLR0913 - the options of the command line
     data_dir: str | Path | None = None,
     offline: bool = False,
     samples: int | None = None,
-    seed: int = SEED,
+    seed: int | None = None,
     policy: str | Path | None = None,
     memory: int = DEFAULT.memory,
     stage: Callable[[str, int], None] = lambda _name, _total: None,
@@ -92,7 +93,7 @@ def verify(  # noqa: PLR0913 - the options of the command line
         data_dir: where it lies.
         offline: never download it.
         samples: how many samples are evaluated again; all of them if there are fewer.  None: none.
-        seed: of the draw.
+        seed: of the draw; None: one that nobody can foresee, told in the result.
         policy: the file that the report was judged by; without it budgets are taken as the report tells them.
         memory: bytes that a spectral method's tensors may take at a time; as much as the audit had.
         stage: told what begins, and of how many steps it is.
@@ -110,7 +111,9 @@ def verify(  # noqa: PLR0913 - the options of the command line
     terms: dict[str, Any] = {"allow_globals": tuple(allow_global), "trust_pickle": trust_pickle, "arch": arch}
     loaded = load_again(model, evidence.model, terms)
     if check_model(loaded, evidence.model, ledger):
-        again = None if samples is None else Again(samples, seed)
+        again = (
+            None if samples is None else Again(samples, secrets.randbelow(SEEDS) if seed is None else seed)
+        )
         judged = None if policy is None else load_policy(Path(policy))
         check_claims(report, loaded, found, ledger, Terms(again, judged, memory, stage, advance))
     ledger.unchecked.append("`run`: when, where and with which options the audit ran")

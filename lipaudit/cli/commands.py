@@ -169,7 +169,7 @@ def _verify(  # noqa: PLR0913, PLR0917 -- one parameter per option
     key: v.Key = None,
     dataset: v.Samples = "none",
     recheck: v.Recheck = None,
-    seed: v.Seed = 0,
+    seed: v.Seed = None,
     arch: o.Arch = None,
     allow_global: o.AllowGlobal = None,
     trust_pickle: o.TrustPickle = None,

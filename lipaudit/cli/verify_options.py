@@ -26,7 +26,10 @@ Recheck = Annotated[
     int | None,
     typer.Option("--recheck", metavar="N", help="Evaluate N drawn samples again; needs --dataset."),
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of that draw, 0 by default.")]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="N", help="Seed of that draw; by default a new one, which is told."),
+]
 Policy = Annotated[
     str | None,
     typer.Option("--policy", metavar="FILE", help="The policy file that the report was judged by."),

@@ -33,7 +33,7 @@ class VerifyRequest:
     key: str | None = None
     dataset: str = "none"
     recheck: int | None = None
-    seed: int = 0
+    seed: int | None = None
     arch: str | None = None
     allow_global: Sequence[str] = ()
     trust_pickle: str | None = None

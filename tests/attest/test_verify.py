@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 
 import numpy as np
 import pytest
@@ -136,7 +137,18 @@ def test_with_samples(dense):
     assert found.exit_code is ExitCode.PASS
     assert any("5 of 40 samples, drawn with seed 4" in line for line in found.proved)
     assert not any("--recheck" in line for line in found.unchecked)
+    assert any("of the other 35 of 40 samples" in line for line in found.unchecked)
     assert ("evaluating samples again", 5) in stages
+
+
+def test_the_draw_cannot_be_foreseen(dense, monkeypatch):
+    asked = []
+    monkeypatch.setattr(secrets, "randbelow", lambda most: asked.append(most) or 77)
+    found = verify(dense.report, dense.model, dataset=f"npz:{dense.images}", samples=5)
+    assert any("5 of 40 samples, drawn with seed 77" in line for line in found.proved)
+    assert asked == [2**32]
+    whole = verify(dense.report, dense.model, dataset=f"npz:{dense.images}", samples=50)
+    assert not any("not drawn" in line for line in whole.unchecked)
 
 
 def test_another_model_is_refused(dense, tmp_path):

@@ -91,6 +91,11 @@ def test_options_arrive(run, report, model, proved):
     assert (call["arch"], call["allow_global"]) == ("net.py:make", ("a.B",))
 
 
+def test_nobody_names_a_seed(run, report, model, proved):
+    assert run("verify", report, "-m", model, "-d", "npz:x.npz", "--recheck", "7").code == 0
+    assert proved.calls[-1]["seed"] is None
+
+
 @pytest.mark.parametrize(
     "options",
     [
