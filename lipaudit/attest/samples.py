@@ -33,6 +33,8 @@ __all__ = ["Again", "check_dataset", "check_samples", "recheck"]
 
 NINTH = 1 + 1e-7
 """More than the nine digits of a margin leave open, and the directed roundings of a quotient."""
+FILES = frozenset({"npz", "imagefolder"})
+"""Data sets that are called as their file is, which may be another name here."""
 NAMED = 8
 """Samples that are named one by one."""
 
@@ -50,11 +52,20 @@ def check_dataset(data: Dataset, record: DatasetRecord, ledger: Ledger) -> bool:
     same = ledger.equal("dataset.fingerprint_sha256", record.fingerprint_sha256, data.fingerprint_sha256)
     same = ledger.equal("dataset.num_evaluated", record.num_evaluated, len(data)) and same
     same = ledger.equal("dataset.total", record.total, data.total) and same
+    if record.name != data.name and _kind(record.name) == _kind(data.name) in FILES:
+        ledger.unchecked.append(f"the data set's name: told is {record.name}, here it is called {data.name}")
+    else:
+        ledger.equal("dataset.name", record.name, data.name)
     ledger.equal("dataset.official", record.official, data.official)
     ledger.equal("dataset.sample_shape", record.sample_shape, data.sample_shape)
     if same:
         ledger.proved.append(f"the data set's fingerprint, over {len(data)} samples")
     return same
+
+
+def _kind(name: str) -> str:
+    """What a data set's name begins with."""
+    return name.partition(":")[0]
 
 
 def check_samples(subject: Subject, evidence: Evidence, bound: NetworkBound, ledger: Ledger) -> None:

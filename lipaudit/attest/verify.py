@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from lipaudit.attest.grounds import check_grounds
 from lipaudit.attest.judging import check_judgement
 from lipaudit.attest.ledger import Ledger, Verification
 from lipaudit.attest.network import check_network
@@ -157,6 +158,8 @@ def check_claims(
         ledger.unchecked.append("radii, margins and predictions: no sample was evaluated again (--recheck N)")
     today = max(moment(), datetime.now(UTC)).date()  # a variable may end a waiver, not revive it
     check_judgement(report, layers, terms.policy, today, ledger)
+    if terms.policy is not None:
+        check_grounds(evidence, None if samples is None else samples.data, ledger)
     if evidence.falsification is not None:
         ledger.equal("falsification.hits", evidence.falsification.hits, 0)
 

@@ -301,7 +301,57 @@ def test_requirements_take_the_policy_file(dense, tmp_path):
     alone = verify(report, dense.model)
     assert alone.exit_code is ExitCode.INCOMPLETE
     assert any("require.min_samples" in line for line in alone.unproved)
-    assert verify(report, dense.model, policy=path).exit_code is ExitCode.PASS
+    assert verify(report, dense.model, policy=path, dataset=data).exit_code is ExitCode.PASS
+
+
+def required(dense, tmp_path, clauses, *, attack=False):
+    path = tmp_path / "lipaudit.toml"
+    path.write_text(f"[require]\n{clauses}\n", encoding="utf-8")
+    data = f"npz:{dense.images}"
+    options = {"scale": 1, "policy": path, "profile": "fast", "attack": attack, "device": "cpu"}
+    return audit(dense.model, dataset=data, **options), path
+
+
+def test_requirements_rest_on_what_was_checked(dense, tmp_path):
+    digest, data = dense.report.evidence.dataset.fingerprint_sha256, f"npz:{dense.images}"
+    clauses = f"""min_samples = 10
+dataset = "npz:images.npz"
+dataset_fingerprint = "{digest}"
+coverage = "100%"
+arithmetic = "real"
+"""
+    report, path = required(dense, tmp_path, clauses)
+    assert report.verdict == "pass"
+    alone = verify(report, dense.model, policy=path)
+    assert not alone.differences
+    assert alone.exit_code is ExitCode.INCOMPLETE
+    assert [line.split(":")[0] for line in alone.unproved] == [
+        f"budget require.{clause}" for clause in ("min_samples", "dataset", "dataset_fingerprint")
+    ]
+    assert verify(report, dense.model, policy=path, dataset=data).exit_code is ExitCode.PASS
+
+
+def test_an_attack_that_is_required_is_not_proved(dense, tmp_path):
+    report, path = required(dense, tmp_path, "attacked = true", attack=True)
+    assert report.verdict == "pass"
+    found = verify(report, dense.model, policy=path, dataset=f"npz:{dense.images}")
+    assert not found.differences
+    assert found.unproved == ("budget require.attacked: it rests on an attack, which is not repeated",)
+    assert found.exit_code is ExitCode.INCOMPLETE
+
+
+def test_the_name_of_a_data_set(dense, tmp_path):
+    document, data = dense.document, f"npz:{dense.images}"
+    document["evidence"]["dataset"]["name"] = "mnist:test"
+    assert where(verify(sealed_again(document), dense.model, dataset=data)) == ["dataset.name"]
+    copy = tmp_path / "copy.npz"
+    copy.write_bytes(dense.images.read_bytes())
+    found = verify(dense.report, dense.model, dataset=f"npz:{copy}")
+    assert found.exit_code is ExitCode.PASS
+    assert any("told is npz:images.npz, here it is called npz:copy.npz" in line for line in found.unchecked)
+    report, path = required(dense, tmp_path, 'dataset = "npz:images.npz"')
+    found = verify(report, dense.model, dataset=f"npz:{copy}", policy=path)
+    assert found.unproved == ("budget require.dataset: here the data set is called npz:copy.npz",)
 
 
 def test_waivers_and_layers_are_judged_again(dense, judged):
