@@ -28,8 +28,8 @@ ENDS = {
 def to_text(name: str, report: AuditReport, found: Verification) -> str:
     """What the report claims, what of it was proved, what was not, what differs; the result last."""
     lines = [*_rows("report", [printable(name)]), *_rows("claims", _claims(report))]
-    lines += _rows("proved", found.proved)
-    lines += [*_rows("not checked", found.unchecked), *_rows("not proved", found.unproved)]
+    told = (("proved", found.proved), ("not checked", found.unchecked), ("not proved", found.unproved))
+    lines += [line for title, texts in told for line in _rows(title, map(printable, texts))]
     lines += _rows("differs", [_told(row) for row in found.differences[:MOST]])
     hidden = len(found.differences) - MOST
     if hidden > 0:

@@ -354,6 +354,27 @@ def test_the_name_of_a_data_set(dense, tmp_path):
     assert found.unproved == ("budget require.dataset: here the data set is called npz:copy.npz",)
 
 
+def test_indices_and_labels_are_compared_without_evaluating(dense):
+    data = f"npz:{dense.images}"
+    found = verify(dense.report, dense.model, dataset=data)
+    assert any("indices and labels of the 40 samples" in line for line in found.proved)
+    document = dense.document
+    row = next(
+        r for r in document["evidence"]["robustness"]["samples"] if not r["correct"] and r["radius"] == 0
+    )
+    row["label"] = next(c for c in range(4) if c not in (row["label"], row["predicted"]))
+    assert verify(sealed_again(document), dense.model).exit_code is ExitCode.PASS
+    found = verify(sealed_again(document), dense.model, dataset=data)
+    assert where(found) == [f"robustness.samples (index {row['index']})"]
+    document = dense.document
+    many = document["evidence"]["robustness"]["samples"]
+    for one, other in zip(many[:20], many[20:], strict=True):
+        one["label"], other["label"] = other["label"], one["label"]
+    refused = verify(sealed_again(document), dense.model, dataset=data)
+    assert refused.exit_code is ExitCode.REFUSED
+    assert any(row.proved == "they have another index or label" for row in refused.differences)
+
+
 def test_waivers_and_layers_are_judged_again(dense, judged):
     report, _ = judged
     text = json.dumps(json.loads(to_json(report)))

@@ -54,7 +54,7 @@ def test_the_result_is_told_last(run, report, model, proved, code):
     assert len(done.out.splitlines()) == 1
     whole = run("verify", report, "--model", model)
     assert whole.out.splitlines()[-1] == done.out.strip()
-    for text in ("report.json", "verdict pass", "15.25", "7012 of 10000"):
+    for text in ("report.json", "verdict pass", "15.25", "7012 of 10000", "preprocessing scale 1, "):
         assert text in whole.out
     assert ("\ndiffers " in whole.out) == (code == 4)
     assert ("not checked" in whole.out) == (code != 4)
@@ -72,7 +72,10 @@ def test_json(run, report, model, proved):
 
 def test_hostile_texts_cannot_move_the_cursor_or_fill_the_screen(run, report, model, proved):
     proved.result = Verification(
-        tuple(Difference(f"layers[{i}] (\x1b[2J)", "x" * 5000, "y\nz") for i in range(500)), (), (), ()
+        tuple(Difference(f"layers[{i}] (\x1b[2J)", "x" * 5000, "y\nz") for i in range(500)),
+        ("a \x1b[2J",),
+        ("b \x1b[2J",),
+        ("c \x1b[2J",),
     )
     done = run("verify", report, "--model", model)
     assert "\x1b" not in done.out
