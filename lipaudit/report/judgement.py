@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from datetime import date
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from lipaudit.report.inputs import Digest, Text
 from lipaudit.report.number import Count, Plain, Record
 
-__all__ = ["BaselineRecord", "BudgetOutcome", "LayerOutcome", "Metric", "Outcome", "PolicyRecord", "Waiver"]
+__all__ = [
+    "BaselineRecord",
+    "BudgetOutcome",
+    "Day",
+    "LayerOutcome",
+    "Metric",
+    "Outcome",
+    "PolicyRecord",
+    "Waiver",
+]
 
 Outcome = Literal["pass", "fail", "inconclusive"]
 """pass: what was proved meets the budget · fail: a witness exceeds it, whatever the method · inconclusive:
@@ -18,6 +28,15 @@ it lies between the two.  Only pass is green."""
 Metric = Literal["lipschitz", "slack", "certified_accuracy", "clean_accuracy", "require"]
 """What a budget limits.  `lipschitz` and `slack` speak of the network, or of single layers where the budget
 names some; `require` is a condition on the audit itself (how many samples, which data, how it was loaded)."""
+
+
+def _of_the_calendar(text: str) -> str:
+    date.fromisoformat(text)  # 2026-02-31 is none
+    return text
+
+
+Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_of_the_calendar)]
+"""A day that there is, as ISO 8601 writes it."""
 
 
 class LayerOutcome(Record):
@@ -70,7 +89,7 @@ class Waiver(Record):
     layers: tuple[Text, ...] = Field(default=(), description="names or patterns; none: the budget as a whole")
     reason: Text
     owner: Text
-    expires: str = Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="the last day it holds")
+    expires: Day = Field(description="the last day it holds")
     state: Literal["used", "unused", "expired"]
     line: Count | None = None
 
@@ -80,6 +99,4 @@ class PolicyRecord(Record):
 
     name: Text = Field(description="base name, e.g. lipaudit.toml")
     sha256: Digest
-    judged_on: str = Field(
-        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="the day by which waivers were judged"
-    )
+    judged_on: Day = Field(description="the day by which waivers were judged")

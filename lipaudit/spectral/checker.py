@@ -59,6 +59,7 @@ __all__ = [
     "Gram",
     "gram",
     "largest_part",
+    "ldexp",
     "positive",
     "proves",
     "refuse_emulation",
@@ -159,9 +160,9 @@ def proves(G: Tensor, tau: float) -> Tensor:
         return torch.ones(len(G), dtype=torch.bool, device=G.device)
     if math.frexp(tau)[1] - exponent < -64:  # τ lies far below the largest entry, hence below the norm
         return torch.zeros(len(G), dtype=torch.bool, device=G.device)
-    if tau >= _ldexp(2.0 * G.shape[1] * G.shape[2], exponent):  # ‖G‖_F ≤ √(2pq)·2^exponent
+    if tau >= ldexp(2.0 * G.shape[1] * G.shape[2], exponent):  # ‖G‖_F ≤ √(2pq)·2^exponent
         return torch.full((len(G),), math.isfinite(tau), device=G.device)
-    return known.proves(math.nextafter(_ldexp(tau, -exponent), 0.0))
+    return known.proves(math.nextafter(ldexp(tau, -exponent), 0.0))
 
 
 def positive(matrices: Tensor, error: float) -> Tensor:
@@ -310,7 +311,7 @@ def scaled(G: Tensor, exponent: int) -> Tensor:
     return (G * 2.0**half).mul_(2.0 ** (exponent - half))
 
 
-def _ldexp(x: float, exponent: int) -> float:
+def ldexp(x: float, exponent: int) -> float:
     """x·2^exponent, infinite where that overflows."""
     try:
         return math.ldexp(x, exponent)

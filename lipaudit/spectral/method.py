@@ -17,7 +17,7 @@ from lipaudit.rounding import down, scale_up
 from lipaudit.spectral.checker import refuse_emulation, scaled
 from lipaudit.spectral.maps import Conv, Dense, LinearMap, power_of_two
 
-__all__ = ["DEFAULT", "ZERO", "Effort", "Estimator", "Method", "Plain"]
+__all__ = ["DEFAULT", "LARGEST", "ZERO", "Effort", "Estimator", "Method", "Plain"]
 
 Plain = Conv | Dense
 """A dense map, or a convolution that is not transposed."""
@@ -40,6 +40,9 @@ class Effort:
 
 DEFAULT = Effort()
 ZERO = "all weights that meet an input are zero"
+LARGEST = 2.0**500
+"""Above the norm of every map whose weights are below 1, by hundreds of digits; its square is a float64, too.
+A larger claim follows from this one."""
 CONFIRMING = 1e12
 """Float operations of the longest search whose result can be confirmed."""
 
@@ -106,7 +109,7 @@ class Method:
         if not bool(plain.weight.any()):
             return True
         # Undoes what `bound` did: one ulp more than this, scaled and rounded up, is at most τ.
-        inner = math.nextafter(down(Fraction(tau) / Fraction(2) ** exponent), 0.0)
+        inner = min(math.nextafter(down(Fraction(tau) / Fraction(2) ** exponent), 0.0), LARGEST)
         try:
             return self.confirm(plain, inner, Effort(0.0, memory, CONFIRMING))
         except NotCovered:

@@ -41,11 +41,11 @@ from lipaudit.errors import NotCovered
 from lipaudit.rounding import UNIT, add_up, div_down, div_up, mul_up, scale_up, sqrt_up, sub_down
 from lipaudit.spectral import supremum
 from lipaudit.spectral.banded import Axis, Frequencies, Gramian, cheapest_layout, has_few_reads
-from lipaudit.spectral.checker import scaled
+from lipaudit.spectral.checker import ldexp, scaled
 from lipaudit.spectral.fft import is_block_circulant
 from lipaudit.spectral.krylov import banded_product, likely_top
 from lipaudit.spectral.maps import Conv, power_of_two
-from lipaudit.spectral.method import DEFAULT, Effort, Method, Plain
+from lipaudit.spectral.method import DEFAULT, LARGEST, Effort, Method, Plain
 from lipaudit.spectral.partition import Interior, Piece, is_regular, pieces_of
 from lipaudit.spectral.schur import schur_bound
 from lipaudit.spectral.toeplitz import holds, proved_norm
@@ -173,7 +173,7 @@ def _holds(conv: Conv, weight: Tensor, patch: Patch, claim: float, effort: Effor
         patch, rest = parted
         return _holds(conv, weight, patch, sub_down(claim, rest), effort)
     exponent = power_of_two(weight)  # ≤ 0: scaling is exact
-    weight, claim = scaled(weight, -exponent), math.ldexp(claim, -exponent)
+    weight, claim = scaled(weight, -exponent), min(ldexp(claim, -exponent), LARGEST)
     if not any(isinstance(piece, Axis) for piece in patch):
         return supremum.METHOD.confirms(_endless(conv, weight, patch), claim, effort.memory)
     claim = div_down(claim, _secants(patch))
@@ -189,7 +189,7 @@ def _norm(conv: Conv, weight: Tensor, patch: Patch, hint: float, effort: Effort)
         patch, rest = parted
         return add_up(_norm(conv, weight, patch, max(0.0, hint - rest), effort), rest)
     exponent = power_of_two(weight)  # ≤ 0: scaling is exact
-    weight, hint = scaled(weight, -exponent), math.ldexp(hint, -exponent)
+    weight, hint = scaled(weight, -exponent), min(ldexp(hint, -exponent), LARGEST)
     if not any(isinstance(piece, Axis) for piece in patch):
         return scale_up(_supremum(conv, weight, patch, hint, effort), exponent)
     return scale_up(_mixed(conv, weight, patch, hint, effort), exponent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 
 import numpy as np
 import pytest
@@ -373,6 +374,34 @@ def test_indices_and_labels_are_compared_without_evaluating(dense):
     refused = verify(sealed_again(document), dense.model, dataset=data)
     assert refused.exit_code is ExitCode.REFUSED
     assert any(row.proved == "they have another index or label" for row in refused.differences)
+
+
+@pytest.mark.parametrize("tau", [1e154, sys.float_info.max])
+def test_claims_beyond_all_measure_are_only_weak(tau, convolutions, dense):
+    for net in (convolutions, dense):
+        document = net.document
+        for row in [*document["evidence"]["layers"], *document["evidence"]["blocks"]]:
+            for certificate in row["certificates"]:
+                certificate["tau"] = {"value": tau, "hex": tau.hex(), "status": "proved"}
+        assert net.check(sealed_again(document)).exit_code is ExitCode.REFUSED
+
+
+def test_days_and_shapes_that_there_are_not(dense, judged):
+    text = to_json(judged[0])
+    for key, place in (("expires", ["waivers", 0]), ("judged_on", ["policy"])):
+        for day in ("2026-99-99", "2026-02-31", "0000-01-01"):
+            document = json.loads(text)
+            row = document["evidence"]
+            for step in place:
+                row = row[step]
+            row[key] = day
+            with pytest.raises(InputRefused, match=r"day|month|year"):
+                sealed_again(document)
+    for shape in ([], [0], [-1, 2, 3], [2, 3], [1, 1, 1, 6], None):
+        document = json.loads(text)
+        document["evidence"]["dataset"]["sample_shape"] = shape
+        with pytest.raises(InputRefused, match="sample_shape"):
+            verify(sealed_again(document), dense.model)
 
 
 def test_waivers_and_layers_are_judged_again(dense, judged):

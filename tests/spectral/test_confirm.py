@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 
 import pytest
 import torch
@@ -109,3 +110,18 @@ def test_a_search_that_ended_early_is_confirmed_and_its_limit_is_not_exceeded():
     top = NAMED["supremum"].bound(Conv(normal(6, 6, 3, 3), 9, padding=1)).value
     assert domain.holds(top, Effort(operations=1e12))
     assert not domain.holds(top * (1 - 1e-6), Effort(operations=1e12))
+
+
+@every_method
+def test_claims_beyond_all_measure_end_in_an_answer(method):
+    g = torch.Generator().manual_seed(1)
+    kernel = torch.randn(2, 2, 3, 3, generator=g, dtype=torch.float64)
+    faint = kernel.clone()
+    faint[:, :, 0] = 1e-320  # a patch of these alone is scaled up by as much
+    for weight in (kernel, faint):
+        for mode in ("zeros", "circular", "reflect"):
+            linear_map = Conv(weight, (8, 8), padding=(1, 1), padding_mode=mode)
+            for claim in (1e154, sys.float_info.max):
+                assert method.confirms(linear_map, claim) in (True, False)
+    for claim in (1e154, sys.float_info.max):
+        assert method.confirms(Dense(kernel.flatten(1)), claim) in (True, False)
