@@ -16,7 +16,7 @@ from lipaudit.blocks import find_claims
 from lipaudit.certify.agreement import check_answers
 from lipaudit.certify.curve import certified_counts
 from lipaudit.certify.dataset import Certification, certify
-from lipaudit.certify.falsify import Outcome, falsify
+from lipaudit.certify.falsify import SWITCHED_OFF, Outcome, falsify
 from lipaudit.certify.pairwise import pair_constants
 from lipaudit.clock import Clock, Progress
 from lipaudit.compose import NetworkBound, compose
@@ -54,7 +54,7 @@ from lipaudit.subject import THREAT_SPACES, Stated, Subject, Trying, check_score
 __all__ = ["Progress", "audit"]
 
 T = TypeVar("T")
-NOT_ATTACKED = Outcome(None, None, "Nobody tried to refute these claims: the attack was switched off.")
+NOT_ATTACKED = Outcome(None, None, SWITCHED_OFF)
 _UNTOLD = frozenset({"model", "progress", "data_dir", "arch", "policy"})
 """Options that may hold paths of this machine, or stand in the evidence."""
 

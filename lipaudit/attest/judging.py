@@ -43,6 +43,9 @@ __all__ = ["check_judgement"]
 COMPARED = ("metric", "limit", "eps", "outcome", "message", "evidence", "layers", "waived")
 """Fields of an outcome that follow from the budget and the evidence."""
 ANY_RADIUS = "1"
+OF_WAIVERS = frozenset({"LIP401", "LIP402", "LIP403"})
+REBUILT = OF_WAIVERS | {"LIP101", "LIP203"}
+"""Findings whose words follow from what was proved, and from the waivers."""
 
 
 def check_judgement(
@@ -75,6 +78,8 @@ def check_judgement(
     for finding in again.findings:
         if (finding.rule, finding.level, finding.layer) not in told:
             ledger.differs("findings", "nothing", f"{finding.rule} ({finding.level}): {finding.message}")
+    texts = [*layer_findings(layers, evidence.blocks), *(f for f in again.findings if f.rule in OF_WAIVERS)]
+    _check_messages(evidence.findings, texts, ledger)
     judged = {outcome.id: outcome for outcome in again.outcomes}
     ledger.equal("budgets (ids)", sorted(o.id for o in evidence.budgets), sorted({*judged, *left}))
     for index, outcome in enumerate(evidence.budgets):
@@ -94,6 +99,16 @@ def check_judgement(
     if ended and now != report.verdict:
         ledger.differs(f"verdict on {today.isoformat()}", report.verdict, f"{now}: {'; '.join(ended)}")
     ledger.unchecked.append("lower ends, attacks and other witnesses")
+
+
+def _check_messages(told: Sequence[Finding], rebuilt: Sequence[Finding], ledger: Ledger) -> None:
+    """What a finding says, where it can be written anew; numbers of a witness may round otherwise."""
+    known = {(f.rule, f.layer, f.message) for f in rebuilt}
+    for finding in told:
+        if finding.rule in REBUILT and (finding.rule, finding.layer, finding.message) not in known:
+            meant = [f.message for f in rebuilt if (f.rule, f.layer) == (finding.rule, finding.layer)]
+            shown = " or ".join(meant) or "no such finding"
+            ledger.differs(f"findings ({finding.rule}).message", finding.message, shown)
 
 
 def _compare(claimed: BudgetOutcome, again: BudgetOutcome, where: str, ledger: Ledger) -> None:

@@ -69,6 +69,8 @@ def check_network(
         ledger.at_least(f"layers[{index}] ({record.name}).running", record.running, running)
     _bracket("global", evidence.global_, bound.total, ledger)
     ledger.equal("global.method", evidence.global_.method, bound.total.method)
+    if bound.total.is_finite:
+        ledger.equal("global.note", evidence.global_.note, bound.total.note)
     ledger.holds(
         before,
         f"{len(layers)} layers, {len(claims)} blocks and the network's bound, from {norms} norms that the "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 
 from lipaudit.attest.ledger import Ledger
 from lipaudit.attest.preprocessing import Samples, check_source
+from lipaudit.certify.falsify import FAILED, NOTHING_FINITE, SWITCHED_OFF
 from lipaudit.data import FILE_SPACE, PIXEL_SPACE, Dataset
 from lipaudit.errors import InputRefused
 from lipaudit.load import LoadedModel, Preprocessing, load_model
@@ -84,9 +85,7 @@ def check_subject(
     _check_space(record, evidence, subject, data, ledger)
     ledger.equal("preprocessing.layout", record.layout, subject.layout)
     ledger.equal("model.num_classes", evidence.model.num_classes, max(subject.classes, 2))
-    for text in limitations(loaded, subject):
-        if text not in evidence.limitations:
-            ledger.differs("limitations", "a sentence is missing", text)
+    _check_limitations(evidence, limitations(loaded, subject), ledger)
     return subject
 
 
@@ -101,6 +100,18 @@ def _preprocessing(record: PreprocessingRecord) -> Preprocessing:
         )
     except ValueError as error:
         raise InputRefused(f"the report's preprocessing cannot be meant: {error}") from error
+
+
+def _check_limitations(evidence: Evidence, known: Sequence[str], ledger: Ledger) -> None:
+    """Every sentence that follows, and none that somebody else wrote: a limitation may be no promise."""
+    for text in known:
+        if text not in evidence.limitations:
+            ledger.differs("limitations", "a sentence is missing", text)
+    for text in evidence.limitations:
+        if text.startswith(FAILED):
+            ledger.unchecked.append("why the attack could not be made")
+        elif text not in (*known, SWITCHED_OFF, NOTHING_FINITE):
+            ledger.differs("limitations", text, "no audit says so")
 
 
 def _sample_shape(evidence: Evidence) -> tuple[int, ...] | None:

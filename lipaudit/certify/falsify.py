@@ -37,6 +37,12 @@ FARTHEST = 1e3
 """An infinite radius is attacked this far."""
 
 
+SWITCHED_OFF = "Nobody tried to refute these claims: the attack was switched off."
+NOTHING_FINITE = "No finite bound was claimed, so nothing was attacked."
+FAILED = "The claims were not attacked: "
+"""And why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """`below`: the witnessed ratio; `tried`: the attack on radii; `note`: why there is none of them.
@@ -71,7 +77,7 @@ def falsify(
         Falsified: if that succeeds.
     """
     if not bound.total.is_finite:
-        return Outcome(None, None, "No finite bound was claimed, so nothing was attacked.")
+        return Outcome(None, None, NOTHING_FINITE)
     evaluate = with_error(graph, layers, bound.claims)
     small = _cost(graph) <= SMALL_NETWORK
     points = _starting_points(graph, data, STARTING_POINTS if small else 1)
@@ -86,7 +92,7 @@ def falsify(
         if isinstance(error, LipauditError):
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return Outcome(None, None, f"The claims were not attacked: {reason[:200]}")
+        return Outcome(None, None, f"{FAILED}{reason[:200]}")
     return Outcome(below, tried, batch=batch, spreads=spreads)
 
 

@@ -404,6 +404,34 @@ def test_days_and_shapes_that_there_are_not(dense, judged):
             verify(sealed_again(document), dense.model)
 
 
+def test_words_that_no_audit_wrote(dense, judged):
+    text = to_json(judged[0])
+
+    def refused(edit, name):
+        document = json.loads(text)
+        edit(document["evidence"])
+        return any(name in place for place in where(dense.check(sealed_again(document))))
+
+    promise = "Radii hold for the deployed float32 program as well."
+    assert refused(lambda e: e["limitations"].append(promise), "limitations")
+    assert refused(lambda e: e["global"].update(note="exact"), "global.note")
+    waived = next(f for f in json.loads(text)["evidence"]["findings"] if f["rule"] == "LIP403")
+    assert refused(lambda e: e["findings"].remove(waived), "findings")
+    assert refused(lambda e: e["findings"].append(waived | {"message": "all is well"}), "findings (LIP403)")
+    assert refused(
+        lambda e: e["findings"].append(waived | {"rule": "LIP101", "layer": "x"}), "findings (LIP101)"
+    )
+
+
+def test_what_is_the_reports_word_is_said(dense, judged):
+    report, path = judged
+    alone, with_file = verify(report, dense.model), verify(report, dense.model, policy=path)
+    assert any("which budgets were asked for" in line for line in alone.unchecked)
+    assert not any("which budgets were asked for" in line for line in with_file.unchecked)
+    for found in (alone, with_file):
+        assert any(line.startswith("names and texts") for line in found.unchecked)
+
+
 def test_waivers_and_layers_are_judged_again(dense, judged):
     report, _ = judged
     text = json.dumps(json.loads(to_json(report)))
