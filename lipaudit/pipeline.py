@@ -272,11 +272,11 @@ def _limitations(loaded: LoadedModel, subject: Subject, attacked: Outcome) -> tu
 
 
 def _asked_radii(texts: Sequence[str]) -> dict[Fraction, str]:
-    """Each asked ε once, with the text that asked for it first."""
+    """Each asked ε once, in order of size, with the text that asked for it first."""
     asked: dict[Fraction, str] = {}
     for text in texts:
         asked.setdefault(parse_eps(text), text)
-    return asked
+    return dict(sorted(asked.items()))
 
 
 def _listed(texts: str | float | Sequence[str | float]) -> list[str]:

@@ -159,6 +159,9 @@ def check_claims(
         recheck(loaded, subject, evidence, proved, again, ledger, terms.advance)
     elif evidence.robustness is not None:
         ledger.unchecked.append("radii, margins and predictions: no sample was evaluated again (--recheck N)")
+    if ledger.differences:  # judged again, wrong numbers would be told as if they were proved
+        ledger.unchecked.append("budgets, findings and the verdict: they rest on what differs")
+        return
     today = max(moment(), datetime.now(UTC)).date()  # a variable may end a waiver, not revive it
     check_judgement(report, layers, terms.policy, today, ledger)
     if terms.policy is not None:

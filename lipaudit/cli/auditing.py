@@ -47,8 +47,10 @@ def run(request: AuditRequest) -> ExitCode:
     arguments = _arguments(request)
     outputs.check_targets(targets, _kept(request, arguments["policy"]))
     values.existing_file(request.model)
-    report = _audit(request, arguments)
     policy = arguments["policy"]
+    if policy is not None and not policy.budgets:
+        streams.say(f"warning: {policy.file.path} holds no budget: it asks for nothing")
+    report = _audit(request, arguments)
     files = [Path(request.model), *([] if policy is None else [policy.file.path])]
     try:
         _tell(request, targets, report, files)

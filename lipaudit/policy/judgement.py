@@ -101,7 +101,7 @@ def judge(
     assumed = evidence.preprocessing.assumption
     guessed = assumed is not None and (strict or not assumed.clear)
     if interrupted or guessed:
-        outcomes = undecided(outcomes, _PART if interrupted else _GUESS)
+        outcomes = undecided(outcomes, _PART if interrupted else _GUESS, whole=not interrupted)
     outcomes, waivers = apply_waivers(outcomes, policy.waivers, today, names)
     findings = (*_kept(evidence, outcomes, guessed=guessed), *waiver_findings(waivers))
     verdict, code = decide(outcomes, incomplete=is_incomplete(evidence.global_, findings))

@@ -88,7 +88,8 @@ def _baseline(policy: Policy, path: Path) -> AuditReport:
     if not path.is_file():
         raise InputUnavailable(
             f"{policy.place(line)}no such baseline: {path}",
-            hint="`lipaudit baseline update report.json` writes it from a report",
+            hint="the first one: `lipaudit MODEL --no-policy -o report.json`, with the data set if there is "
+            "one, then `lipaudit baseline update report.json`",
         )
     return load_report(path)
 

@@ -26,12 +26,17 @@ _ERRORS = (
 )
 
 
-def undecided(outcomes: Iterable[BudgetOutcome], why: str) -> tuple[BudgetOutcome, ...]:
+def undecided(
+    outcomes: Iterable[BudgetOutcome], why: str, *, whole: bool = True
+) -> tuple[BudgetOutcome, ...]:
     """The same budgets without a judgement, because what was judged may not be what is meant.
 
-    Requirements are facts about the audit, so they stand.
+    Args:
+        outcomes: what became of them.
+        why: said in their messages.
+        whole: whether the audit came to its end: requirements are facts about it, and stand then.
     """
-    return tuple(o if o.metric == "require" else _undecided(o, why) for o in outcomes)
+    return tuple(o if whole and o.metric == "require" else _undecided(o, why) for o in outcomes)
 
 
 def _undecided(outcome: BudgetOutcome, why: str) -> BudgetOutcome:

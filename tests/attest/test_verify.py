@@ -241,13 +241,20 @@ expires = 2999-01-31
 """
 
 
-@pytest.fixture
-def judged(dense, tmp_path):
-    path = tmp_path / "lipaudit.toml"
+@pytest.fixture(scope="module")
+def judged_once(dense, tmp_path_factory):
+    path = tmp_path_factory.mktemp("judged") / "lipaudit.toml"
     path.write_text(POLICY, encoding="utf-8")
     data = f"npz:{dense.images}"
-    report = audit(dense.model, dataset=data, scale=1, policy=path, profile="fast", device="cpu")
-    return report, path
+    return audit(dense.model, dataset=data, scale=1, policy=path, profile="fast", device="cpu")
+
+
+@pytest.fixture
+def judged(judged_once, tmp_path):
+    """A report, and a policy file like the one that it was judged by."""
+    path = tmp_path / "lipaudit.toml"
+    path.write_text(POLICY, encoding="utf-8")
+    return judged_once, path
 
 
 def test_policies(dense, judged):

@@ -166,7 +166,12 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("name", LARGE)
+SLOW = {"a kernel of thousands"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in LARGE]
+)
 def test_large_maps_need_no_large_memory(name):
     found = limited(LARGE[name], gibibytes=3)
     assert found.above.is_finite

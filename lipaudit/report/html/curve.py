@@ -23,7 +23,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 66.0, 18.0, 40.0, 50.0
 Drawn = dict[str, str | float | None]
 """Attributes of a line or a text."""
 _FAR = 6.0  # asked radii so many times as far as the largest certified one would squeeze the curve to a line
-_APART = 46.0  # between two labels
+_ROOM = 60.0  # that a label takes
 HALO: Drawn = {"paint_order": "stroke", "stroke": "#fff", "stroke_width": 4.0}
 """Keeps a number legible over lines."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
@@ -163,21 +163,22 @@ def _axes(frame: _Frame, space: str) -> list[Markup]:
 def _marks(frame: _Frame, curve: Sequence[CurvePoint]) -> list[Markup]:
     """A line and a dot at every asked radius, its share beside it where there is room."""
     parts: list[Markup] = []
-    last = -math.inf
-    for point in sorted(curve, key=lambda p: p.eps):
-        if point.eps > frame.end:
-            continue
-        x, y = frame.x(point.eps), frame.y(point.certified_count)
+    shown = [point for point in sorted(curve, key=lambda p: p.eps) if point.eps <= frame.end]
+    places = [frame.x(point.eps) for point in shown]
+    taken = float(_LEFT)  # up to here a mark or a label stands
+    for index, point in enumerate(shown):
+        x, y = places[index], frame.y(point.certified_count)
+        after = places[index + 1] if index + 1 < len(places) else frame.width
         parts += [
             tag("line", x1=x, x2=x, y1=y, y2=frame.y(0), class_="asked", stroke="#000", **_DOTTED),
             tag("circle", cx=x, cy=y, r=4, class_="dot", fill="#fff", stroke="#000", stroke_width=2),
         ]
-        if x - last >= _APART:
-            last = x
-            fits = x + 60 < frame.width
+        # A label may stand above no other mark: it would be read as that one's.
+        place = (x + 8, "start") if after - x >= _ROOM else (x - 8, "end") if x - taken >= _ROOM else None
+        if place is not None:
             label = percent_down(point.certified_count, point.n)
-            place = (x + 8, "start") if fits else (x - 8, "end")
             parts.append(_text(label, place[0], max(y - 8, _TOP + 4), place[1], "value"))
+        taken = x + (_ROOM if place is not None and place[1] == "start" else 0.0)
     return parts
 
 

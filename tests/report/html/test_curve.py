@@ -148,3 +148,27 @@ def test_the_radius_of_a_share():
     robustness = of_radii(0.25, 0.5, 0.75, 1.0)
     assert [radius_at(robustness, share) for share in (100, 76, 75, 50, 1)] == [0.25, 0.25, 0.5, 0.75, 1.0]
     assert radius_at(of_radii(0.0, 1.0), 95) is None
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("36/255", "72/255", "108/255", "1/2", "1"),
+        ("1", "1/2"),
+        ("1/100", "2/100", "3/100", "4/100"),
+        ("9/10", "91/100", "19/10"),
+        ("1",),
+    ],
+)
+def test_no_share_stands_above_another_radius(asked):
+    robustness = of_radii(*(k / 100 for k in range(200)), asked=asked)
+    text = to_svg(sample.report(robustness=robustness))
+    marks = [float(c.get("cx")) for c in parsed(text).iter(f"{SVG}circle") if c.get("cy") != "14"]
+    shares = [t for t in parsed(text).iter(f"{SVG}text") if t.get("class") == "value"]
+    assert len(marks) == len(asked)
+    assert shares
+    for share in shares:
+        x, width = float(share.get("x")), 7.0 * len(share.text)
+        left = x if share.get("text-anchor") == "start" else x - width
+        own = min(marks, key=lambda mark: abs(mark - x))
+        assert not any(left < mark < left + width for mark in marks if mark != own)
