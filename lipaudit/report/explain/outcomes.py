@@ -14,9 +14,10 @@ _code = partial(Entry, kind="exit code")
 OUTCOMES: tuple[Entry, ...] = (
     _verdict(
         name="pass",
-        short="Every budget is met by what was proved, and the analysis is complete.",
-        why="Only pass is green. Without a budget it says that everything was analysed, not that the "
-        "numbers are good.",
+        short="Every budget is met, and the analysis is complete.",
+        why="Only pass is green. Bounds and certified accuracy are met by proof, clean accuracy by a count, "
+        "conditions on the audit by what the report says of itself. Without a budget it says that everything "
+        "was analysed, not that the numbers are good.",
         todo="Set budgets, so that a change for the worse fails: --max-lipschitz, --min-certified.",
     ),
     _verdict(

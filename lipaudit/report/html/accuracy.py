@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lipaudit.report.html.curve import beyond_axis, curve_picture
 from lipaudit.report.html.histogram import Bins, bins_of, histogram_picture
-from lipaudit.report.html.markup import Markup, heading, scrolling, table, tag
+from lipaudit.report.html.markup import Markup, heading, stacking, table, tag
 from lipaudit.report.html.steps import MOST, proved_steps, radii_of
 from lipaudit.report.model import Evidence, Robustness
 from lipaudit.report.wording import (
@@ -97,7 +97,7 @@ def _asked(robustness: Robustness) -> Markup:
         )
     caption = "Certified accuracy at the asked radii; shares are rounded down, the last one up"
     columns = ("l2 radius", "#certified", "#of", "#share", "#possible at most", "#share at most")
-    return scrolling(table(caption, columns, rows), caption)
+    return stacking(caption, columns, rows)
 
 
 def _median_words(robustness: Robustness) -> str:

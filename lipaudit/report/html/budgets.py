@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from lipaudit.report.exact import read_exact
 from lipaudit.report.html.axis import log_axis
-from lipaudit.report.html.markup import Child, Markup, heading, scrolling, table, tag
+from lipaudit.report.html.markup import Child, Markup, heading, scrolling, stacking, table, tag
 from lipaudit.report.judgement import BudgetOutcome, LayerOutcome, Waiver
 from lipaudit.report.model import Evidence
 from lipaudit.report.wording import (
@@ -44,7 +44,7 @@ def budget_section(evidence: Evidence) -> Markup:
             tag("p", "No budget was set: nothing was required, so nothing could fail.", class_="lead")
         )
     if evidence.waivers:
-        parts += [heading(3, "Waivers"), scrolling(_waiver_table(evidence.waivers), "Waivers")]
+        parts += [heading(3, "Waivers"), _waiver_table(evidence.waivers)]
     if evidence.policy is not None:
         policy = evidence.policy
         words = f"The budgets stand in {policy.name}; waivers were judged on {policy.judged_on}. "
@@ -209,4 +209,4 @@ def _waiver_table(waivers: tuple[Waiver, ...]) -> Markup:
         for waiver in waivers
     ]
     caption = f"{plural(len(rows), 'exception')} that somebody answers for"
-    return table(caption, ("budget", "state", "covers", "reason", "owner", "holds until"), rows)
+    return stacking(caption, ("budget", "state", "covers", "reason", "owner", "holds until"), rows)

@@ -6,9 +6,12 @@ Every sentence is a consequence of numbers in the evidence, rounded so that it s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final, Literal
 
+from lipaudit.report.judgement import BudgetOutcome, Metric
 from lipaudit.report.model import AuditReport, CurvePoint, Evidence
 from lipaudit.report.wording import eps_text, estimate_text, plural, shown_down, shown_up, slack_text
 
@@ -46,14 +49,48 @@ def tone(report: AuditReport) -> Tone:
     return "good" if evidence.budgets else "plain"
 
 
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What a kind of budget rests on, and the words for what became of it."""
+
+    met: str
+    fails: str
+    undecided: str
+
+
+_PROOF = _Ground(
+    "by proof",
+    "A budget is refuted: what was witnessed breaks it, and no better proof could save it.",
+    "A budget is neither proved nor refuted: it lies between what was proved and what was seen.",
+)
+_COUNT = _Ground(
+    "by counting correct answers",
+    "A budget is not met: too few answers are correct, as counted on the samples.",
+    "A budget on correct answers is not decided: there is no count to compare.",
+)
+_CONDITION = _Ground(
+    "as a condition on the audit",
+    "A condition on the audit is not met: this report says otherwise.",
+    "A condition on the audit is not decided: this report does not tell.",
+)
+_GROUNDS: Final[dict[Metric, _Ground]] = {
+    "lipschitz": _PROOF,
+    "slack": _PROOF,
+    "certified_accuracy": _PROOF,
+    "clean_accuracy": _COUNT,
+    "require": _CONDITION,
+}
+
+
 def verdict_words(report: AuditReport) -> str:
     """What the verdict means here, in one sentence."""
     budgets = report.evidence.budgets
     waived = sum(budget.waived for budget in budgets)
-    if report.verdict == "fail":
-        return "A budget is refuted: what was witnessed breaks it, and no better proof could save it."
-    if report.verdict == "inconclusive":
-        return "A budget is neither proved nor refuted: it lies between what was proved and what was seen."
+    if report.verdict in ("fail", "inconclusive"):
+        unmet = (b.metric for b in budgets if not b.is_met and b.outcome == report.verdict)
+        grounds = [_GROUNDS[metric] for metric in unmet]
+        ground = grounds[0] if grounds and _PROOF not in grounds else _PROOF
+        return ground.fails if report.verdict == "fail" else ground.undecided
     if report.verdict == "incomplete":
         return "The analysis is incomplete: this page is no evidence for or against the network as a whole."
     if not budgets:
@@ -63,7 +100,16 @@ def verdict_words(report: AuditReport) -> str:
         return (
             f"{met} of {plural(len(budgets), 'budget')} met; {waived} not met, but waived by a named owner."
         )
-    return f"{_all(len(budgets))} met by proof, and the analysis is complete."
+    return f"{_all(len(budgets))} met {_met_how(budgets)}, and the analysis is complete."
+
+
+def _met_how(budgets: Iterable[BudgetOutcome]) -> str:
+    """By what budgets are met, in the order of `_GROUNDS`; counted where there are several."""
+    ways = Counter(_GROUNDS[budget.metric].met for budget in budgets)
+    if len(ways) == 1:
+        return next(iter(ways))
+    told = [f"{ways[way]} {way}" for way in dict.fromkeys(g.met for g in _GROUNDS.values()) if ways[way]]
+    return f"({', '.join(told)})"
 
 
 def reasons(report: AuditReport) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from lipaudit.report.html.axis import linear_ticks, tick_text
-from lipaudit.report.html.curve import FONT, HALO, Drawn
+from lipaudit.report.html.frame import LEFT, Drawn, Frame, words
 from lipaudit.report.html.markup import Markup, tag
 from lipaudit.report.html.steps import radii_of
 from lipaudit.report.model import Robustness
@@ -16,9 +16,8 @@ from lipaudit.report.wording import radius_text
 __all__ = ["Bins", "bins_of", "histogram_picture"]
 
 _MOST = 30
-_LEFT, _RIGHT, _TOP, _BOTTOM = 66.0, 18.0, 34.0, 50.0
+_ROOF = 34.0  # room for the median's number
 _NONE = 52.0  # width of the bar of samples without a certificate, and the gap behind it
-_START = _LEFT + _NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +53,6 @@ def bins_of(robustness: Robustness) -> Bins | None:
     return Bins(tuple(edges), tuple(counts), none, without_end)
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """From radii and counts to coordinates."""
-
-    width: float
-    height: float
-    end: float
-    top: float
-
-    @property
-    def base(self) -> float:
-        return self.height - _BOTTOM
-
-    @property
-    def right(self) -> float:
-        return self.width - _RIGHT
-
-    def x(self, radius: float) -> float:
-        return _START + (self.right - _START) * min(radius / self.end, 1.0)
-
-    def y(self, count: float) -> float:
-        return self.base - (self.base - _TOP) * count / self.top
-
-
 def histogram_picture(
     bins: Bins, robustness: Robustness, size: tuple[int, int], anchor: str, class_: str | None = None
 ) -> Markup:
@@ -90,45 +65,22 @@ def histogram_picture(
         anchor: start of the identifiers within.
         class_: for the style sheet.
     """
-    frame = _Frame(*size, bins.edges[-1], 1.08 * max(*bins.counts, bins.none, 1))
-    base, right = frame.base, frame.right
-    unit = tag("text", "certified l2 radius", x=(_START + right) / 2, y=base + 40, text_anchor="middle")
-    return tag(
-        "svg",
-        tag("title", "How many samples have which certified radius", id=f"{anchor}-title"),
-        tag("desc", _description(bins, robustness), id=f"{anchor}-desc"),
-        *_ticks(frame),
+    width, height = size
+    most = 1.08 * max(*bins.counts, bins.none, 1)
+    frame = Frame(width, height, bins.edges[-1], most, _ROOF, LEFT + _NONE)
+    parts = (
+        *frame.heights((tick, tick_text(tick)) for tick in linear_ticks(most, 5)),
         *_bars(frame, bins),
         *_without(frame, bins.none),
         *_median(frame, robustness),
-        tag("line", x1=_LEFT, x2=right, y1=base, y2=base, class_="axis", stroke="#000"),
-        unit,
-        tag("text", "samples", x=10, y=14),
-        viewBox=f"0 0 {size[0]} {size[1]}",
-        width=size[0],
-        height=size[1],
-        role="img",
-        aria_labelledby=f"{anchor}-title {anchor}-desc",
-        class_=class_,
-        font_family=FONT,
-        font_size=12,
+        *frame.radii("certified l2 radius"),
+        words("samples", 10, 14, "start"),
     )
+    title = "How many samples have which certified radius"
+    return frame.picture(parts, title, _description(bins, robustness), anchor, class_)
 
 
-def _ticks(frame: _Frame) -> list[Markup]:
-    parts: list[Markup] = []
-    for tick in linear_ticks(frame.top, 5):
-        y = frame.y(tick)
-        parts += [
-            tag("line", x1=_LEFT, x2=frame.right, y1=y, y2=y, class_="grid", stroke="#ccc"),
-            tag("text", tick_text(tick), x=_LEFT - 8, y=y + 4, text_anchor="end"),
-        ]
-    for tick in linear_ticks(frame.end, 8 if frame.width > 500 else 4):
-        parts.append(tag("text", tick_text(tick), x=frame.x(tick), y=frame.base + 18, text_anchor="middle"))
-    return parts
-
-
-def _bars(frame: _Frame, bins: Bins) -> list[Markup]:
+def _bars(frame: Frame, bins: Bins) -> list[Markup]:
     parts = []
     for low, high, count in zip(bins.edges, bins.edges[1:], bins.counts, strict=False):
         left, top = frame.x(low) + 0.5, frame.y(count)
@@ -138,29 +90,29 @@ def _bars(frame: _Frame, bins: Bins) -> list[Markup]:
     return parts
 
 
-def _without(frame: _Frame, count: int) -> list[Markup]:
+def _without(frame: Frame, count: int) -> list[Markup]:
     """The bar of samples that have no certificate."""
-    left, width, top = _LEFT + 6, _NONE - 24, frame.y(count)
+    left, width, top = LEFT + 6, _NONE - 24, frame.y(count)
     middle = left + width / 2
     parts = [
-        tag("text", "none", x=middle, y=frame.base + 18, text_anchor="middle"),
-        tag("text", f"{count:,}", x=middle, y=top - 5, text_anchor="middle", class_="value", **HALO),
+        words("none", middle, frame.base + 18, "middle"),
+        words(f"{count:,}", middle, top - 5, "middle", "value"),
     ]
     box: Drawn = {"x": left, "width": width, "y": top, "height": frame.base - top, "stroke_dasharray": "3 2"}
     return [tag("rect", class_="none", **box), *parts] if count else parts
 
 
-def _median(frame: _Frame, robustness: Robustness) -> list[Markup]:
+def _median(frame: Frame, robustness: Robustness) -> list[Markup]:
     median = robustness.median_radius
     if not isinstance(median, float) or median == 0:
         return []
     place = frame.x(median)
     label = (place - 6, "end") if place + 110 > frame.right else (place + 6, "start")
     text = f"median {radius_text(median)}"
-    line: Drawn = {"x1": place, "x2": place, "y1": _TOP - 8, "y2": frame.base, "stroke_dasharray": "5 3"}
+    line: Drawn = {"x1": place, "x2": place, "y1": _ROOF - 8, "y2": frame.base, "stroke_dasharray": "5 3"}
     return [
         tag("line", class_="median", **line),
-        tag("text", text, x=label[0], y=_TOP - 10, text_anchor=label[1], class_="value", **HALO),
+        words(text, label[0], _ROOF - 10, label[1], "value"),
     ]
 
 

@@ -10,7 +10,7 @@ from lipaudit import rounding
 from lipaudit.report.advice import costliest
 from lipaudit.report.html.axis import LogAxis, log_axis
 from lipaudit.report.html.bars import at_least, at_most, chart, grid, row, saved, span
-from lipaudit.report.html.markup import Markup, heading, scrolling, table, tag, tagged
+from lipaudit.report.html.markup import Markup, heading, scrolling, stacking, table, tag, tagged
 from lipaudit.report.model import Block, Evidence, Layer
 from lipaudit.report.wording import (
     NOT_ANALYSED,
@@ -125,7 +125,7 @@ def _block_table(evidence: Evidence) -> Markup:
     ]
     columns = ("part", "#layers", "rule", "#by its layers ≤", "#as a whole ≤", "#smaller by")
     caption = f"{plural(len(rows), 'part')} proved as a whole"
-    return scrolling(table(caption, columns, rows), caption)
+    return stacking(caption, columns, rows)
 
 
 def _bought(block: Block) -> str:

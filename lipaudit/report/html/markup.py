@@ -17,6 +17,7 @@ __all__ = [
     "heading",
     "html_document",
     "scrolling",
+    "stacking",
     "svg_document",
     "table",
     "tag",
@@ -100,6 +101,33 @@ def table(
         tag("tbody", *body),
         class_=class_,
     )
+
+
+def stacking(caption: Child, columns: Iterable[str], rows: Iterable[Iterable[Child]]) -> Markup:
+    """A table of few rows that a small screen shows row by row, each cell behind its column's name.
+
+    Roles are spelt out because there it is laid out as something else, which would take them away.
+
+    Args:
+        caption: as in `table`.
+        columns: as in `table`.
+        rows: as in `table`; a cell holds a text or one element.
+    """
+    heads = list(columns)
+    made = table(caption, heads, rows, "stacks")
+    made.set("role", "table")
+    for part in made.iter():
+        role = _ROLES.get(part.tag)
+        if role:
+            part.set("role", "rowheader" if part.get("scope") == "row" else role)
+    for row in made.iter("tr"):
+        for head, cell in zip(heads, row, strict=True):
+            if cell.tag == "td":
+                cell.set("data-head", _attribute(head.removeprefix("#")))
+    return made
+
+
+_ROLES = {"thead": "rowgroup", "tbody": "rowgroup", "tr": "row", "th": "columnheader", "td": "cell"}
 
 
 def scrolling(content: Markup, label: str) -> Markup:

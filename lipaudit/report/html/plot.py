@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lipaudit.report.html.curve import FONT, curve_picture
+from lipaudit.report.html.curve import curve_picture
+from lipaudit.report.html.frame import FONT
 from lipaudit.report.html.markup import svg_document, tag
 from lipaudit.report.model import AuditReport
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lipaudit.report.html.markup import Child, Markup, heading, scrolling, table, tag
+from lipaudit.report.html.markup import Child, Markup, heading, stacking, table, tag
 from lipaudit.report.inputs import AssumptionRecord, DatasetRecord, ModelRecord, PreprocessingRecord
 from lipaudit.report.model import AuditReport, Run
 from lipaudit.report.wording import NOT_ANALYSED, plural, shape_text, shown_up
@@ -66,7 +66,7 @@ def _model(model: ModelRecord) -> Facts:
 
 def _files(model: ModelRecord) -> Markup:
     rows = [(f.name, f"{f.bytes:,}", tag("code", f.sha256)) for f in model.files]
-    return scrolling(table("Files of the model", ("file", "#bytes", "SHA-256"), rows), "Files of the model")
+    return stacking("Files of the model", ("file", "#bytes", "SHA-256"), rows)
 
 
 def _preprocessing(how: PreprocessingRecord) -> Facts:

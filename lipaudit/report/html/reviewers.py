@@ -5,7 +5,7 @@ The left column names a requirement, in words of our own; nothing here claims th
 
 from __future__ import annotations
 
-from lipaudit.report.html.markup import Markup, heading, scrolling, table, tag, tagged
+from lipaudit.report.html.markup import Markup, heading, stacking, tag, tagged
 from lipaudit.report.model import Evidence
 
 __all__ = ["limitation_section", "reviewer_section"]
@@ -75,7 +75,7 @@ def reviewer_section() -> Markup:
     return tag(
         "section",
         heading(2, "For reviewers", "reviewers"),
-        scrolling(table(caption, columns, rows, "prose"), "For reviewers"),
+        stacking(caption, columns, rows),
         aria_labelledby="reviewers",
     )
 

@@ -84,7 +84,11 @@ _READING = (
         "Numbers are rounded in the safe direction: bounds up, radii and accuracies down. — means that it "
         "was not analysed; 0 never does."
     ),
-    ("A budget passes if the proof meets it, fails if a witness breaks it, and is inconclusive otherwise."),
+    (
+        "A budget on a bound, or on certified accuracy, passes if the proof meets it, fails if a witness "
+        "breaks it, and is inconclusive otherwise. Correct answers are counted, and conditions on the audit "
+        "compared with what the report says of itself: neither is proved."
+    ),
 )
 
 

@@ -1,5 +1,7 @@
 """The page in a real browser: nothing is asked for, nothing is complained about."""
 
+import html
+import json
 import shutil
 import subprocess
 import threading
@@ -7,8 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import sample_report as sample
+from html_page import Page
 
 from lipaudit.report.html import to_html
+from lipaudit.report.judgement import Waiver
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
@@ -95,3 +99,64 @@ def test_the_policy_holds_what_it_forbids(tmp_path):
     assert asked == ["/report.html"]
     assert len(console) >= 4
     assert "it ran</body>" not in document
+
+
+MEASURE = """<script>
+const overlap = (a, b) =>
+  a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 2 && b.top < a.bottom - 2;
+onload = () => {
+  const page = document.querySelector("iframe").contentDocument, found = [];
+  for (const folded of page.querySelectorAll("details")) folded.open = true;
+  const root = page.documentElement;
+  if (root.scrollWidth > root.clientWidth) found.push(`the page is ${root.scrollWidth} wide`);
+  for (const box of page.querySelectorAll(".scroll"))
+    if (box.scrollWidth > box.clientWidth + 1) found.push(`scrolls: ${box.getAttribute("aria-label")}`);
+  for (const cell of page.querySelectorAll("td"))
+    if (cell.textContent.length > 100 && cell.clientWidth < 140) found.push(`thin: ${cell.textContent}`);
+  for (const picture of page.querySelectorAll("svg[role=img]")) {
+    const whole = picture.getBoundingClientRect();
+    const texts = [...picture.querySelectorAll("text")].map(t => [t.textContent, t.getBoundingClientRect()]);
+    for (const [text, box] of texts) {
+      if (box.left < whole.left - 1 || box.right > whole.right + 1) found.push(`outside: ${text}`);
+      for (const [other, its] of texts)
+        if (other < text && overlap(box, its)) found.push(`${other} on ${text}`);
+    }
+  }
+  const told = document.createElement("pre");
+  told.textContent = JSON.stringify(found);
+  document.body.append(told);
+};
+</script>"""
+
+REASON = (
+    "The stem was exported with circular padding by the old trainer; a retrained model with the true norm is "
+    "due in the spring; until then the classifier stays behind the filter of the mail gate."
+)
+
+
+def framed(page, width):
+    """The page in a frame of that width, and what is wrong there; a browser's own window is not as small."""
+    return (
+        f'<!doctype html><iframe width="{width}" height="900" srcdoc="{html.escape(page)}"></iframe>{MEASURE}'
+    )
+
+
+@pytest.mark.parametrize("width", [360, 400, 1000, 1600])
+def test_nothing_is_cut_or_laid_over_something_else(tmp_path, width):
+    """On a phone and on a desk; only the table of every layer with every number may need to be moved."""
+    waiver = Waiver(
+        budget="layers-of-the-backbone-stay-1-lipschitz",
+        layers=("backbone.stage1.block*.conv", "head.classifier.weight.parametrizations.original0"),
+        reason=REASON,
+        owner="Ada Lovelace <ada@vision.example.org>",
+        expires="2027-01-31",
+        state="used",
+    )
+    evidence = sample.large_report(12, 2000).evidence
+    report = sample.report(
+        waivers=(waiver,), robustness=evidence.robustness, layers=evidence.layers, blocks=evidence.blocks
+    )
+    _, console, document = visit(framed(to_html(report), width), tmp_path)
+    assert not [line for line in console if "favicon" not in line]
+    (told,) = [text for path, text in Page(document).texts if path[-1:] == ("pre",)]
+    assert set(json.loads(told)) <= {"scrolls: All layers"}

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import itertools
 import re
+import typing
 from datetime import UTC, datetime
 
 import pytest
@@ -16,7 +17,14 @@ from lipaudit.report.explain import find
 from lipaudit.report.html import to_html
 from lipaudit.report.html.claim import tone
 from lipaudit.report.inputs import AssumptionRecord
-from lipaudit.report.judgement import BaselineRecord, BudgetOutcome, LayerOutcome, PolicyRecord, Waiver
+from lipaudit.report.judgement import (
+    BaselineRecord,
+    BudgetOutcome,
+    LayerOutcome,
+    Metric,
+    PolicyRecord,
+    Waiver,
+)
 from lipaudit.report.model import (
     AuditReport,
     BatchVariance,
@@ -329,6 +337,78 @@ def test_waivers_are_always_shown():
     assert "2027-01-31" in text
     assert "1 of 2 budgets met; 1 not met, but waived by a named owner." in text
     assert "✕ fail waived layers" in text
+
+
+def of(metric, outcome="pass", *, waived=False):
+    """A budget of one kind; which numbers it compares is nothing to the sentence."""
+    changes = {"id": metric, "metric": metric, "evidence": {}, "waived": waived}
+    return sample.budget(outcome).model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "told"),
+    [
+        (["lipschitz"], "The budget is met by proof, and the analysis is complete."),
+        (["slack", "certified_accuracy"], "All 2 budgets are met by proof, and"),
+        (["clean_accuracy"], "The budget is met by counting correct answers, and"),
+        (["require"], "The budget is met as a condition on the audit, and"),
+        (
+            ["require", "clean_accuracy", "require", "lipschitz"],
+            "All 4 budgets are met (1 by proof, 1 by counting correct answers, 2 as a condition on the",
+        ),
+    ],
+)
+def test_only_what_is_proved_is_met_by_proof(metrics, told):
+    text = Page(to_html(sample.report(budgets=tuple(map(of, metrics))))).text()
+    assert told in text
+    assert ("met by proof" in text) == (set(metrics) <= {"lipschitz", "slack", "certified_accuracy"})
+
+
+@pytest.mark.parametrize("metric", typing.get_args(Metric))
+@pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
+def test_only_what_can_be_proved_is_refuted_or_left_open_by_proof(metric, verdict):
+    text = Page(to_html(sample.report(verdict, budgets=(of(metric, verdict), of("lipschitz"))))).text()
+    by_proof = metric in {"lipschitz", "slack", "certified_accuracy"}
+    assert ("no better proof could save it" in text) == (by_proof and verdict == "fail")
+    assert ("neither proved nor refuted" in text) == (by_proof and verdict == "inconclusive")
+    if not by_proof:
+        kind = "answers" if metric == "clean_accuracy" else "A condition on the audit"
+        assert kind in text
+    both = sample.report(verdict, budgets=(of(metric, verdict), of("lipschitz", verdict)))
+    said = {"fail": "no better proof could save it", "inconclusive": "neither proved nor refuted"}
+    assert said[verdict] in Page(to_html(both)).text(), "the proof has the first word"
+
+
+def test_what_is_waived_is_never_said_to_be_met():
+    budgets = (of("lipschitz", "fail", waived=True), of("require"), of("clean_accuracy", "fail", waived=True))
+    page = Page(to_html(sample.report(budgets=budgets)))
+    text = page.text()
+    assert "1 of 3 budgets met; 2 not met, but waived by a named owner." in text
+    assert "exit code 0 with 2 budgets waived:" in text
+    assert "budgets met 1 of 3 2 waived" in text
+    assert text.count("✕ fail waived") == 2
+    assert "by proof" not in text.partition("How to read")[0]
+    (card, *_) = [a for a in page.of("li") if "waived" in (a.get("class") or "")]
+    assert card["class"] == "card waived", "not the colour of what passes"
+
+
+@pytest.mark.parametrize(("state", "badge"), [("used", "waived"), ("expired", "fail"), ("unused", "fail")])
+def test_a_waiver_is_shown_whole(state, badge):
+    waiver = Waiver(
+        budget="gap",
+        reason="why <b>",
+        owner="Ada & co",
+        expires="2027-01-31",
+        state=state,
+        layers=("conv*", "fc"),
+    )
+    whole = waiver.model_copy(update={"layers": ()})
+    page = Page(to_html(sample.report(waivers=(waiver, whole))))
+    cells = [text for path, text in page.texts if "tbody" in path and text.strip()]
+    rest = ["why <b>", "Ada & co", "2027-01-31"]
+    assert cells[:12] == ["gap", state, "conv*, fc", *rest, "gap", state, "the budget as a whole", *rest]
+    assert "2 exceptions that somebody answers for" in page.text()
+    assert [a["class"] for a in page.of("span") if badge in a.get("class", "")] == [f"badge {badge}"] * 2
 
 
 def test_findings_are_explained():
