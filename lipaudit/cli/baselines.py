@@ -1,8 +1,9 @@
 """`lipaudit baseline update report.json`: make a report what the policy's ratchets compare with.
 
 A ratchet that loosens without a word is none: what would allow more than before is refused unless asked for,
-and before and after are printed either way.  A report that is incomplete, rests on an assumed preprocessing
-or misses any other budget of the policy is no baseline.
+and before and after are printed either way.  A baseline that has the same evidence already stays, byte by
+byte.  A report that is incomplete, rests on an assumed preprocessing or misses any other budget of the policy
+is no baseline.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from lipaudit.cli.judging import policy_meant
 from lipaudit.cli.stored import read_report
 from lipaudit.errors import ExitCode, InputRefused, UsageError
 from lipaudit.moment import moment
-from lipaudit.policy import Budget, Policy, judge, load_report
+from lipaudit.policy import Budget, Policy, judge
 from lipaudit.policy.baseline import incomparable
 from lipaudit.report.canonical import to_json
 from lipaudit.report.model import AuditReport, Evidence
+from lipaudit.report.stored import read_report as read_file
 from lipaudit.report.wording import percent_down, plural, printable, stored_text
 
 __all__ = ["BaselineRequest", "run", "values_text"]
@@ -58,7 +60,8 @@ def run(request: BaselineRequest) -> ExitCode:
     report = read_report(request.report)
     policy.check_layers([layer.name for layer in report.evidence.layers])
     _check(policy, report)
-    olds = {place: load_report(place).evidence for place in policy.baselines if place.is_file()}
+    olds = {place: read_file(place) for place in policy.baselines if place.is_file()}
+    same = {place for place, old in olds.items() if old.evidence_sha256 == report.evidence_sha256}
     moves = [
         move
         for budget in policy.budgets
@@ -72,8 +75,11 @@ def run(request: BaselineRequest) -> ExitCode:
     for place in policy.baselines:
         outputs.check_place(place, {Path(request.report): "the report itself"} | policy_file)
     for place in policy.baselines:
-        outputs.write_file(place, to_json(report))
-        streams.write_data(f"wrote {place}\n")
+        if place in same:
+            streams.write_data(f"unchanged {place}: it has the same evidence\n")
+        else:
+            outputs.write_file(place, to_json(report))
+            streams.write_data(f"wrote {place}\n")
     return ExitCode.PASS
 
 
@@ -100,31 +106,39 @@ def _check(policy: Policy, report: AuditReport) -> None:
     )
 
 
-def _moves(budget: Budget, old: Evidence | None, new: Evidence) -> Iterator[_Move]:
-    """Before and after, of every number that a ratchet limits."""
+def _moves(budget: Budget, earlier: AuditReport | None, new: Evidence) -> Iterator[_Move]:
+    """Before and after, of every number that a ratchet limits; layers that stay as they are, counted."""
     after = budget.measures(new)
     name = printable(budget.id)
     if not after or any(value is None for value in after.values()):
         raise InputRefused(f"this report is no baseline: it has no finite value for budget {name}")
-    if old is None:
+    if earlier is None:
         yield _Move(f"{name}: no baseline yet → {values_text(budget, after)}", looser=False)
         return
+    old = earlier.evidence
     why = incomparable(budget.metric, new, old)
     if why:
         yield _Move(f"{name}: the old baseline cannot be compared: {why}", looser=True)
         return
     before = budget.measures(old)
     for layer, value in after.items():
-        earlier = before.get(layer)
-        if value is not None and earlier != value:
-            where = f" at {printable(layer)}" if layer else ""
-            # Without an earlier value the ratchet was inconclusive: a limit now lets something through.
-            looser = earlier is None or (value > earlier) == budget.falls
-            told = "none" if earlier is None else _shown(budget, earlier)
-            word = " (allows more)" if looser else ""
-            yield _Move(f"{name}{where}: {told} → {_shown(budget, value)}{word}", looser)
+        if value is not None and (not layer or before.get(layer) != value):
+            yield _move(budget, layer, before.get(layer), value)
+    still = sum(bool(layer) and before.get(layer) == value for layer, value in after.items())
+    if still:
+        yield _Move(f"{name}: {plural(still, 'layer')} unchanged", looser=False)
     for layer in sorted(before.keys() - after.keys()):
         yield _Move(f"{name} at {printable(layer)}: the layer is gone (allows more)", looser=True)
+
+
+def _move(budget: Budget, layer: str, before: Fraction | None, after: Fraction) -> _Move:
+    """Of the network (layer "") or one layer."""
+    whose = printable(budget.id) + (f" at {printable(layer)}" if layer else "")
+    # Without an earlier value the ratchet was inconclusive: a limit now lets something through.
+    looser = before is None or (before != after and (after > before) == budget.falls)
+    told = "none" if before is None else _shown(budget, before)
+    word = " (allows more)" if looser else " (unchanged)" if before == after else ""
+    return _Move(f"{whose}: {told} → {_shown(budget, after)}{word}", looser)
 
 
 def values_text(budget: Budget, values: dict[str, Fraction | None]) -> str:

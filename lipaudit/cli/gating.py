@@ -71,12 +71,13 @@ def run(request: GateRequest) -> ExitCode:
     failed: ExitCode | None = None
     try:
         outputs.write_targets(targets, judged, quiet=request.quiet)
-    except Exception as error:
+    except BaseException as error:  # an interruption, too: the step does not end with this verdict
         failed = failures.describe(error).code
         raise
     finally:
-        github.publish(judged, [] if policy.file is None else [policy.file.path])
+        github.annotate(judged, [] if policy.file is None else [policy.file.path])
         _tell(request, targets, judged, failed)
+        github.summarize(judged, failed)
     return ExitCode(judged.exit_code)
 
 
@@ -98,10 +99,12 @@ def _check_baselines(policy: Policy, source: Iterable[Path]) -> None:
 def _judged(policy: Policy, report: AuditReport, today: date) -> AuditReport:
     """The report with this judgement; what had no digest gets none, since it may have been changed."""
     evidence = report.evidence
-    if report.evidence_sha256 is None:
+    if report.evidence_sha256 is None and _UNSEALED not in evidence.findings:
         evidence = evidence.model_copy(update={"findings": (*evidence.findings, _UNSEALED)})
     judged = judge(policy, evidence, today, load_baselines(policy), strict=True).report(evidence, report.run)
-    return judged if report.evidence_sha256 else judged.model_copy(update={"evidence_sha256": None})
+    if report.evidence_sha256 is not None:
+        return judged
+    return judged.model_copy(update={"evidence_sha256": None, "schema_version": report.schema_version})
 
 
 def _tell(

@@ -12,10 +12,11 @@ from lipaudit.cli.baselines import values_text
 from lipaudit.cli.judging import closest_policy
 from lipaudit.errors import ExitCode, InputUnavailable
 from lipaudit.moment import moment
-from lipaudit.policy import Budget, Policy, load_baselines, load_policy, load_report
+from lipaudit.policy import Budget, Policy, load_baselines, load_policy
 from lipaudit.policy.source import POLICY
 from lipaudit.policy.template import TEMPLATE
 from lipaudit.policy.waiver import Waiver
+from lipaudit.report.stored import read_report
 from lipaudit.report.text import WIDTH
 from lipaudit.report.wording import plural, printable
 
@@ -77,7 +78,7 @@ def _baseline(budget: Budget, path: Path) -> str:
     name = printable(str(path))
     if not path.is_file():
         return f"{name} is missing: `lipaudit baseline update REPORT` writes it"
-    told = values_text(budget, budget.measures(load_report(path).evidence))
+    told = values_text(budget, budget.measures(read_report(path).evidence))
     return f"{name} says {told or 'nothing about it'}"
 
 

@@ -23,7 +23,7 @@ from lipaudit.policy.parse import (
 )
 from lipaudit.policy.policy import Policy, PolicyFile
 from lipaudit.policy.requirement import Requirement
-from lipaudit.policy.source import find_policy, load_baselines, load_policy, load_report
+from lipaudit.policy.source import find_policy, load_baselines, load_policy
 from lipaudit.policy.verdict import decide, undecided
 from lipaudit.policy.waiver import Waiver
 
@@ -45,7 +45,6 @@ __all__ = [
     "judge",
     "load_baselines",
     "load_policy",
-    "load_report",
     "parse_budgets",
     "parse_eps",
     "parse_max_lipschitz",

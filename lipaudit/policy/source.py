@@ -8,13 +8,13 @@ from __future__ import annotations
 from os.path import lexists
 from pathlib import Path
 
-from lipaudit.errors import InputRefused, InputUnavailable, UsageError
+from lipaudit.errors import InputUnavailable, UsageError
 from lipaudit.policy.policy import Policy
 from lipaudit.policy.reading import PYPROJECT, TOOL, read_policy, toml_of
-from lipaudit.report.canonical import stored_report
 from lipaudit.report.model import AuditReport
+from lipaudit.report.stored import read_report
 
-__all__ = ["POLICY", "find_policy", "load_baselines", "load_policy", "load_report"]
+__all__ = ["POLICY", "find_policy", "load_baselines", "load_policy"]
 
 POLICY = "lipaudit.toml"
 _LARGEST = 2**20  # bytes of a policy file; a real one has a few thousand
@@ -67,22 +67,6 @@ def load_baselines(policy: Policy) -> dict[Path, AuditReport]:
     return {path: _baseline(policy, path) for path in policy.baselines}
 
 
-def load_report(path: Path) -> AuditReport:
-    """Read a JSON report.
-
-    Raises:
-        InputUnavailable: if it is not there.
-        InputRefused: if it is none, or its evidence was changed or lost its digest.
-    """
-    data = _read(path, f"no such report: {path}", "`lipaudit MODEL -o report.json` writes one")
-    try:
-        return stored_report(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise InputRefused(f"{path}: not a lipaudit report: no UTF-8") from error
-    except InputRefused as error:
-        raise InputRefused(f"{path}: {error.message}", hint=error.hint) from error
-
-
 def _baseline(policy: Policy, path: Path) -> AuditReport:
     line = next((budget.line for budget in policy.budgets if budget.baseline == path), None)
     if not path.is_file():
@@ -91,7 +75,7 @@ def _baseline(policy: Policy, path: Path) -> AuditReport:
             hint="the first one: `lipaudit MODEL --no-policy -o report.json`, with the data set if there is "
             "one, then `lipaudit baseline update report.json`",
         )
-    return load_report(path)
+    return read_report(path)
 
 
 def _is_policy(path: Path) -> bool:

@@ -114,10 +114,10 @@ def stored_report(text: str) -> AuditReport:
         InputRefused: as `from_json`; and if there is no digest, unless the schema is older than digests.
     """
     report = from_json(text)
-    if report.evidence_sha256 is None and json.loads(text)["schema_version"] != _UNSEALED:
+    if report.evidence_sha256 is None and report.schema_version != _UNSEALED:
         raise InputRefused(
             "the report carries no digest of its evidence, which every report of schema "
-            f"{SCHEMA_VERSION} has: it was changed, or made from an older report",
+            f"{SCHEMA_VERSION} has: it was changed",
             hint="take the report as the audit wrote it, or audit again",
         )
     return report

@@ -46,7 +46,7 @@ __all__ = [
 
 SCHEMA_VERSION: Final = "1.1"
 READABLE: Final = ("1.0", SCHEMA_VERSION)
-"""Earlier minor versions lack fields, which then have their defaults."""
+"""Earlier minor versions lack fields, which then have their defaults; a report keeps its version."""
 
 Verdict = Literal["pass", "fail", "inconclusive", "incomplete"]
 """pass: complete, and every budget (possibly none) is met · fail: a witness breaks a budget, whatever the
@@ -326,7 +326,9 @@ class Run(Record):
 class AuditReport(Record):
     """A Lipschitz and robustness audit of one network."""
 
-    schema_version: Literal["1.1"] = SCHEMA_VERSION
+    schema_version: Literal["1.0", "1.1"] = Field(
+        default=SCHEMA_VERSION, description="1.0: a report of that version which was read and written again"
+    )
     verdict: Verdict
     exit_code: Code
     evidence: Evidence
@@ -334,13 +336,6 @@ class AuditReport(Record):
         default=None, description="over the canonical JSON of `evidence`; null in reports older than 1.1"
     )
     run: Run
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_earlier(cls, data: object) -> object:
-        if isinstance(data, dict) and data.get("schema_version") in READABLE:
-            return {**data, "schema_version": SCHEMA_VERSION}
-        return data
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:

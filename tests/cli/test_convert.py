@@ -1,17 +1,20 @@
 """`lipaudit convert`: a report that was made before, in other formats, and nothing else."""
 
 import io
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import report_zoo as zoo
 import sample_report as sample
 
-from lipaudit.cli import stored
-from lipaudit.report import FORMATS, to_json
-from lipaudit.report.canonical import sealed
+from lipaudit.report import FORMATS, stored, to_json
+from lipaudit.report.canonical import sealed, stored_report
+
+OLD = Path(__file__).parents[1] / "report" / "golden" / "report-1.0.json"
 
 
 @pytest.fixture
@@ -43,6 +46,27 @@ def test_the_verdicts_code_is_not_repeated(run, tmp_path, verdict):
     assert done.code == 0
     assert done.out == FORMATS["sarif"].render(report)
     assert done.err == ""
+
+
+def test_an_old_report_stays_one(run, tmp_path):
+    """Schema 1.0 has no digest: as JSON it is what it was, and whatever is read of it says so again."""
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    done = run("convert", OLD, "-o", first)
+    assert (done.code, "carries no digest of its evidence (schema 1.0)" in done.err) == (0, True)
+    document = json.loads(first.read_text(encoding="utf-8"))
+    assert (document["schema_version"], document["evidence_sha256"]) == ("1.0", None)
+    assert stored_report(first.read_text("utf-8")) == stored_report(OLD.read_text("utf-8"))
+    done = run("convert", first, "-o", second)
+    assert (done.code, "carries no digest" in done.err) == (0, True)
+    assert second.read_bytes() == first.read_bytes()
+
+
+def test_what_lost_its_digest_is_refused(run, report, tmp_path):
+    document = json.loads(report.read_text(encoding="utf-8")) | {"evidence_sha256": None}
+    report.write_text(json.dumps(document), encoding="utf-8")
+    done = run("convert", report, "-o", tmp_path / "r.json")
+    assert (done.code, "carries no digest" in done.err) == (4, True)
+    assert not (tmp_path / "r.json").exists()
 
 
 def test_stdin(run, report, tmp_path, monkeypatch):

@@ -177,6 +177,44 @@ def test_a_lower_bound_moves_the_ratchet(run, here):
     assert "r: 20 → 15.25" in done.out
 
 
+def test_an_equal_report_leaves_the_baseline_as_it_is(run, here):
+    """The same evidence, laid out otherwise and of another run: nothing to replace, and that is said."""
+    (here / "lipaudit.toml").write_text(RATCHET)
+    text = to_json(store("base.json"))
+    (here / "base.json").write_text(json.dumps(json.loads(text)), encoding="utf-8")
+    kept = (here / "base.json").read_bytes()
+    report = store()
+    other = report.model_copy(update={"run": report.run.model_copy(update={"seconds": 99.0})})
+    (here / "report.json").write_text(to_json(other), encoding="utf-8")
+    done = run("baseline", "update", "report.json")
+    assert (done.code, (here / "base.json").read_bytes()) == (0, kept)
+    assert done.out.splitlines() == [
+        "r: 15.25 → 15.25 (unchanged)",
+        f"unchanged {here / 'base.json'}: it has the same evidence",
+    ]
+
+
+def test_other_evidence_with_the_same_number_is_written(run, here):
+    (here / "lipaudit.toml").write_text(RATCHET)
+    store("base.json")
+    new = store(limitations=("Another sentence.",))
+    done = run("baseline", "update", "report.json")
+    assert done.out.splitlines() == ["r: 15.25 → 15.25 (unchanged)", f"wrote {here / 'base.json'}"]
+    assert from_json((here / "base.json").read_text(encoding="utf-8")) == new
+
+
+def test_layers_that_stay_are_counted(run, here):
+    (here / "lipaudit.toml").write_text(RATCHET + 'layers = ["conv*"]\n')
+    larger = sample.conv(3).model_copy(update={"name": "conv1"})
+    store("base.json", layers=(sample.conv(0), sample.conv(2), larger))
+    store(layers=(sample.conv(0), sample.conv(2), sample.conv(1)))
+    done = run("baseline", "update", "report.json")
+    assert done.out.splitlines()[:2] == [
+        "r at conv1: 1.92857143 → 1.64285715",
+        "r: 2 layers unchanged",
+    ]
+
+
 @pytest.mark.parametrize("upper", [15.375, 99.0])
 def test_a_limit_never_rises_without_a_word(run, here, upper):
     """Not by the step either: two per cent each time are no ratchet."""

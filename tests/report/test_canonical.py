@@ -128,10 +128,19 @@ OLD = (Path(__file__).parent / "golden" / "report-1.0.json").read_text(encoding=
 
 def test_a_report_of_the_previous_version_reads():
     report = canonical.from_json(OLD)
-    assert (report.schema_version, report.verdict, report.evidence_sha256) == ("1.1", "pass", None)
+    assert (report.schema_version, report.verdict, report.evidence_sha256) == ("1.0", "pass", None)
     assert report.evidence.budgets[0].is_met
     schema = json.loads(canonical.shipped_schema())
-    jsonschema.validate(json.loads(canonical.to_json(report)), schema)
+    text = canonical.to_json(report)
+    jsonschema.validate(json.loads(text), schema)
+    assert canonical.stored_report(text) == report, "written again it is read again"
+    assert canonical.to_json(canonical.stored_report(text)) == text
+
+
+def test_an_old_report_that_calls_itself_new_is_refused():
+    document = json.loads(OLD) | {"schema_version": "1.1"}
+    with pytest.raises(InputRefused, match="carries no digest"):
+        canonical.stored_report(json.dumps(document))
 
 
 @pytest.mark.parametrize("report", REPORTS)
