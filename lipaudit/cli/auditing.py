@@ -183,7 +183,7 @@ def _show(
     failed: ExitCode | None = None,
 ) -> None:
     """What is said on the screen; stdout is left alone where a report was asked for there."""
-    github.publish(report, files)
+    github.annotate(report, files)
     if request.quiet:
         for reason in _reasons(report):
             streams.say(reason)
@@ -195,6 +195,7 @@ def _show(
     elif not request.quiet:
         colour = streams.colour_wanted(sys.stderr, request.color)
         streams.say(verdict_line(report, colour=colour, failed=failed))
+    github.summarize(report, failed)
 
 
 def _times(report: AuditReport) -> Iterator[str]:

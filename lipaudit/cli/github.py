@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lipaudit.cli import streams, workflow
+from lipaudit.errors import ExitCode
 from lipaudit.report import AuditReport
 from lipaudit.report.markdown import cut, to_markdown
 from lipaudit.report.problems import Problem, problems
 
-__all__ = ["MOST", "SUMMARY", "commands", "publish"]
+__all__ = ["MOST", "SUMMARY", "annotate", "commands", "summarize"]
 
 MOST = 9
 """Annotations of one run."""
@@ -26,18 +27,16 @@ SUMMARY = 900_000
 _KINDS = {"error": "error", "warning": "warning", "note": "notice"}
 
 
-def publish(report: AuditReport, files: Iterable[Path] = ()) -> None:
-    """Tell GitHub, where this runs in one of its jobs; elsewhere do nothing.
+def annotate(report: AuditReport, files: Iterable[Path] = ()) -> None:
+    """Annotate the changed files, where this runs in a job of GitHub's; elsewhere do nothing.
 
     Args:
         report: what to tell.
         files: where the policy and the model lie: the report knows their base names only.
     """
-    if not workflow.is_job():
-        return
-    for line in commands(report, files):
-        streams.command(line)
-    _summarize(report)
+    if workflow.is_job():
+        for line in commands(report, files):
+            streams.command(line)
 
 
 def commands(report: AuditReport, files: Iterable[Path] = ()) -> Iterator[str]:
@@ -73,14 +72,22 @@ def _in_workspace(path: Path) -> str:
     return os.path.relpath(os.path.realpath(path), os.path.realpath(root or "."))
 
 
-def _summarize(report: AuditReport) -> None:
+def summarize(report: AuditReport, failed: ExitCode | None = None) -> None:
+    """Append the report to the job's summary, if there is one: the last thing a command does.
+
+    A summary outlives the log; a verdict in it that the step does not end with would be believed.
+
+    Args:
+        report: what to tell.
+        failed: with what the step ends because a report could not be written: no verdict then.
+    """
     place = os.environ.get("GITHUB_STEP_SUMMARY", "")
-    if not place:
+    if not place or not workflow.is_job():
         return
     try:
         path = Path(place)
         left = SUMMARY - (path.stat().st_size if path.exists() else 0)
-        text = cut(f"\n{to_markdown(report)}", left)
+        text = cut(f"\n{to_markdown(report, failed=failed)}", left)
         with path.open("ab") as stream:
             stream.write(text.encode("utf-8", "backslashreplace"))
     except (OSError, ValueError) as error:

@@ -29,14 +29,20 @@ FEW = 25
 _LEVELS = ("error", "warning", "note")
 
 
-def to_markdown(report: AuditReport) -> str:
-    """The whole document; paragraphs and tables are separated by one empty line."""
+def to_markdown(report: AuditReport, *, failed: ExitCode | None = None) -> str:
+    """The whole document; paragraphs and tables are separated by one empty line.
+
+    Args:
+        report: the judged one.
+        failed: with what the program ends because a report could not be written: no verdict then.
+    """
     evidence = report.evidence
-    waived = wording.waived_words(evidence.budgets)
-    meaning = ExitCode(report.exit_code).meaning
+    ends = ExitCode(report.exit_code) if failed is None else failed
+    word = report.verdict.upper() if failed is None else "NOT WRITTEN"
+    waived = wording.waived_words(evidence.budgets) if failed is None else ""
     parts = [
-        f"## lipaudit: {report.verdict.upper()} for {code(evidence.model.name)}",
-        f"**{report.verdict.upper()}**{waived}, exit code {report.exit_code}: {meaning}.",
+        f"## lipaudit: {word} for {code(evidence.model.name)}",
+        f"**{word}**{waived}, exit code {ends.value}: {ends.meaning}.",
         *_claims(evidence),
         *map(_remark, advice.remarks(report)),
         *_titled("Budgets", _budgets(evidence)),

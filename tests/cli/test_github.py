@@ -6,7 +6,10 @@ import pytest
 import report_zoo as zoo
 import sample_report as sample
 
-from lipaudit.cli import github, workflow
+from lipaudit.cli import github, outputs, streams, workflow
+from lipaudit.errors import UsageError
+from lipaudit.report import to_json
+from lipaudit.report.canonical import sealed
 from lipaudit.report.markdown import to_markdown
 from lipaudit.report.wording import printable
 
@@ -44,7 +47,8 @@ def plain(text):
 def test_elsewhere_nothing_is_told(capsys, monkeypatch, tmp_path):
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "s"))
-    github.publish(zoo.REPORTS["fail"])
+    github.annotate(zoo.REPORTS["fail"])
+    github.summarize(zoo.REPORTS["fail"])
     assert capsys.readouterr() == ("", "")
     assert not (tmp_path / "s").exists()
     assert workflow.defused("::error::x ##[y") == "::error::x ##[y"
@@ -111,6 +115,55 @@ def test_an_audit_tells_the_job(run, pipeline, model, job):
     assert job.read_text(encoding="utf-8").count("## lipaudit: FAIL") == 2
 
 
+@pytest.mark.parametrize("verdict", ["pass", "fail"])
+@pytest.mark.parametrize("options", [[], ["-q"], ["-o", "json=-"]])
+def test_the_summary_of_a_step_that_could_not_write_is_no_verdict(
+    run, pipeline, model, job, verdict, options
+):
+    """The report is written after the judgement: the summary tells how the step ends."""
+    folder = job.parent / "goes"
+    folder.mkdir()
+    pipeline.report = zoo.REPORTS[verdict]
+    pipeline.action = folder.rmdir
+    done = run(model, "-o", folder / "r.json", *options)
+    assert done.code == 2
+    text = job.read_text(encoding="utf-8")
+    head, ends = [line for line in text.splitlines() if line][:2]
+    assert head == "## lipaudit: NOT WRITTEN for `mnist_cnn.onnx`"
+    assert ends.startswith("**NOT WRITTEN**, exit code 2: ")
+    assert f"**{verdict.upper()}**" not in text
+    assert "exit code 0" not in text
+
+
+@pytest.mark.usefixtures("job")
+@pytest.mark.parametrize("stopped", [KeyboardInterrupt, UsageError("no space left"), OSError, MemoryError])
+def test_a_gate_that_could_not_write_summarizes_no_verdict(run, job, monkeypatch, stopped):
+    def stop(*_):
+        raise stopped
+
+    (job.parent / "r.json").write_text(to_json(sealed(sample.report())), encoding="utf-8")
+    monkeypatch.setattr(outputs, "_write_one", stop)
+    again = job.parent / "again.json"
+    done = run("gate", job.parent / "r.json", "--no-policy", "--max-lipschitz", "20", "-o", again)
+    assert done.code not in (0, 1, 3)
+    assert f"NOT WRITTEN (exit {done.code}: " in done.out
+    text = job.read_text(encoding="utf-8")
+    assert f"**NOT WRITTEN**, exit code {done.code}: " in text
+    assert "lipaudit: PASS" not in text
+
+
+def test_a_screen_that_cannot_be_written_leaves_no_verdict_in_the_summary(
+    run, pipeline, model, job, monkeypatch
+):
+    def closed(_):
+        raise BrokenPipeError
+
+    pipeline.report = zoo.REPORTS["pass"]
+    monkeypatch.setattr(streams, "write_screen", closed)
+    assert run(model).code == 70
+    assert not job.exists()
+
+
 @pytest.mark.usefixtures("job")
 def test_a_name_gives_no_orders(run, pipeline, model):
     pipeline.report = zoo.REPORTS["hostile"]
@@ -155,12 +208,12 @@ def test_data_stay_data(run, pipeline, model):
 
 def test_the_summary_has_an_end(job, capsys):
     job.write_bytes(b"x" * (github.SUMMARY - 2000))
-    github.publish(zoo.REPORTS["fail"])
+    github.summarize(zoo.REPORTS["fail"])
     text = job.read_text(encoding="utf-8")
     assert len(text.encode()) <= github.SUMMARY
     assert text.endswith("as it is too long: the JSON report has all.\n")
     job.write_bytes(b"x" * github.SUMMARY)
-    github.publish(zoo.REPORTS["fail"])
+    github.summarize(zoo.REPORTS["fail"])
     assert job.stat().st_size == github.SUMMARY
     capsys.readouterr()
 
