@@ -20,6 +20,7 @@ _TITLES = {
     "method": "Methods: upper bounds on the norm of a linear map",
     "rule": "Rules: parts of a network as a whole",
     "gain": "Other reasons of a layer's bound",
+    "operation": "Operations: what a layer does",
     "term": "Words of the screen and of the report",
 }
 
@@ -52,6 +53,7 @@ def _text(entry: Entry) -> str:
     title = entry.name if entry.name.startswith(entry.kind.split()[0]) else f"{entry.name} ({entry.kind})"
     parts = (
         ("", entry.short),
+        ("Also: ", ", ".join(entry.also)),
         ("Why it matters: ", entry.why),
         ("What to do: ", entry.todo),
         ("Reference: ", entry.reference),

@@ -9,11 +9,12 @@ import math
 import pytest
 import torch
 from sample_fourier import complex_samples, fourier_samples
-from samples import SAMPLES, exported
+from samples import SAMPLES, exported, graph_of
 
 from lipaudit.graph.node import Unsupported
 from lipaudit.ops import OPS, PAIRS, Args, Live, Untranslatable
 from lipaudit.ops.shape import Relayout
+from lipaudit.report.explain import find
 from lipaudit.spectral import bracket
 
 X = "the live tensor"
@@ -129,6 +130,18 @@ def test_every_row_is_reached_by_a_sample_or_by_hand():
     calls = {str(node.target) for name in SAMPLES for node in exported(name).graph.nodes}
     calls |= {target for target, _, _ in (*BY_HAND, *REFUSED)} | set(ABSENT)
     assert set(OPS) - calls == set()
+
+
+@pytest.mark.xdist_group("exported samples")
+def test_what_a_report_calls_an_operation_is_explained():
+    names = {node.op.name for name in SAMPLES for node in graph_of(name)}
+    for target, shape, values in BY_HAND:
+        wanted = run(target, values, drawn(*shape))
+        first = wanted[0] if isinstance(wanted, tuple | list) else wanted
+        made = OPS[target].translate(arguments(target, shape, values, tuple(first.shape)))
+        names |= {op.name for op in (made if isinstance(made, tuple) else (made,)) if op is not None}
+    assert {"conv2d", "conv_transpose3d", "fourier_half_inverse", "upsample_bicubic2d_aa"} <= names
+    assert not sorted(name for name in names if find(name) is None)
 
 
 @pytest.mark.xdist_group("exported samples")

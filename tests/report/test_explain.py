@@ -1,6 +1,8 @@
 """Every word that the program prints is explained, by the name it prints; nothing else is promised."""
 
+import ast
 import re
+import typing
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,11 +10,16 @@ import pytest
 
 import lipaudit
 from lipaudit.blocks import RULES
+from lipaudit.certify.pairwise import FEATURES, THROUGH
 from lipaudit.cli.commands import COMMANDS, command_named
 from lipaudit.cli.explaining import _TITLES
 from lipaudit.errors import ExitCode
+from lipaudit.ops.activation import CONSTANTS
+from lipaudit.passes.compose_activations import EXACT
+from lipaudit.report import layer_table
 from lipaudit.report.explain import ENTRIES, find, near, short
-from lipaudit.report.model import _CODES
+from lipaudit.report.judgement import Metric
+from lipaudit.report.model import _CODES, Finding
 from lipaudit.spectral import METHODS
 
 PACKAGE = Path(lipaudit.__file__).parent
@@ -34,6 +41,84 @@ def test_names_are_those_of_the_engine():
     assert of_kind("rule") == [rule.name for rule in RULES]
     assert of_kind("verdict") == list(_CODES)
     assert of_kind("exit code") == [f"exit {code.value}" for code in ExitCode]
+
+
+ENGINE = [path for part in ("ops", "passes") for path in sorted((PACKAGE / part).glob("*.py"))]
+MAKERS = "_move|_simple|_plain|_monotone|_standardize|_softmax|Elementwise|Relayout"
+NAMED = re.compile(rf"""(?:\bname(?:: str)?\s*=\s*|\b(?:{MAKERS})\(\s*)"([^"]+)\"""")
+
+
+def literals(node):
+    return [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+
+
+def calls(path, *names):
+    """The calls of these functions or methods in a file."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split("(")[0] in names:
+            yield node
+
+
+def test_names_that_operations_are_given_in_the_source_are_explained():
+    """What only f-strings make is run by the tests of `ops`."""
+    sources = [*ENGINE, PACKAGE / "data" / "layer_zero.py"]
+    names = {name for path in sources for name in NAMED.findall(path.read_text("utf-8")) if "{" not in name}
+    names |= {name for name, _ in EXACT.values()} | set(CONSTANTS)
+    assert {"conv2d", "frobnicate"} & names == set(), "conv2d comes from an f-string"
+    assert {
+        "max_min",
+        "half_planes",
+        "relu",
+        "sort",
+        "mul constant",
+        "join",
+        "arrange",
+        "tanhshrink",
+    } <= names
+    assert not sorted(name for name in names if find(name) is None)
+
+
+def test_what_bounds_an_operation_is_explained():
+    """The column `method`: the second argument of `Gain.of`, `Bound` and `Bound.computed`."""
+    sources = [*ENGINE, PACKAGE / "compose.py"]
+    found = [c for path in sources for c in calls(path, "Gain.of", "Bound", "Bound.computed")]
+    methods = {word for call in found for argument in call.args[1:2] for word in literals(argument)}
+    assert {"slope", "copies", "composition", "diagonal", "1/√eps"} <= methods
+    assert not sorted(word for word in methods if find(word) is None)
+
+
+def test_the_words_of_the_screen_are_explained():
+    labels = {c.args[0].value for c in calls(PACKAGE / "report" / "text.py", "_part")}
+    columns = {column.title for column in layer_table._ORDER}
+    curve = {w for c in calls(PACKAGE / "report" / "text.py", "table.add_column") for w in literals(c)}
+    words = labels | columns | (curve - {"right"}) | {"share", "at most", "of", "certified"}
+    words |= set(typing.get_args(Metric)) | {
+        "clean accuracy",
+        "median radius",
+        "largest ratio seen",
+        "report",
+    }
+    words |= set(typing.get_args(Finding.model_fields["level"].annotation)) | {
+        "waived",
+        "NOT WRITTEN",
+        "whole",
+    }
+    words |= {
+        FEATURES,
+        THROUGH,
+        "√2·L",
+        "L of the single logit",
+        "real arithmetic",
+        "not analysed",
+        "data only",
+    }
+    assert {"reading", "next", "origin", "radius"} <= words
+    assert not sorted(word for word in words if find(word) is None)
+
+
+@pytest.mark.parametrize("name", ["aten.exp.default", "aten.foo", "ATEN.pow.Tensor_Scalar"])
+def test_an_operation_without_a_rule_is_explained_by_torchs_name(name):
+    assert find(name).name == "aten"
 
 
 def test_kinds_have_titles_and_stand_together():

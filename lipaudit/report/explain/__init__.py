@@ -1,4 +1,4 @@
-"""Every word of the program's language: findings, verdicts, exit codes, methods, rules, terms.
+"""Every word of the program's language: findings, verdicts, exit codes, methods, rules, operations, terms.
 
 Text alone: nothing here computes, and nothing here is imported by what computes.  A word that the program
 prints and that has no entry is a failing test.
@@ -12,13 +12,14 @@ from difflib import get_close_matches
 from lipaudit.report.explain.entry import Entry
 from lipaudit.report.explain.findings import FINDINGS
 from lipaudit.report.explain.methods import METHODS
+from lipaudit.report.explain.operations import OPERATIONS
 from lipaudit.report.explain.outcomes import OUTCOMES
 from lipaudit.report.explain.structure import GAINS, RULES
 from lipaudit.report.explain.terms import TERMS
 
 __all__ = ["ENTRIES", "Entry", "find", "near", "short"]
 
-ENTRIES: tuple[Entry, ...] = (*FINDINGS, *OUTCOMES, *METHODS, *RULES, *GAINS, *TERMS)
+ENTRIES: tuple[Entry, ...] = (*FINDINGS, *OUTCOMES, *METHODS, *RULES, *GAINS, *OPERATIONS, *TERMS)
 """All of them, in the order in which they are listed."""
 
 
@@ -41,8 +42,13 @@ _TABLE = _words(ENTRIES)
 
 
 def find(words: str) -> Entry | None:
-    """The entry of a word or two, spelt in capitals or not; a number is an exit code."""
+    """The entry of a word or two, spelt in capitals or not; a number is an exit code.
+
+    Operations of torch by their own names (`aten.exp.default`) have one entry for all.
+    """
     plain = _plain(words)
+    if plain.startswith("aten."):
+        return _TABLE["aten"]
     return _TABLE.get(plain) or _TABLE.get(f"exit {plain.removeprefix('exit code ')}")
 
 

@@ -13,7 +13,7 @@ class Entry:
 
     Args:
         name: as the program prints it.
-        kind: which table it stands in: finding, verdict, exit code, method, rule, gain or term.
+        kind: which table it stands in: finding, verdict, exit code, method, rule, gain, operation or term.
         short: one sentence: what it means.
         why: why it matters.
         todo: what to do about it, if anything.

@@ -32,7 +32,8 @@ METHODS: tuple[Entry, ...] = (
     _method(
         name="reshape",
         short="The kernel as one matrix, times the root of how often an input cell is read.",
-        why=f"{_CHEAP} For a k×k kernel of stride 1 it may be k times too large.",
+        why=f"{_CHEAP} For a k×k kernel of stride 1 it may be k times too large. As an "
+        "operation a reshape moves entries, with constant 1 (see `moves`).",
         reference="Tsuzuku, Sato, Sugiyama (2018), Lipschitz-margin training, NeurIPS, sec. 4",
     ),
     _method(
@@ -101,7 +102,7 @@ METHODS: tuple[Entry, ...] = (
         name="exact",
         short="The finite convolution's own norm, by a banded Cholesky factorisation, for every padding.",
         why="About 1e-7 above the truth. For small images and few channels: its cost grows with the cube of "
-        "a row.",
+        "a row. Of an operation without weights (a mean, say) it means that its constant is known exactly.",
         reference="George, Liu (1981), Computer Solution of Large Sparse Positive Definite Systems, ch. 4",
     ),
     _method(

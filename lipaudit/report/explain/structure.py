@@ -79,6 +79,12 @@ GAINS: tuple[Entry, ...] = (
         name="slope",
         short="An activation applied to each entry: its largest slope.",
         why="1 for ReLU, tanh and absolute value, 1/4 for the sigmoid, about 1.13 for GELU and 1.1 for SiLU.",
+        also=("slope ≤ 1",),
+    ),
+    _gain(
+        name="diagonal",
+        short="Each entry times a constant of its own: the largest of these constants.",
+        why="So are batch normalisation, scales and the division by std bounded, exactly.",
     ),
     _gain(
         name="copies",

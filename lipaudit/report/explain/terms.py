@@ -123,6 +123,126 @@ TERMS: tuple[Entry, ...] = (
         also=("limitations", "real arithmetic"),
     ),
     _term(
+        name="clean accuracy",
+        short="Samples that are answered correctly as they are, without any change.",
+        why="A count, not a proof. No sample that is answered wrongly is certified at any radius, so it is "
+        "the ceiling of certified accuracy, and stands in its table as radius 0.",
+        also=("correct answers",),
+    ),
+    _term(
+        name="median radius",
+        short="The certified radius that at least half of the samples have.",
+        why="Wrong answers count 0, and of two middle samples the lower counts. 0 says that at least half "
+        "have no certificate.",
+        also=("median certified radius",),
+    ),
+    _term(
+        name="share",
+        short="A count over the number of evaluated samples, in percent, rounded down.",
+        why="100.00 % means every one. `of` is how many were evaluated, which --limit makes fewer.",
+        also=("of",),
+    ),
+    _term(
+        name="pairwise constants",
+        short="How the difference of two scores was bounded, which radii are margins over.",
+        why="Through the last layers for each pair of classes where that can be done; √2·L, from the bound L "
+        "on the whole network, is the fallback and makes smaller radii.",
+        reference=_MARGIN,
+        also=(
+            "√2·L",
+            "‖w_y − w_j‖·L of the features",
+            "w_y − w_j through the last dense layers",
+            "L of the single logit",
+        ),
+    ),
+    _term(
+        name="counterexample",
+        short="A change within a certified radius that gives another answer: there must be none.",
+        why="One would refute a proof of ours, so it ends the program with exit 70. The attack looks for "
+        "them each time.",
+    ),
+    _term(
+        name="largest ratio seen",
+        short="The largest quotient of output and input distance that the attack met.",
+        why="A witness from below for the network's constant, from your samples.",
+        also=("ratio",),
+    ),
+    _term(
+        name="model",
+        short="Which file was audited: its format, layers, classes, the samples and the device.",
+        why="The report holds the digests of its files and weights: what is proved is proved of these alone.",
+    ),
+    _term(
+        name="source",
+        short="What read the model, whether that ran code, and how the conversion was checked.",
+        why="`data only` says that nothing in the file was run. Else it names what was: the --arch file, a "
+        "class or a pickle you admitted.",
+        also=("trust", "data only", "loader"),
+    ),
+    _term(
+        name="layer",
+        short="One operation of the network, by the name that the model gives it.",
+        why="`op` is what it does (`lipaudit explain conv2d`), `shape` what it gives, `origin` the line of "
+        "source that it comes from.",
+        also=("op", "shape", "origin"),
+    ),
+    _term(
+        name="method",
+        short="What proved a layer's upper bound: the smallest of several counts.",
+        why="It is a spectral method for maps with weights, else a property of the operation, or the rule by "
+        "which a part was bounded as a whole. -v shows what each one proved.",
+    ),
+    _term(
+        name="network",
+        short="The bound on the whole network, preprocessing included, and what was witnessed from below.",
+        why="The brackets name what proved it: the composition of its layers, with the parts that were "
+        "bounded as a whole.",
+    ),
+    _term(
+        name="reading",
+        short="What the numbers come to, in words.",
+        why="It says where they prove little, and which layers are to blame; nothing in it is a judgement.",
+    ),
+    _term(
+        name="next",
+        short="What to do now, most useful first.",
+        why="Suggestions, by what limits this network most.",
+    ),
+    _term(
+        name="findings",
+        short="What a reader must know: error, warning or note, with a rule such as LIP101.",
+        why="An error keeps the verdict from being green. Warnings and notes do not.",
+        todo="`lipaudit explain LIP101` (or another rule) says more.",
+        also=("finding", "error", "warning", "note"),
+    ),
+    _term(
+        name="report",
+        short="What an audit found, with everything it rests on; as JSON it can be judged again.",
+        why="Its digest finds changes made by accident; an attestation, made with a key, also those made on "
+        "purpose.",
+        also=("evidence", "digest"),
+    ),
+    _term(
+        name="not written",
+        short="A report could not be written where it was asked for, so there is no verdict.",
+        why="A gate that cannot leave its evidence is no gate: the exit code is not 0, whatever was found.",
+        todo="The message on stderr names the file; write it elsewhere and audit again.",
+    ),
+    _term(
+        name="require",
+        short="Conditions of a policy on the audit itself: how many samples, which data, how the model was "
+        "read.",
+        why="They are compared with what the report says of itself; nothing is proved by them.",
+        also=("requirement",),
+    ),
+    _term(
+        name="baseline",
+        short="An earlier report that a budget compares with, so that numbers may not get worse.",
+        why="A ratchet: it loosens on request alone. Where two reports cannot be compared, it is "
+        "inconclusive.",
+        also=("ratchet",),
+    ),
+    _term(
         name="budget",
         short="A limit that the network must keep: it passes, fails by witness, or stays inconclusive.",
         why="Compared with unrounded numbers. Only pass is green.",
