@@ -14,6 +14,7 @@ from lipaudit.certify.pairwise import FEATURES, THROUGH
 from lipaudit.cli.commands import COMMANDS, command_named
 from lipaudit.cli.explaining import _TITLES
 from lipaudit.errors import ExitCode
+from lipaudit.ops import OPS
 from lipaudit.ops.activation import CONSTANTS
 from lipaudit.passes.compose_activations import EXACT
 from lipaudit.report import layer_table
@@ -76,6 +77,14 @@ def test_names_that_operations_are_given_in_the_source_are_explained():
         "tanhshrink",
     } <= names
     assert not sorted(name for name in names if find(name) is None)
+
+
+def test_torchs_own_names_of_operations_are_explained():
+    """README lists them; `cat` is what most people call what a report calls concat."""
+    public = {target.split(".")[1] for target in OPS}
+    public = {name for name in public if not name.startswith("_") and not name.endswith("_copy")}
+    assert {"cat", "view", "relu", "fft_irfft2"} <= public
+    assert not sorted(name for name in public if find(name) is None)
 
 
 def test_what_bounds_an_operation_is_explained():

@@ -17,6 +17,9 @@ _AXES = ("1d", "2d", "3d")
 _NORM = "Normalise by a constant (fixed statistics, or a factor per channel) where a small constant is meant."
 
 
+_WITH_INDICES = tuple(f"max_pool{axes}_with_indices" for axes in _AXES)
+
+
 def _per_axis(*names: str) -> tuple[str, ...]:
     return tuple(f"{name}{axes}" for name in names for axes in _AXES)
 
@@ -34,7 +37,7 @@ _LINEAR: tuple[Entry, ...] = (
         short="A dense layer: a matrix times the input, plus a bias.",
         why="Its constant is the largest singular value of the matrix. The bias moves all outputs alike and "
         "does not count.",
-        also=("dense layer",),
+        also=("dense layer", "addmm"),
     ),
     _op(
         name="matmul",
@@ -42,7 +45,7 @@ _LINEAR: tuple[Entry, ...] = (
         "sum.",
         why="It is a linear map: its constant is the norm of its matrix, which is a small one repeated. A "
         "product of two values that both depend on the input has no bound (LIP101).",
-        also=("einsum", "cumsum"),
+        also=("einsum", "cumsum", "mm", "bmm"),
     ),
     _op(
         name="batch_norm",
@@ -50,19 +53,25 @@ _LINEAR: tuple[Entry, ...] = (
         why="Its constant is the largest factor |γ|/√(variance + ε). It is merged into the layer before or "
         "behind it where it can be, so that it has no row of its own. With statistics of the batch there is "
         "no bound.",
+        also=("native_batch_norm",),
     ),
     _op(
         name="affine",
         short="Each entry times a constant, plus a constant.",
-        why="Its constant is the largest factor in absolute value; what is added does not count. `normalize` "
-        "is the preprocessing with mean and std: a division by 0.25 alone counts 4.",
-        also=("add constant", "mul constant", "div constant", "neg", "conjugate", "normalize"),
+        why="Its constant is the largest factor in absolute value; what is added does not count. A product "
+        "of two values that both depend on the input has no bound (LIP101). `normalize` is the preprocessing "
+        "with mean and std: a division by 0.25 alone counts 4.",
+        also=("add constant", "mul constant", "div constant", "neg", "conjugate", "normalize", "mul", "div"),
     ),
     _op(
         name="add",
         short="A sum or difference of several live values, as where a residual block ends.",
         why="Gains of the branches add up: two branches of constant 1 give 2, if nothing better is proved "
         "for the block as a whole (see `structure`).",
+        also=(
+            "sub",
+            "rsub",
+        ),
     ),
     _op(
         name="mean",
@@ -79,14 +88,17 @@ _LINEAR: tuple[Entry, ...] = (
         short="Values put side by side, or stacked.",
         why="Squares of changes add up, since the parts keep cells of their own: two branches of constant 1 "
         "give √2. Max and min of the same pairs side by side are `max_min`, with constant 1.",
-        also=("stack",),
+        also=("stack", "cat"),
     ),
     _op(
         name="fourier",
         short="A discrete Fourier transform of real or complex values, or the way back.",
-        why="Its constant is known exactly: it keeps lengths up to a factor. Together with a matrix per "
-        "frequency it is bounded as a whole (see `frequency blocks`).",
-        also=tuple(f"fourier_{kind}{way}" for kind in ("full", "half", "real") for way in ("", "_inverse")),
+        why="Its constant is known exactly, its scaling included. Together with a matrix per frequency it is "
+        "bounded as a whole (see `frequency blocks`).",
+        also=(
+            *(f"fourier_{kind}{way}" for kind in ("full", "half", "real") for way in ("", "_inverse")),
+            *(f"fft_{kind}fft{axes}" for kind in ("", "i", "r", "ir", "h", "ih") for axes in ("", "2", "n")),
+        ),
     ),
     _op(
         name="average pooling",
@@ -114,19 +126,50 @@ _MOVES: tuple[Entry, ...] = (
         also=(
             *("permute", "flip", "roll", "arrange", "identity", "cast", "select", "slice"),
             *("pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
+            "view",
+            "flatten",
+            "unflatten",
+            "squeeze",
+            "unsqueeze",
+            "transpose",
+            "t",
+            "split",
+            "split_with_sizes",
+            "chunk",
+            "unbind",
+            "alias",
+            "clone",
+            "contiguous",
+            "detach",
+            "to",
+            "type_as",
+            "dropout",
+            "alpha_dropout",
+            "feature_dropout",
         ),
     ),
     _op(
         name="expand",
         short="Entries that may be copied: repeated, gathered by an index, or read by several windows.",
         why="Its constant is the root of how often one entry is copied at most.",
-        also=("repeat", "gather", "index", "unfold", "im2col", "upsample_nearest", "join"),
+        also=(
+            "repeat",
+            "gather",
+            "index",
+            "unfold",
+            "im2col",
+            "upsample_nearest",
+            "join",
+            "index_select",
+            *_per_axis("upsample_nearest"),
+        ),
     ),
     _op(
         name="pad",
         short="A border of constants, or of copies of entries.",
         why="Constant 1 with zeros; a border that reflects or repeats copies entries, and counts the root of "
         "how often. In front of a convolution it becomes part of it.",
+        also=("constant_pad_nd", *_per_axis("reflection_pad", "replication_pad")),
     ),
 )
 
@@ -142,7 +185,7 @@ _SORTING: tuple[Entry, ...] = (
         name="sort",
         short="Entries in order, or the k largest of them.",
         why="Constant 1: sorting two vectors brings them no further apart.",
-        also=("topk", "rearrangement"),
+        also=("topk", "rearrangement", "msort"),
     ),
     _op(
         name="half_planes",
@@ -156,7 +199,7 @@ _SORTING: tuple[Entry, ...] = (
         name="maximum",
         short="The larger or smaller of two live values, entry by entry.",
         why="Squares of changes add up: two values of constant 1 give √2.",
-        also=("minimum",),
+        also=("minimum", "max", "min"),
     ),
     _op(
         name="amax",
@@ -169,12 +212,13 @@ _SORTING: tuple[Entry, ...] = (
         short="The largest entry of each window, also adaptive.",
         why="Its constant is the root of how many windows an entry lies in (see `window overlap`): 1 where "
         "windows do not overlap.",
-        also=("max_pool", *_per_axis("max_pool", "adaptive_max_pool")),
+        also=("max_pool", *_per_axis("max_pool", "adaptive_max_pool"), *_WITH_INDICES),
     ),
     _op(
         name="vector_norm",
         short="The length of groups of entries.",
         why="Constant 1 for the l2 and the largest absolute value, √m for the sum of m absolute values.",
+        also=("linalg_vector_norm",),
     ),
 )
 
@@ -210,7 +254,7 @@ _ACTIVATIONS: tuple[Entry, ...] = (
         name="relu",
         short="An activation that cuts off: its slopes are 0 and 1.",
         why="Constant 1. Slopes between 0 and 1 let the rules for parts (see `semidefinite`) prove more.",
-        also=("relu6", "hardtanh", "threshold", "clamp", "softshrink"),
+        also=("relu6", "hardtanh", "threshold", "clamp", "softshrink", "clamp_min", "clamp_max"),
     ),
     _op(
         name="leaky_relu",
@@ -243,7 +287,7 @@ _ACTIVATIONS: tuple[Entry, ...] = (
         name="softplus",
         short="A smooth activation that grows without bound.",
         why="Its slope is never above 1.",
-        also=("logsigmoid", "asinh", "tanhshrink"),
+        also=("logsigmoid", "asinh", "tanhshrink", "log_sigmoid"),
     ),
     _op(
         name="abs",
@@ -261,9 +305,9 @@ _ACTIVATIONS: tuple[Entry, ...] = (
 _UNKNOWN: tuple[Entry, ...] = (
     _op(
         name="aten",
-        short="An operation of torch by its own name: no rule bounds it, and the note says why.",
-        why="Its layer is unbounded, and so is what lies behind it (LIP101). A name like this one is never "
-        "taken for constant 1.",
+        short="An operation of torch by its own name: in this use no rule bounds it, and the note says why.",
+        why="Its layer is unbounded, and so is what lies behind it (LIP101): such a name is never taken for "
+        "constant 1. `lipaudit explain mul` and its like tell how the operation is bounded where it can be.",
         todo="See `lipaudit explain LIP101`.",
     ),
 )
