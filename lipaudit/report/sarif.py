@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lipaudit.errors import ExitCode
+from lipaudit.report.judgement import Metric
 from lipaudit.report.model import AuditReport, Evidence
 from lipaudit.report.problems import Problem, budget_rule, problems
 from lipaudit.report.rules import BUDGETS, meaning
@@ -31,9 +32,13 @@ _ROOT = "%SRCROOT%"
 _FINGERPRINT = "lipaudit/v1"
 _CODE_SCANNING = "primaryLocationLineHash"
 _FINDINGS = "lipaudit's README has a table of findings."
-_BUDGETS = (
+_PROVED = (
     "It passes if what was proved meets it and fails if a witness breaks it; between them it is inconclusive."
 )
+_NOT_PROVED: dict[Metric, str] = {
+    "clean_accuracy": "It passes if enough answers are correct, as counted on the samples.",
+    "require": "It passes if the report says so of itself, and is inconclusive if it does not tell.",
+}
 _SEVERITY: dict[str, str] = {"error": "error", "warning": "warning", "note": "recommendation"}
 
 
@@ -84,7 +89,10 @@ def _rules(evidence: Evidence, found: tuple[Problem, ...]) -> list[dict[str, Any
             levels.setdefault(problem.rule, problem.level)
     rows = [_rule(rule, meaning(rule), levels[rule], _FINDINGS) for rule in sorted(levels)]
     metrics = sorted({budget.metric for budget in evidence.budgets})
-    return [*rows, *(_rule(budget_rule(metric), BUDGETS[metric], "error", _BUDGETS) for metric in metrics)]
+    for metric in metrics:
+        more = _NOT_PROVED.get(metric, _PROVED)
+        rows.append(_rule(budget_rule(metric), BUDGETS[metric], "error", more))
+    return rows
 
 
 def _rule(name: str, text: str, level: str, more: str) -> dict[str, Any]:

@@ -175,3 +175,12 @@ def test_a_rule_of_a_later_version_is_told():
     report = sample.report(findings=(strange,))
     assert run_of(report)["tool"]["driver"]["rules"][0]["shortDescription"]["text"] == "See the message."
     assert problems(report)[0].rule == "LIP999"
+
+
+@pytest.mark.parametrize("metric", get_args(Metric))
+def test_only_what_can_be_proved_is_said_to_be(metric):
+    budget = sample.budget("fail").model_copy(update={"metric": metric, "evidence": {}})
+    log = json.loads(to_sarif(sample.report("fail", budgets=(budget,))))
+    (rule,) = log["runs"][0]["tool"]["driver"]["rules"]
+    proved = metric not in {"clean_accuracy", "require"}
+    assert ("what was proved" in rule["help"]["text"]) == proved

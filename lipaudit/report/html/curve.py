@@ -113,7 +113,12 @@ def _axes(frame: Frame, space: str, n: int) -> list[Markup]:
     )
     side = tag("path", d=f"M{LEFT:g} {frame.roof:g}V{base:g}", class_="axis", fill="none", stroke="#000")
     ticks = [(n * percent / 100, f"{percent} %") for percent in (0, 20, 40, 60, 80, 100)]
-    return [*frame.heights(ticks), side, share, *frame.radii(f"l2 radius in {_cut(space, 40)}")]
+    return [
+        *frame.heights(ticks),
+        side,
+        share,
+        *frame.radii(f"l2 radius in {_cut(space, 40 if frame.is_wide else 26)}"),
+    ]
 
 
 def _marks(frame: Frame, curve: Sequence[CurvePoint]) -> list[Markup]:

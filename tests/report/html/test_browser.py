@@ -141,7 +141,7 @@ def framed(page, width):
     )
 
 
-@pytest.mark.parametrize("width", [360, 400, 1000, 1600])
+@pytest.mark.parametrize("width", [360, 400, 660, 1000, 1600])
 def test_nothing_is_cut_or_laid_over_something_else(tmp_path, width):
     """On a phone and on a desk; only the table of every layer with every number may need to be moved."""
     waiver = Waiver(
@@ -156,7 +156,22 @@ def test_nothing_is_cut_or_laid_over_something_else(tmp_path, width):
     report = sample.report(
         waivers=(waiver,), robustness=evidence.robustness, layers=evidence.layers, blocks=evidence.blocks
     )
-    _, console, document = visit(framed(to_html(report), width), tmp_path)
+    assert faults(report, width, tmp_path) <= {"scrolls: All layers"}
+
+
+def faults(report, width, folder):
+    """What is wrong with the page at that width."""
+    _, console, document = visit(framed(to_html(report), width), folder)
     assert not [line for line in console if "favicon" not in line]
     (told,) = [text for path, text in Page(document).texts if path[-1:] == ("pre",)]
-    assert set(json.loads(told)) <= {"scrolls: All layers"}
+    return set(json.loads(told))
+
+
+def test_names_without_an_end_do_not_widen_the_page(tmp_path):
+    name = "n" * 600
+    waiver = Waiver(budget=name, layers=(name,), reason=name, owner=name, expires="2027-01-31", state="used")
+    how = sample.evidence().preprocessing.model_copy(update={"threat_space": name})
+    layers = tuple(sample.conv(k).model_copy(update={"name": f"{name}{k}", "note": name}) for k in range(3))
+    budget = sample.budget("fail").model_copy(update={"id": name, "message": name})
+    report = sample.report("fail", waivers=(waiver,), preprocessing=how, layers=layers, budgets=(budget,))
+    assert faults(report, 400, tmp_path) <= {"scrolls: All layers"}
