@@ -10,7 +10,7 @@ from torch import Tensor
 from lipaudit.graph.graph import INPUT, LayerGraph
 from lipaudit.graph.node import Node
 
-__all__ = ["edited", "single_use", "subfunction"]
+__all__ = ["edited", "exchanged", "single_use", "subfunction"]
 
 
 def edited(
@@ -49,6 +49,27 @@ def edited(
     notes = (*graph.notes, note) if note else graph.notes
     _check_order(kept)
     return replace(graph, nodes=kept, output=end, notes=notes)
+
+
+def exchanged(graph: LayerGraph, earlier: Node, later: Node) -> LayerGraph:
+    """A graph in which two nodes that followed each other do so in the other order, under their own names.
+
+    Args:
+        graph: in which `later` stands before `earlier`, its only reader.
+        earlier: reads what `later` read.
+        later: reads `earlier`; whatever read `earlier` reads `later` now.
+    """
+
+    def resolve(name: str) -> str:
+        return later.name if name == earlier.name else name
+
+    swapped = {later.name: earlier, earlier.name: later}
+    nodes = tuple(
+        swapped[n.name] if n.name in swapped else replace(n, inputs=tuple(map(resolve, n.inputs)))
+        for n in graph.nodes
+    )
+    _check_order(nodes)
+    return replace(graph, nodes=nodes, output=resolve(graph.output))
 
 
 def single_use(graph: LayerGraph, name: str) -> bool:

@@ -15,6 +15,10 @@ products in W shift number as many as those of the layer itself, which its forwa
 
 A diagonal map also moves past a reshape or permutation on its way to a dense layer:
 move(scale∘x + shift) = move(scale)∘move(x) + move(shift).
+
+Names go with the layers: budgets and waivers ask for them.  What was folded into a layer with weights stands
+under that layer's name, two diagonal maps under the second one's (the first may be the preprocessing, which
+is no layer of the model), and what changes places takes its name along.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from lipaudit.ops.arithmetic import Affine
 from lipaudit.ops.conv import Convolution
 from lipaudit.ops.linear import Linear
 from lipaudit.ops.shape import Relayout
-from lipaudit.passes.edit import edited, single_use
+from lipaudit.passes.edit import edited, exchanged, single_use
 
 __all__ = ["fold_affine"]
 
@@ -43,21 +47,26 @@ SMALLEST_FACTOR, LARGEST_FACTOR = 2.0**-300, 2.0**300
 
 def fold_affine(graph: LayerGraph) -> LayerGraph:
     """The same function with diagonal maps folded, as often as one can be."""
-    while (change := _next_fold(graph)) is not None:
-        graph = edited(graph, change)
+    while (folded := _next_fold(graph)) is not None:
+        graph = folded
     return graph
 
 
-def _next_fold(graph: LayerGraph) -> dict[str, Node] | None:
-    """The first place where something folds, as replacements."""
+def _next_fold(graph: LayerGraph) -> LayerGraph | None:
+    """The graph after the first place where something folds."""
     for node in graph:
         before = graph.node(node.inputs[0]) if len(node.inputs) == 1 else None
         if before is None or not single_use(graph, before.name):
             continue
         merged = _merged(graph, before, node)
-        change = _swapped(graph, before, node) if merged is None else {node.name: merged}
-        if change is not None:
-            return change
+        if merged is None:
+            swapped = _swapped(graph, before, node)
+            if swapped is not None:
+                return exchanged(graph, *swapped)
+        elif merged.name == before.name:
+            return edited(graph, {before.name: merged}, {node.name: before.name})
+        else:
+            return edited(graph, {node.name: merged})
     return None
 
 
@@ -80,7 +89,9 @@ def _merged(graph: LayerGraph, first: Node, second: Node) -> Node | None:
             op = _scale_then_conv(a, b)
         elif isinstance(b, Linear):
             op = _scale_then_linear(a, b, first.shape)
-    return None if op is None else replace(second, op=op, inputs=first.inputs)
+    if op is None:
+        return None
+    return replace(second if isinstance(a, Affine) else first, op=op, inputs=first.inputs, shape=second.shape)
 
 
 def _is_tame(op: object) -> bool:
@@ -97,8 +108,8 @@ def _is_tame(op: object) -> bool:
     return all(bool(((s == 0) | ((s >= SMALLEST_FACTOR) & (s <= LARGEST_FACTOR))).all()) for s in sizes)
 
 
-def _swapped(graph: LayerGraph, first: Node, second: Node) -> dict[str, Node] | None:
-    """Affine, then a bijective relayout that a dense layer reads: exchanged."""
+def _swapped(graph: LayerGraph, first: Node, second: Node) -> tuple[Node, Node] | None:
+    """Affine, then a bijective relayout that a dense layer reads, in the other order."""
     a, move = first.op, second.op
     if not isinstance(a, Affine) or not isinstance(move, Relayout):
         return None
@@ -120,11 +131,10 @@ def _swapped(graph: LayerGraph, first: Node, second: Node) -> dict[str, Node] | 
         _moved(move, size.abs(), first.shape),
         a.name,
     )
-    # The names stay with the places, so that readers and order are unchanged.
-    return {
-        first.name: replace(second, name=first.name, inputs=first.inputs),
-        second.name: replace(first, name=second.name, op=moved, inputs=(first.name,), shape=second.shape),
-    }
+    return (
+        replace(second, inputs=first.inputs),
+        replace(first, op=moved, inputs=(second.name,), shape=second.shape),
+    )
 
 
 def _moved(move: Relayout, values: Tensor, shape: tuple[int, ...]) -> Tensor:
