@@ -25,6 +25,7 @@ from lipaudit.data.plausible import is_near_chance
 from lipaudit.errors import InputUnavailable, UsageError
 from lipaudit.finished import Finished
 from lipaudit.load import LoadedModel, check_file, load_model
+from lipaudit.moment import judging_day
 from lipaudit.policy import (
     DEFAULT_EPS,
     CeilingBudget,
@@ -177,7 +178,8 @@ def audit(  # noqa: PLR0913 - the options of the command line
         findings=(*_findings((layers, plan, bound, attacked), data, run, subject), *done.findings()),
         limitations=(*_limitations(loaded, subject, attacked), *done.limitations()),
     )
-    judgement = judge(meant, evidence, clock.started.date(), baselines)
+    day = judging_day(clock.started, [waiver.expires for waiver in meant.waivers])
+    judgement = judge(meant, evidence, day, baselines)
     report = judgement.report(evidence, clock.run(target, command, layers))
     if done.stopped:
         raise Interrupted(report.model_copy(update={"verdict": "incomplete", "exit_code": 130}))

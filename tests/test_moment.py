@@ -3,6 +3,8 @@
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lipaudit.errors import UsageError
 from lipaudit.moment import VARIABLE, fixed_moment, judging_day, moment
@@ -36,4 +38,20 @@ def test_anything_else_is_an_error(text):
     ],
 )
 def test_waivers_are_judged_no_earlier_than_the_audit(started, day):
-    assert judging_day(started, datetime(2026, 1, 15, tzinfo=UTC)) == date(2026, 1, day)
+    assert judging_day(datetime(2026, 1, 15, tzinfo=UTC), [], started) == date(2026, 1, day)
+
+
+DAYS = st.dates(date(1970, 1, 1), date(9999, 12, 31))
+
+
+@given(at=DAYS, clock=DAYS, ends=st.lists(DAYS, max_size=4), started=DAYS, forged=DAYS)
+def test_no_variable_and_no_date_in_a_report_revives_a_waiver(at, clock, ends, started, forged):
+    def moment_of(day):
+        return datetime(day.year, day.month, day.day, 23, 59, tzinfo=UTC)
+
+    for text in ("", started.isoformat(), forged.isoformat()):
+        day = judging_day(moment_of(at), ends, text, moment_of(clock))
+        assert not any(day <= end < clock for end in ends)
+        assert day >= (date.fromisoformat(text) if text else at) or day == clock
+    if not any(at <= end < clock for end in ends):
+        assert judging_day(moment_of(at), ends, "", moment_of(clock)) == at  # the same bytes each time

@@ -25,7 +25,6 @@ from lipaudit.policy import (
     FloorBudget,
     Limit,
     Policy,
-    Waiver,
     decide,
     judge,
     load_baselines,
@@ -34,6 +33,7 @@ from lipaudit.policy import (
 )
 from lipaudit.policy.space import Space, is_elsewhere, space_of
 from lipaudit.policy.verdict import is_incomplete
+from lipaudit.policy.waiver import restored
 from lipaudit.report.assemble import layer_findings
 from lipaudit.report.judgement import BudgetOutcome
 from lipaudit.report.model import AuditReport, Evidence, Finding
@@ -139,7 +139,7 @@ def _policy(evidence: Evidence, given: Policy | None, ledger: Ledger) -> tuple[P
         elif outcome.id not in known:
             left.add(outcome.id)
             ledger.unproved.append(f"budget {outcome.id}: to judge it again takes the policy file (--policy)")
-    base = Policy(waivers=_waivers(evidence)) if given is None else given
+    base = Policy(waivers=restored(evidence.waivers)) if given is None else given
     return base.plus(rebuilt), left
 
 
@@ -163,13 +163,6 @@ def _budget(told: BudgetOutcome, space: Space | None) -> Budget | None:
     except UsageError:
         return None
     return None
-
-
-def _waivers(evidence: Evidence) -> tuple[Waiver, ...]:
-    return tuple(
-        Waiver(w.budget, w.reason, w.owner, date.fromisoformat(w.expires), w.layers, w.line)
-        for w in evidence.waivers
-    )
 
 
 def _expected(evidence: Evidence, layers: Sequence[Layer]) -> list[Finding]:

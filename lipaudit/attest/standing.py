@@ -2,20 +2,23 @@
 
 A report's digest covers its evidence, not its verdict, which follows from the evidence: a budget that fails
 by witness, else a finding of level error or a network without a bound (incomplete), else a budget that is
-inconclusive, else pass.  Budgets that are waived do not count, if the evidence tells by which waiver.  So a
-verdict that says something else was not written by an audit.
+inconclusive, else pass.  Budgets that are waived do not count, if the evidence tells by which waivers, and
+these cover every layer that keeps the budget from passing.  So a verdict that says something else was not
+written by an audit.
 
-Waivers end.  A budget that one of them kept from counting counts again on the day after: what was green then
-may not be green today.
+Waivers end.  What one of them alone kept from counting counts again on the day after: what was green then may
+not be green today.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from datetime import date
 from typing import Literal
 
 from lipaudit.errors import ExitCode
 from lipaudit.policy.verdict import decide, is_incomplete
+from lipaudit.policy.waiver import covers, restored
 from lipaudit.report.judgement import BudgetOutcome, Waiver
 from lipaudit.report.model import AuditReport, Evidence, Verdict
 
@@ -32,11 +35,12 @@ def standing(evidence: Evidence, today: date | None = None) -> tuple[Verdict, Li
 
     Args:
         evidence: of a report.
-        today: budgets whose waivers ended before this day count again; None: as the audit judged them.
+        today: what waivers that ended before this day excused counts again; None: as the audit judged them.
     """
-    ended = set() if today is None else {waiver.budget for waiver in lapsed(evidence, today)}
-    used = {waiver.budget for waiver in evidence.waivers if waiver.state == "used"}
-    outcomes = tuple(b if b.id in used - ended else _without_waiver(b) for b in evidence.budgets)
+    ended = () if today is None else lapsed(evidence, today)
+    holding = [waiver for waiver in evidence.waivers if waiver.state == "used" and waiver not in ended]
+    names = [layer.name for layer in evidence.layers]
+    outcomes = tuple(_told(budget, holding, names) for budget in evidence.budgets)
     return decide(outcomes, incomplete=is_incomplete(evidence.global_, evidence.findings))
 
 
@@ -50,8 +54,9 @@ def follows(report: AuditReport) -> bool:
     return standing(report.evidence) == (report.verdict, report.exit_code)
 
 
-def _without_waiver(budget: BudgetOutcome) -> BudgetOutcome:
-    return budget.model_copy(update={"waived": False})
+def _told(budget: BudgetOutcome, holding: Iterable[Waiver], layers: Collection[str]) -> BudgetOutcome:
+    """The outcome, waived only if it says so and these waivers cover all that keeps it from passing."""
+    return budget.model_copy(update={"waived": budget.waived and covers(restored(holding), budget, layers)})
 
 
 def unfit(evidence: Evidence) -> str:

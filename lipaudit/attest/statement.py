@@ -25,6 +25,7 @@ from lipaudit import __version__
 from lipaudit.attest.standing import follows, lapsed, standing, unfit
 from lipaudit.errors import InputRefused
 from lipaudit.moment import judging_day
+from lipaudit.policy.waiver import restored
 from lipaudit.report.canonical import digest_of, from_json, parsed, shipped_schema
 from lipaudit.report.inputs import Digest, Text
 from lipaudit.report.model import READABLE, AuditReport, Evidence, Host, Run, Verdict
@@ -190,7 +191,8 @@ def _check_report(report: AuditReport, now: datetime) -> None:
             "evidence: it was changed",
             hint="take the report as lipaudit wrote it",
         )
-    day = judging_day(report.run.started, now)
+    waivers = restored(report.evidence.waivers)
+    day = judging_day(now, [waiver.expires for waiver in waivers], report.run.started)
     ended = lapsed(report.evidence, day)
     if ended and standing(report.evidence, day)[0] != report.verdict:
         raise InputRefused(

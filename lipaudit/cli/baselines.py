@@ -17,7 +17,7 @@ from lipaudit.cli import outputs, streams
 from lipaudit.cli.judging import policy_meant
 from lipaudit.cli.stored import read_report
 from lipaudit.errors import ExitCode, InputRefused, UsageError
-from lipaudit.moment import moment
+from lipaudit.moment import judging_day, moment
 from lipaudit.policy import Budget, Policy, judge
 from lipaudit.policy.baseline import incomparable
 from lipaudit.report.canonical import to_json
@@ -92,7 +92,8 @@ def _check(policy: Policy, report: AuditReport) -> None:
             hint="audit the model again with this version",
         )
     others = tuple(budget for budget in policy.budgets if budget.baseline is None)
-    judgement = judge(replace(policy, budgets=others), report.evidence, moment().date(), strict=True)
+    day = judging_day(moment(), [waiver.expires for waiver in policy.waivers], report.run.started)
+    judgement = judge(replace(policy, budgets=others), report.evidence, day, strict=True)
     # Not what it was called when it was made: the old ratchet may have failed then, and is compared below.
     assumed = report.evidence.preprocessing.assumption is not None
     if judgement.verdict == "pass" and not assumed:

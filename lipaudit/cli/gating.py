@@ -67,7 +67,8 @@ def run(request: GateRequest) -> ExitCode:
     outputs.check_targets(targets, source | outputs.judged_by(policy))
     _check_baselines(policy, source)
     report = read_report(request.report)
-    judged = _judged(policy, report, judging_day(report.run.started, now))
+    day = judging_day(now, [waiver.expires for waiver in policy.waivers], report.run.started)
+    judged = _judged(policy, report, day)
     failed: ExitCode | None = None
     try:
         outputs.write_targets(targets, judged, quiet=request.quiet)

@@ -11,7 +11,7 @@ from lipaudit.cli import outputs, streams
 from lipaudit.cli.baselines import values_text
 from lipaudit.cli.judging import closest_policy
 from lipaudit.errors import ExitCode, InputUnavailable
-from lipaudit.moment import moment
+from lipaudit.moment import judging_day, moment
 from lipaudit.policy import Budget, Policy, load_baselines, load_policy
 from lipaudit.policy.source import POLICY
 from lipaudit.policy.template import TEMPLATE
@@ -47,13 +47,14 @@ def check(name: str | None) -> ExitCode:
         UsageError: with all that is wrong, each with its line.
         InputUnavailable: if there is no policy; or, once it is told, if a baseline of it is missing.
     """
-    today = moment().date()
+    at = moment()
     path = closest_policy() if name is None else Path(name)
     if path is None:
         raise InputUnavailable(
             f"no {POLICY} here or in a folder above", hint="`lipaudit policy init` writes a commented example"
         )
     policy = load_policy(path)
+    today = judging_day(at, [waiver.expires for waiver in policy.waivers])
     lines = (fill(line, WIDTH, subsequent_indent=_INDENT) for line in _told(policy, path, today))
     streams.write_screen("\n".join(lines) + "\n")
     load_baselines(policy)

@@ -18,7 +18,7 @@ from lipaudit.report.judgement import Waiver as WaiverRecord
 from lipaudit.report.model import Finding
 from lipaudit.report.wording import printable
 
-__all__ = ["Waiver", "apply_waivers", "waiver_findings"]
+__all__ = ["Waiver", "apply_waivers", "covers", "restored", "waiver_findings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,26 @@ def apply_waivers(
         _record(waiver, _state(waiver, today, used=hit)) for waiver, hit in zip(waivers, used, strict=True)
     )
     return tuple(_marked(outcome, holding, layers) for outcome in outcomes), records
+
+
+def covers(waivers: Iterable[Waiver], outcome: BudgetOutcome, layers: Collection[str]) -> bool:
+    """Whether these waivers cover all that keeps a budget from passing.
+
+    Args:
+        waivers: which are in force.
+        outcome: of the budget; what it says of waivers does not count.
+        layers: the names of all layers of the network.
+    """
+    rows = tuple(row.model_copy(update={"waived": False}) for row in outcome.layers)
+    bare = outcome.model_copy(update={"waived": False, "layers": rows})
+    return _marked(bare, waivers, layers).waived
+
+
+def restored(records: Iterable[WaiverRecord]) -> tuple[Waiver, ...]:
+    """The waivers that a report tells of, as its policy had them."""
+    return tuple(
+        Waiver(w.budget, w.reason, w.owner, date.fromisoformat(w.expires), w.layers, w.line) for w in records
+    )
 
 
 def waiver_findings(records: Iterable[WaiverRecord]) -> tuple[Finding, ...]:

@@ -11,8 +11,9 @@ import torch
 from lipaudit.attest.standing import lapsed, standing, unfit
 from lipaudit.load.checkpoint import read_checkpoint
 from lipaudit.load.reading import Request
+from lipaudit.policy.budget import worst
 from lipaudit.report.inputs import AssumptionRecord
-from lipaudit.report.judgement import Waiver
+from lipaudit.report.judgement import LayerOutcome, Waiver
 from lipaudit.report.number import Number
 
 DAY = date(2026, 11, 29)
@@ -70,9 +71,48 @@ def test_waived_without_a_waiver_counts(told):
     assert standing(evidence) == standing(evidence, DAY) == ("fail", 1)
 
 
-def test_one_of_several_waivers_of_a_budget_is_enough_to_end_it():
+def test_one_waiver_in_force_is_enough():
     waivers = (waiver("2027-01-01"), waiver("2026-01-01"))
-    assert standing(sample.evidence(budgets=(waived(),), waivers=waivers), DAY) == ("fail", 1)
+    assert standing(sample.evidence(budgets=(waived(),), waivers=waivers), DAY) == ("pass", 0)
+
+
+def by_layer(*rows):
+    """A budget on single layers that says it is waived, of pairs (layer, outcome)."""
+    layers = tuple(LayerOutcome(layer=n, outcome=o, upper=2.0, waived=o != "pass") for n, o in rows)
+    return waived(worst([o for _, o in rows])).model_copy(update={"layers": layers})
+
+
+def of(*patterns, expires="2027-01-01"):
+    return waiver(expires).model_copy(update={"layers": patterns})
+
+
+@pytest.mark.parametrize(
+    ("waivers", "covered"),
+    [
+        ([of("conv0")], False),
+        ([of("conv1")], False),
+        ([of("conv0", "conv1")], True),
+        ([of("conv0"), of("conv1")], True),
+        ([of("conv0"), of("conv1", expires="2026-01-01")], False),
+        ([of("conv?")], True),
+        ([of("conv[1-9]")], False),
+        ([of("conv[0-9]")], True),
+        ([of("conv9")], False),
+        ([of("conv0"), waiver("2026-01-01")], False),
+        ([of("conv0"), waiver("2027-01-01")], True),
+    ],
+)
+def test_a_waiver_of_one_layer_excuses_no_other(waivers, covered):
+    budget = by_layer(("conv0", "fail"), ("conv1", "inconclusive"), ("conv2", "pass"))
+    evidence = sample.evidence(budgets=(budget,), waivers=tuple(waivers))
+    assert standing(evidence, DAY) == (("pass", 0) if covered else ("fail", 1))
+
+
+def test_a_layer_with_the_name_of_a_pattern_is_meant_by_it_alone():
+    named = {"conv[1]": "fail", "conv1": "fail"}
+    layers = tuple(sample.conv(0).model_copy(update={"name": name}) for name in named)
+    evidence = sample.evidence(budgets=(by_layer(*named.items()),), waivers=(of("conv[1]"),), layers=layers)
+    assert standing(evidence) == ("fail", 1)
 
 
 @pytest.mark.parametrize(

@@ -125,15 +125,29 @@ def test_what_is_no_report_is_not_attested(text):
 
 def test_a_verdict_that_rests_on_an_ended_waiver_is_not_attested():
     budget = sample.budget("fail").model_copy(update={"waived": True})
-    waiver = Waiver(budget="lipschitz", reason="r", owner="o", expires="2026-11-29", state="used")
+    waiver = Waiver(budget="lipschitz", reason="r", owner="o", expires="2999-11-29", state="used")
     text = s.report_text(budgets=(budget,), waivers=(waiver,))
-    assert st.read_statement(st.payload_of(text, s.AT)).predicate.verdict == "pass"
-    with pytest.raises(InputRefused, match="waiver of lipschitz that ended on 2026-11-29"):
-        st.payload_of(text, s.AT + timedelta(days=1))
+    last = s.AT.replace(year=2999)
+    assert st.read_statement(st.payload_of(text, last)).predicate.verdict == "pass"
+    with pytest.raises(InputRefused, match="waiver of lipschitz that ended on 2999-11-29"):
+        st.payload_of(text, last + timedelta(days=1))
     # The day is that of UTC, wherever the signer sits.
-    late = datetime(2026, 11, 30, 1, tzinfo=timezone(timedelta(hours=5)))
+    late = datetime(2999, 11, 30, 1, tzinfo=timezone(timedelta(hours=5)))
     assert st.payload_of(text, late)
     assert late.astimezone(UTC).day == 29
+
+
+@pytest.mark.parametrize(
+    ("started", "expires"),
+    [("2999-01-31T10:00:00+00:00", "2999-01-30"), ("1970-01-01", "2020-01-30"), ("", "2020-01-30")],
+)
+def test_nothing_is_attested_by_a_day_before_the_audit_or_behind_the_clock(started, expires):
+    budget = sample.budget("fail").model_copy(update={"waived": True})
+    waiver = Waiver(budget="lipschitz", reason="r", owner="o", expires=expires, state="used")
+    document = json.loads(s.report_text(budgets=(budget,), waivers=(waiver,)))
+    document["run"]["started"] = started  # outside the digest
+    with pytest.raises(InputRefused, match=f"waiver of lipschitz that ended on {expires}"):
+        st.payload_of(json.dumps(document), datetime(2019, 1, 1, tzinfo=UTC))
 
 
 # Signed, and refused

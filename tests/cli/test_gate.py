@@ -14,8 +14,8 @@ from lipaudit.report.inputs import AssumptionRecord
 from lipaudit.report.model import SampleRecord, Tally
 
 LIMIT = '[[budget]]\nmetric = "lipschitz"\nmax = {}\n'
-WAIVER = '[[waiver]]\nbudget = "lipschitz"\nreason = "r"\nowner = "o"\nexpires = 2026-06-01\n'
-BEFORE, AFTER = "1780304400", "1780390800"  # 2026-06-01 and 2026-06-02, 09:00 UTC
+WAIVER = '[[waiver]]\nbudget = "lipschitz"\nreason = "r"\nowner = "o"\nexpires = 2999-06-01\n'
+BEFORE, AFTER = "32485222800", "32485309200"  # 2999-06-01 and 2999-06-02, 09:00 UTC
 
 
 @pytest.fixture
@@ -322,9 +322,22 @@ def test_an_audit_checks_its_policy_first(run, pipeline, model, here):
     assert pipeline.calls == []
 
 
-def test_no_variable_revives_a_waiver_that_had_ended_before_the_audit(run, here, monkeypatch):
-    write(here, LIMIT.format(4) + WAIVER.replace("2026-06-01", "2026-01-30"))  # audited on the day after
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+@pytest.mark.parametrize(
+    ("started", "expires"),
+    [
+        ("2999-01-31T10:00:00+00:00", "2999-01-30"),  # audited on the day after
+        ("2020-01-01T10:00:00+00:00", "2020-01-31"),  # ended by the clock
+        ("1970-01-01T00:00:00+00:00", "2020-01-31"),  # the report may say what it likes
+        ("never", "2020-01-31"),
+    ],
+)
+def test_no_variable_revives_a_waiver(run, here, monkeypatch, started, expires):
+    write(here, LIMIT.format(4) + WAIVER.replace("2999-06-01", expires))
+    document = json.loads(to_json(sealed(sample.report())))
+    document["run"]["started"] = started  # outside the digest
+    write(here, json.dumps(document), "report.json")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1500000000")
     done = run("gate", "report.json")
     assert done.code == 1
     assert "LIP401" in done.out
+    assert "WAIVER EXPIRED" in done.out

@@ -17,7 +17,7 @@ WAIVER = '[[waiver]]\nbudget = "r"\nreason = "why not"\nowner = "me"\nexpires = 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1780304400")  # 2026-06-01
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "32485222800")  # 2999-06-01
     return tmp_path
 
 
@@ -99,10 +99,10 @@ def test_check_tells_what_the_baseline_says(run, here):
 @pytest.mark.parametrize(
     ("day", "told"),
     [
-        ("2026-05-31", "EXPIRED on 2026-05-31"),
-        ("2026-06-01", "EXPIRES SOON, on 2026-06-01 (0 days left)"),
-        ("2026-07-01", "EXPIRES SOON, on 2026-07-01 (30 days left)"),
-        ("2026-07-02", "until 2026-07-02 (31 days left)"),
+        ("2999-05-31", "EXPIRED on 2999-05-31"),
+        ("2999-06-01", "EXPIRES SOON, on 2999-06-01 (0 days left)"),
+        ("2999-07-01", "EXPIRES SOON, on 2999-07-01 (30 days left)"),
+        ("2999-07-02", "until 2999-07-02 (31 days left)"),
     ],
 )
 def test_check_calls_out_waivers(run, here, day, told):
@@ -113,6 +113,23 @@ def test_check_calls_out_waivers(run, here, day, told):
     words = " ".join(done.out.split())
     assert told in words
     assert "me: why not" in words
+
+
+def test_no_variable_revives_a_waiver(run, here, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1500000000")
+    other = '[[budget]]\nid = "c"\nmetric = "clean_accuracy"\nmin = 1\n'
+    (here / "lipaudit.toml").write_text(
+        RATCHET + other + WAIVER.format("2020-01-31").replace('"r"', '"c"', 1)
+    )
+    store()
+    assert "EXPIRED on 2020-01-31" in run("policy", "check").out
+    done = run("baseline", "update", "report.json")
+    assert done.code == 4
+    assert "c: 9812 of 10000" in " ".join(done.err.split())
+    (here / "lipaudit.toml").write_text(
+        RATCHET + other + WAIVER.format("2999-01-31").replace('"r"', '"c"', 1)
+    )
+    assert run("baseline", "update", "report.json").code == 0
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n"])
