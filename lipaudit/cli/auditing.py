@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lipaudit.cli import failures, github, outputs, streams, values
+from lipaudit.cli import failures, github, inputs, outputs, streams, values
 from lipaudit.cli.judging import policy_meant
 from lipaudit.cli.progress import meter
 from lipaudit.cli.request import AuditRequest
@@ -45,7 +45,7 @@ def run(request: AuditRequest) -> ExitCode:
     targets = _targets(request)
     streams.check_colour(request.color)
     arguments = _arguments(request)
-    outputs.check_targets(targets, _kept(request, arguments["policy"]))
+    outputs.check_targets(targets, inputs.read_by(request, arguments["policy"]))
     values.existing_file(request.model)
     policy = arguments["policy"]
     if policy is not None and not policy.budgets:
@@ -59,17 +59,6 @@ def run(request: AuditRequest) -> ExitCode:
             raise
         streams.say(f"error: {failures.shown(error.message)}")
     return ExitCode(report.exit_code)
-
-
-def _kept(request: AuditRequest, policy: Policy | None) -> dict[Path, str]:
-    """What is read, and must not be replaced by a report."""
-    kept = {Path(request.model): "the model itself"} | outputs.judged_by(policy)
-    if request.arch is not None:
-        kept[Path(parse_arch(request.arch).place)] = "the file of --arch"
-    kind, _, place = request.dataset.partition(":")
-    if kind == "npz" and place:
-        kept[Path(place)] = "the data set itself"
-    return kept
 
 
 def _targets(request: AuditRequest) -> tuple[outputs.Target, ...]:

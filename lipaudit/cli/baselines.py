@@ -57,6 +57,9 @@ def run(request: BaselineRequest) -> ExitCode:
     policy = policy_meant(request.policy, ignored=False)
     if not policy.baselines:
         raise UsageError("the policy has no budget with a baseline", hint='baseline = "baseline.json"')
+    policy_file = {} if policy.file is None else {policy.file.path: "the policy itself"}
+    for place in policy.baselines:
+        outputs.check_place(place, {Path(request.report): "the report itself"} | policy_file)
     report = read_report(request.report)
     policy.check_layers([layer.name for layer in report.evidence.layers])
     _check(policy, report)
@@ -71,9 +74,6 @@ def run(request: BaselineRequest) -> ExitCode:
     streams.write_screen("".join(f"{move.text}\n" for move in moves))
     if any(move.looser for move in moves) and not request.allow_increase:
         raise UsageError("the new baseline would allow more than the old one", hint="--allow-increase")
-    policy_file = {} if policy.file is None else {policy.file.path: "the policy itself"}
-    for place in policy.baselines:
-        outputs.check_place(place, {Path(request.report): "the report itself"} | policy_file)
     for place in policy.baselines:
         if place in same:
             streams.write_data(f"unchanged {place}: it has the same evidence\n")

@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 _NAMED = re.compile(r"([A-Za-z]+)=(.*)", re.DOTALL)
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_CHUNK, _CHUNKS = 1 << 20, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def check_targets(targets: Iterable[Target], kept: Mapping[Path, str]) -> None:
 
     Args:
         targets: where to write.
-        kept: what is read, which no report may replace, and what a message calls it.
+        kept: what is read, see `check_place`.
 
     Raises:
         UsageError: if one cannot be written, or is one of them.
@@ -104,17 +106,23 @@ def judged_by(policy: Policy | None) -> dict[Path, str]:
 def check_place(path: Path, kept: Mapping[Path, str]) -> None:
     """Try one place before the work begins, leaving nothing behind.
 
+    All that is written is text: what holds anything else (weights, images) was not written by us, and is
+    replaced nowhere.
+
     Args:
         path: where something is to be written.
-        kept: files that must not be replaced, and what they are.
+        kept: what must not be replaced, and what it is: files, and folders of data, in which only files with
+            the suffix of a report are.
 
     Raises:
         UsageError: if it cannot be written, or is one of them.
     """
     with _reported(path):
-        for file, what in kept.items():
-            if path.exists() and file.exists() and path.samefile(file):
-                raise UsageError(f"-o {path} is {what}", hint="it would be replaced")
+        what = next((what for place, what in kept.items() if _is_within(path, place)), "")
+        if not what and path.is_file() and not _is_text(path):
+            what = "no text, so no report"
+        if what:
+            raise UsageError(f"-o {path} is {what}", hint="it would be replaced: name another file")
         if path.is_dir():
             raise UsageError(f"cannot write {path}: it is a folder", hint="name a file in it")
         if _is_replaceable(path):
@@ -214,6 +222,23 @@ def _write(path: Path, data: bytes) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def _is_within(path: Path, kept: Path) -> bool:
+    """Whether a file is there that is this one, or lies in this folder and may be data."""
+    if not path.exists() or not kept.exists():
+        return False
+    if not kept.is_dir():
+        return path.samefile(kept)
+    # The folder may hold a link that leads out of it, and may be one itself.
+    lies = any(Path(real(path)).is_relative_to(real(kept)) for real in (os.path.abspath, os.path.realpath))
+    return lies and path.is_file() and path.suffix.lower() not in SUFFIXES
+
+
+def _is_text(path: Path) -> bool:
+    """Whether there is no control character in a file but those that text has, as far as it is looked at."""
+    with path.open("rb") as stream:
+        return all(not _CONTROL.search(stream.read(_CHUNK)) for _ in range(_CHUNKS))
 
 
 def _beside(path: Path) -> Path:

@@ -5,8 +5,10 @@ import json
 import os
 import stat
 
+import onnx
 import pytest
 import sample_report as sample
+from onnx import TensorProto
 from stand_in import shell
 
 from lipaudit.errors import ExitCode
@@ -258,3 +260,110 @@ def test_no_report_replaces_what_the_audit_reads(run, model, tmp_path, pipeline,
     assert not pipeline.calls
     assert (tmp_path / "lipaudit.toml").read_text() == policy
     assert run(*audit, "-o", "report.json").code == 0
+
+
+def external(path, *locations):
+    """A model with a tensor at each of these places."""
+    tensors = [TensorProto(name=f"w{k}", data_type=1, dims=[1]) for k in range(len(locations))]
+    for tensor, location in zip(tensors, locations, strict=True):
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=location)
+        tensor.external_data.add(key="offset", value="0")
+    path.write_bytes(onnx.ModelProto(graph=onnx.GraphProto(initializer=tensors)).SerializeToString())
+
+
+LONG = "w" * 200
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("m.onnx.data", "m.onnx.data"),
+        ("./parts//w.json", "parts/w.json"),
+        ("parts\\w.json", "parts/w.json"),
+        ("größe", "größe"),
+        (LONG, LONG),
+    ],
+)
+def test_external_weights_are_not_overwritten(run, pipeline, tmp_path, location, target):
+    external(tmp_path / "m.onnx", "other", location)
+    weights = tmp_path / target
+    weights.parent.mkdir(exist_ok=True)
+    weights.write_text("weights that look like text")
+    link = tmp_path / "link.json"
+    link.symlink_to(weights)
+    for place in (weights, link):
+        done = run(tmp_path / "m.onnx", "-o", f"json={place}")
+        assert done.code == 2
+        assert "a file of the model" in done.err
+    assert weights.read_text() == "weights that look like text"
+    assert pipeline.calls == []
+    assert run(tmp_path / "m.onnx", "-o", tmp_path / "report.json").code == 0
+
+
+BINARY = [
+    b"\x00\x00\x08\x03",
+    b"\x1f\x8b\x08",
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff\xe0\x00\x10JFIF",
+    b"PK\x03\x04",
+]
+
+
+@pytest.mark.parametrize("content", BINARY)
+def test_nothing_but_text_is_replaced(run, pipeline, model, tmp_path, content):
+    target = tmp_path / "cache" / "t10k.json"
+    target.parent.mkdir()
+    target.write_bytes(b"x" * (1 << 20) + content)
+    done = run(model, "-o", target)
+    assert done.code == 2
+    assert "no text, so no report" in done.err
+    assert target.read_bytes().endswith(content)
+    assert pipeline.calls == []
+
+
+@pytest.mark.parametrize("words", [("imagefolder:photos",), ("imagefolder:photos", "--data-dir", ".")])
+def test_images_are_not_overwritten(run, pipeline, model, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    image = tmp_path / "photos" / "dog" / "1.PPM"
+    image.parent.mkdir(parents=True)
+    image.write_text("P3 1 1 255 0 0 0")  # an image that is text
+    (tmp_path / "alias").symlink_to(tmp_path / "photos")
+    for place in ("photos/dog/1.PPM", "alias/dog/1.PPM", "photos/../photos/dog/1.PPM"):
+        done = run(model, "--dataset", *words, "-o", f"json={place}")
+        assert done.code == 2
+        assert "in the folder of the data" in done.err
+    assert image.read_text() == "P3 1 1 255 0 0 0"
+    assert pipeline.calls == []
+    for _ in range(2):  # a report of last time may be replaced
+        assert run(model, "--dataset", *words, "-o", "photos/report.json").code == 0
+
+
+def test_the_data_sets_own_files_are_not_overwritten(run, pipeline, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("cifar10.npz", "data_batch_1", "mine.json"):
+        (folder / name).write_text("text")
+    for spec, target in (
+        ("cifar10", "data/cifar10.npz"),
+        ("cifar10:train", "data/data_batch_1"),
+        ("npz:mine.json", "data/mine.json"),
+    ):
+        done = run(model, "--dataset", spec, "--data-dir", "data", "-o", f"json={target}")
+        assert done.code == 2
+        assert "it would be replaced" in done.err
+    assert pipeline.calls == []
+    assert {file.read_text() for file in folder.iterdir()} == {"text"}
+
+
+def test_a_policy_without_budgets_is_told(run, pipeline, model, tmp_path):
+    policy = tmp_path / "lipaudit.toml"
+    policy.write_text("# nothing yet\n")
+    done = run(model, "--policy", policy)
+    assert done.code == 0
+    assert f"warning: {policy} holds no budget: it asks for nothing" in done.err
+    assert "warning" not in run(model, "--no-policy").err
+    policy.write_text('[[budget]]\nmetric = "lipschitz"\nmax = 1\n')
+    assert "warning" not in run(model, "--policy", policy).err
+    assert len(pipeline.calls) == 3

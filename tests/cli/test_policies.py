@@ -49,14 +49,6 @@ def test_a_layer_that_is_gone_loosens_the_ratchet(run, here):
     assert run("baseline", "update", "report.json", "--allow-increase").code == 0
 
 
-def test_a_baseline_does_not_replace_the_policy(run, here):
-    text = RATCHET.replace("base.json", "lipaudit.toml")
-    (here / "lipaudit.toml").write_text(text)
-    store()
-    assert run("baseline", "update", "report.json", "--allow-increase").code == 4
-    assert (here / "lipaudit.toml").read_text() == text
-
-
 def test_init_writes_once(run, here):
     done = run("policy", "init")
     assert done.code == 0
@@ -183,6 +175,19 @@ def test_a_first_baseline_is_written_as_it_is(run, here):
     assert "r: no baseline yet → 15.25" in done.out
     assert from_json((here / "base.json").read_text(encoding="utf-8")) == report
     assert run("gate", "report.json").code == 0
+
+
+@pytest.mark.parametrize(
+    ("place", "told"), [("lipaudit.toml", "the policy itself"), ("report.json", "the report itself")]
+)
+def test_no_baseline_replaces_what_it_is_judged_by(run, here, place, told):
+    policy = RATCHET.replace("base.json", place)
+    (here / "lipaudit.toml").write_text(policy)
+    store()
+    done = run("baseline", "update", "report.json")
+    assert done.code == 2
+    assert told in done.err
+    assert (here / "lipaudit.toml").read_text() == policy
 
 
 def test_a_lower_bound_moves_the_ratchet(run, here):
