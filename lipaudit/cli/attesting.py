@@ -12,14 +12,14 @@ from getpass import getpass
 from pathlib import Path
 
 from lipaudit.attest import keys
-from lipaudit.attest.envelope import LARGEST, attested, opened
+from lipaudit.attest.envelope import LARGEST, attested
 from lipaudit.attest.statement import Statement, payload_of, read_statement
 from lipaudit.cli import outputs, streams
 from lipaudit.errors import ExitCode, InputRefused, InputUnavailable, UsageError
 from lipaudit.moment import moment
 from lipaudit.report.wording import printable
 
-__all__ = ["attest", "keygen", "opened_file", "public_key"]
+__all__ = ["attest", "keygen", "public_key"]
 
 _PASSPHRASE = "LIPAUDIT_KEY_PASSPHRASE"  # noqa: S105 -- the variable's name
 _MAKE_KEY = "`lipaudit keygen key.pem` makes a pair"
@@ -99,16 +99,6 @@ def public_key(path: str) -> keys.PublicKey:
         LipauditError: if the file is missing, or holds no such key.
     """
     return keys.read_public(_bytes(path, keys.LARGEST_KEY, _MAKE_KEY), path)
-
-
-def opened_file(attestation: str, key: str) -> Statement:
-    """What the owner of a public key attested, from files.
-
-    Raises:
-        LipauditError: if one of the files is missing or refused, or the signature is not that key's.
-    """
-    public = public_key(key)
-    return opened(_text(attestation, "`lipaudit attest report.json --key key.pem` writes one"), public)
 
 
 def _told(statement: Statement, key: keys.PublicKey) -> list[str]:

@@ -7,7 +7,9 @@ both: nothing turns green because somebody edited a word.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lipaudit.attest.standing import follows, standing
 from lipaudit.cli import streams, values
@@ -42,14 +44,19 @@ def read_text(place: str) -> str:
     return stored.text_of(stored.read_bytes(Path(place)), place)
 
 
-def checked(text: str, place: str) -> AuditReport:
+def checked(text: str, place: str, document: Mapping[str, Any] | None = None) -> AuditReport:
     """The report that a text holds; a person is told if nobody can tell whether it was changed.
+
+    Args:
+        text: the JSON.
+        place: where it stood.
+        document: what `canonical.parsed` made of it; None: parse it.
 
     Raises:
         InputRefused: if it is no report, its evidence was changed or lost its digest, or its verdict does not
             follow from it.
     """
-    report = stored.report_of(text, _shown(place))
+    report = stored.report_of(text, _shown(place), document)
     if not follows(report):
         raise InputRefused(
             f"{_shown(place)}: the verdict is {report.verdict} (exit {report.exit_code}), but "

@@ -111,13 +111,14 @@ def _claims(place: str, key: str | None) -> tuple[AuditReport, tuple[str, ...]]:
         InputRefused: if it is none, it was changed, or the key's owner did not sign it.
     """
     text = read_text(place)
-    if not is_envelope(parsed(text)):
+    document = parsed(text)
+    if not is_envelope(document):
         if key is not None:
             raise InputRefused(
                 f"{place} is a plain report: nobody signed it",
                 hint="give the attestation that `lipaudit attest` wrote, or leave --key out",
             )
-        return checked(text, place), ()
+        return checked(text, place, document), ()
     if key is None:
         raise UsageError(
             f"{place} is an attestation: --key is missing",

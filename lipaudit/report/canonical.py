@@ -85,14 +85,18 @@ def parsed(text: str, *, what: str = "lipaudit report", hint: str = _HINT) -> di
     return document
 
 
-def from_json(text: str) -> AuditReport:
+def from_json(text: str, document: Mapping[str, Any] | None = None) -> AuditReport:
     """Read a report back.
+
+    Args:
+        text: the JSON.
+        document: what `parsed` made of it; None: parse it.
 
     Raises:
         InputRefused: if the text is no JSON, no report of a schema version that is read, or its evidence is
             not what its digest was taken of.
     """
-    document = parsed(text)
+    document = parsed(text) if document is None else document
     try:
         report = AuditReport.model_validate_json(text)
     except ValidationError as error:
@@ -107,13 +111,17 @@ def from_json(text: str) -> AuditReport:
     return report
 
 
-def stored_report(text: str) -> AuditReport:
+def stored_report(text: str, document: Mapping[str, Any] | None = None) -> AuditReport:
     """Read a report from where it was kept: as `from_json`, and it must have its digest.
+
+    Args:
+        text: the JSON.
+        document: what `parsed` made of it; None: parse it.
 
     Raises:
         InputRefused: as `from_json`; and if there is no digest, unless the schema is older than digests.
     """
-    report = from_json(text)
+    report = from_json(text, document)
     if report.evidence_sha256 is None and report.schema_version != _UNSEALED:
         raise InputRefused(
             "the report carries no digest of its evidence, which every report of schema "

@@ -6,7 +6,9 @@ older than digests; whether its verdict follows from that evidence is for those 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lipaudit.errors import InputRefused, InputUnavailable
 from lipaudit.report.canonical import stored_report
@@ -68,13 +70,18 @@ def text_of(data: bytes, place: str) -> str:
         ) from error
 
 
-def report_of(text: str, place: str) -> AuditReport:
+def report_of(text: str, place: str, document: Mapping[str, Any] | None = None) -> AuditReport:
     """The report that a text holds.
+
+    Args:
+        text: the JSON.
+        place: where it stood.
+        document: what `canonical.parsed` made of it; None: parse it.
 
     Raises:
         InputRefused: if it is none, or its evidence was changed or lost its digest.
     """
     try:
-        return stored_report(text)
+        return stored_report(text, document)
     except InputRefused as error:
         raise InputRefused(f"{place}: {error.message}", hint=error.hint) from error

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from attested import EVERY_SAMPLE, DenseNet, sealed_again
+from sample_policy import policy_text
 from torch import nn
 
 from lipaudit.attest.samples import Again
@@ -210,35 +211,15 @@ def test_what_cannot_be_judged_again_is_not_passed(dense):
     assert dense.check(sealed_again(document)).exit_code is ExitCode.INCOMPLETE
 
 
-POLICY = """
-[[budget]]
-id = "lip"
-metric = "lipschitz"
-max = 1000
-[[budget]]
-id = "gap"
-metric = "slack"
-max = 1e6
-[[budget]]
-id = "layers"
-metric = "lipschitz"
-layers = ["chain.layer*", "skew*"]
-max = 0.5
-[[budget]]
-id = "cert"
-metric = "certified_accuracy"
-eps = "0.001"
-min = "10%"
-[[budget]]
-id = "clean"
-metric = "clean_accuracy"
-min = "10%"
-[[waiver]]
-budget = "layers"
-reason = "r"
-owner = "o"
-expires = 2999-01-31
-"""
+POLICY = policy_text(
+    lipschitz=1000,
+    layers=["chain.layer*", "skew*"],
+    each=0.5,
+    eps="0.001",
+    certified="10%",
+    clean="10%",
+    more='[[budget]]\nid = "gap"\nmetric = "slack"\nmax = 1e6\n',
+)
 
 
 @pytest.fixture(scope="module")

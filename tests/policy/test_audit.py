@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from sample_policy import policy_text
 
 import lipaudit
 from lipaudit.errors import ExitCode, UsageError
@@ -13,31 +14,11 @@ from lipaudit.moment import moment
 from lipaudit.policy import judge, load_policy
 from lipaudit.report.canonical import evidence_json
 
-POLICY = """
-[[budget]]
-metric = "lipschitz"
-max = 6
-[[budget]]
-id = "each"
-metric = "lipschitz"
-layers = ["{}*", "second"]
-max = 1
-[[budget]]
-metric = "certified_accuracy"
-eps = "0.01"
-min = "50%"
-[[budget]]
-metric = "clean_accuracy"
-min = 1
-[require]
-coverage = "100%"
-min_samples = 9
-[[waiver]]
-budget = "each"
-reason = "scaled on purpose"
-owner = "me"
-expires = 9999-12-31
-"""
+
+def policy(pattern="fir*", **changes):
+    limits = {"lipschitz": 6, "each": 1, "eps": "0.01", "certified": "50%", "clean": "100%"}
+    more = '[require]\ncoverage = "100%"\nmin_samples = 9\n'
+    return policy_text(layers=[pattern, "second"], more=more, **limits, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -68,18 +49,18 @@ def audited(files, text):
 
 
 def test_an_audit_by_a_policy(files):
-    report = audited(files, POLICY.format("fir"))
+    report = audited(files, policy())
     found = {b.id: b for b in report.evidence.budgets}
     assert {name: b.outcome for name, b in found.items()} == {
-        "lipschitz": "inconclusive" if report.evidence.global_.upper.value > 6 else "pass",
-        "each": "fail",
-        "certified_accuracy@0.01": "pass",
-        "clean_accuracy": "pass",
+        "lip": "inconclusive" if report.evidence.global_.upper.value > 6 else "pass",
+        "layers": "fail",
+        "cert": "pass",
+        "clean": "pass",
         "require.min_samples": "fail",
         "require.coverage": "pass",
     }
-    assert found["each"].waived
-    assert [row.waived for row in found["each"].layers] == [True, True]
+    assert found["layers"].waived
+    assert [row.waived for row in found["layers"].layers] == [True, True]
     assert "0.01" in {point.eps_exact for point in report.evidence.robustness.curve}
     assert report.exit_code == ExitCode.BUDGET
     assert report.evidence.policy.name == "lipaudit.toml"
@@ -94,4 +75,26 @@ def test_a_layer_that_is_not_there_ends_the_audit_before_it_is_dear(files, monke
 
     monkeypatch.setattr(pipeline, "analyze", lambda *_: pytest.fail("too late"))
     with pytest.raises(UsageError, match="no layer is called 'frist\\*'"):
-        audited(files, POLICY.format("frist"))
+        audited(files, policy("frist*"))
+
+
+@pytest.mark.parametrize("variable", ["1500000000", None])
+def test_no_variable_revives_a_waiver(files, monkeypatch, variable):
+    if variable is not None:
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", variable)
+    report = audited(files, policy(expires="2020-01-31"))
+    assert [waiver.state for waiver in report.evidence.waivers] == ["expired"]
+    assert not any(budget.waived for budget in report.evidence.budgets)
+    assert "LIP401" in {finding.rule for finding in report.evidence.findings}
+    assert report.evidence.policy.judged_on > "2020-01-31"
+    if variable is not None:
+        assert report.run.started.startswith("2017-07-14")
+        assert audited(files, policy()).evidence.policy.judged_on == "2017-07-14"
+
+
+def test_a_waiver_of_one_layer_excuses_no_other(files):
+    report = audited(files, policy(of=["first"]))
+    (found,) = (b for b in report.evidence.budgets if b.id == "layers")
+    assert [row.waived for row in found.layers] == [True, False]
+    assert not found.waived
+    assert audited(files, policy(of=["first", "sec*"])).evidence.budgets[1].waived
