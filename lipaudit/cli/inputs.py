@@ -49,11 +49,25 @@ def read_by(request: AuditRequest, policy: Policy | None) -> dict[Path, str]:
 
 def _beside(model: Path) -> Iterator[Path]:
     """Files that an ONNX model names; none for another one, or where nothing can be read."""
-    with contextlib.suppress(OSError, ValueError), model.open("rb") as file:  # an empty file maps to nothing
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            names = {_path(data, found) for found in _ENTRY.finditer(data)}
-        for name in names:
-            yield model.parent / name.decode("utf-8", "surrogateescape").replace("\\", "/")
+    names: set[bytes] = set()
+    if _is_file(model):  # what a pipe holds can be read once
+        with (
+            contextlib.suppress(OSError, ValueError),  # nothing can be mapped of an empty file
+            model.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            names.update(_path(data, found) for found in _ENTRY.finditer(data))
+    for name in names:
+        path = model.parent / name.decode("utf-8", "surrogateescape").replace("\\", "/")
+        if _is_file(path):
+            yield path
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there; a model may name what no file can be called."""
+    with contextlib.suppress(OSError, ValueError):
+        return path.is_file()
+    return False
 
 
 def _path(data: mmap.mmap, entry: re.Match[bytes]) -> bytes:

@@ -301,6 +301,14 @@ def test_external_weights_are_not_overwritten(run, pipeline, tmp_path, location,
     assert run(tmp_path / "m.onnx", "-o", tmp_path / "report.json").code == 0
 
 
+@pytest.mark.parametrize("location", ["", ".", "..", "\0", "x" * 3000, "a/" * 2000, "/etc/passwd", "~"])
+def test_places_that_no_model_means_keep_nothing(run, pipeline, tmp_path, location):
+    external(tmp_path / "m.onnx", location)
+    for _ in range(2):
+        assert run(tmp_path / "m.onnx", "-o", f"json={tmp_path / 'report'}").code == 0
+    assert len(pipeline.calls) == 2
+
+
 BINARY = [
     b"\x00\x00\x08\x03",
     b"\x1f\x8b\x08",
