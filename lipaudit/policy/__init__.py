@@ -1,7 +1,8 @@
 """Policies: what an audit must show. Read them, judge a report by them, decide verdict and exit code.
 
     policy = load_policy(Path("lipaudit.toml"))
-    judge(policy, report.evidence, moment().date(), load_baselines(policy)).verdict
+    day = judging_day(moment(), [waiver.expires for waiver in policy.waivers], report.run.started)
+    judge(policy, report.evidence, day, load_baselines(policy)).verdict
 
 Only `source` reads files; `judge` is a function of its arguments.
 """
