@@ -265,8 +265,10 @@ def _findings(
     if data is None or run is None:
         return found
     chance = is_near_chance(run.radii.correct, run.labels, subject.classes)
+    stated = subject.assumption is None and subject.preprocessing.source != "default"
+    worthless = assemble.data_findings(data, run, subject.classes, near_chance=chance, stated=stated)
     assumed = assemble.assumption_findings(subject.assumption)
-    return (*found, *assemble.data_findings(data, run, chance), *assumed)
+    return (*found, *worthless, *assumed)
 
 
 def _limitations(loaded: LoadedModel, subject: Subject, attacked: Outcome) -> tuple[str, ...]:

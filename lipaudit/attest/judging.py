@@ -31,12 +31,13 @@ from lipaudit.policy import (
     parse_max_lipschitz,
     parse_min_certified,
 )
-from lipaudit.policy.space import Space, is_elsewhere, space_of
+from lipaudit.policy.space import Space, space_of
 from lipaudit.policy.verdict import is_incomplete
 from lipaudit.policy.waiver import restored
 from lipaudit.report.assemble import layer_findings
 from lipaudit.report.judgement import BudgetOutcome
 from lipaudit.report.model import AuditReport, Evidence, Finding
+from lipaudit.report.remedies import is_elsewhere
 
 __all__ = ["check_judgement"]
 

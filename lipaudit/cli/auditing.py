@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lipaudit.cli import failures, github, inputs, outputs, streams, values
+from lipaudit.cli import failures, github, inputs, interrupts, outputs, streams, values
 from lipaudit.cli.judging import policy_meant
 from lipaudit.cli.progress import meter
 from lipaudit.cli.request import AuditRequest
@@ -137,6 +137,7 @@ def _audit(request: AuditRequest, arguments: dict[str, Any]) -> AuditReport:
         progress.stage("loading torch", 0)
         from lipaudit.pipeline import audit  # noqa: PLC0415 -- imports torch
 
+        interrupts.check()
         try:
             return audit(request.model, progress=progress, **arguments)
         except Interrupted as stop:
@@ -207,7 +208,7 @@ def _reasons(report: AuditReport) -> Iterator[str]:
 def _screen(request: AuditRequest, report: AuditReport, failed: ExitCode | None) -> str:
     colour = streams.colour_wanted(sys.stdout, request.color)
     if request.quiet:
-        return verdict_line(report, colour=colour, failed=failed) + "\n"
+        return verdict_line(report, colour=colour, failed=failed, alone=True) + "\n"
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     columns = shutil.get_terminal_size((WIDTH, 24)).columns if on_terminal else WIDTH
     width = max(NARROWEST, min(WIDEST, columns))

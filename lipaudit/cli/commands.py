@@ -114,7 +114,7 @@ def _keygen(key: a.NewKey, encrypt: a.Encrypt = False) -> Work:  # noqa: FBT002 
 
 
 @app.command("gate", add_help_option=False)
-def _gate(
+def _gate(  # noqa: PLR0913, PLR0917 -- one parameter per option
     report: p.Report,
     policy: p.PolicyFile = None,
     no_policy: p.NoPolicy = False,  # noqa: FBT002 -- a flag
@@ -122,6 +122,7 @@ def _gate(
     min_certified: o.MinCertified = None,
     output: p.Rejudged = None,
     quiet: p.ReportQuiet = False,  # noqa: FBT002 -- a flag
+    color: o.Color = "auto",
 ) -> Work:
     """Judge a JSON report again, without its model. Exit code as an audit's."""
     given = {**locals(), "min_certified": min_certified or (), "output": output or ()}

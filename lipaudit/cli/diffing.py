@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lipaudit.cli import streams, values
+from lipaudit.cli import interrupts, streams, values
 from lipaudit.errors import ExitCode, InputRefused, UsageError
 from lipaudit.load.factory import parse_arch
 
@@ -53,6 +53,7 @@ def run(request: DiffRequest) -> ExitCode:
         from lipaudit.difference import compare_models  # noqa: PLC0415
         from lipaudit.difference.text import to_json, to_text  # noqa: PLC0415
 
+        interrupts.check()
         data = load_dataset(
             request.dataset, data_dir=request.data_dir, limit=request.limit, offline=request.offline
         )

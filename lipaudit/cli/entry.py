@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
 from lipaudit import __version__
 from lipaudit.cli import failures, streams
 from lipaudit.cli.commands import COMMANDS, FIRST_WORDS, command_in, parse
 from lipaudit.cli.help import help_text
-from lipaudit.errors import ExitCode, UsageError
+from lipaudit.errors import ExitCode, Falsified, UsageError
 
 __all__ = ["main"]
 
@@ -24,11 +24,12 @@ _HELP = ("-h", "--help", "--help-all")
 _VERSION = ("-V", "--version")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, pressed: Callable[[], bool] = lambda: False) -> int:
     """Run one command line.
 
     Args:
         argv: the arguments without the program's name; None means those of this process.
+        pressed: whether Ctrl-C was.
 
     Returns:
         One of the documented exit codes, whatever happens.
@@ -38,7 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(_run(arguments))
     except BaseException as error:  # noqa: BLE001 -- Python's own code for a crash is 1, "a budget fails"
-        return int(failures.show(error, traceback=_is_verbose(arguments)))
+        return int(failures.show(_cause(error, pressed()), traceback=_is_verbose(arguments)))
+
+
+def _cause(error: BaseException, pressed: bool) -> BaseException:  # noqa: FBT001 -- a fact
+    """What ended the program: after Ctrl-C that, unless a claim was beaten, which is graver."""
+    return KeyboardInterrupt() if pressed and not isinstance(error, Falsified) else error
 
 
 def _run(arguments: list[str]) -> ExitCode:

@@ -46,7 +46,9 @@ def _interrupted(error: BaseException) -> Failure:
 
 def _parser(error: BaseException) -> Failure:
     message = getattr(error, "format_message", error.__str__)()
-    return Failure(ExitCode.USAGE, str(message), "`lipaudit --help-all` lists every option")
+    called = getattr(getattr(error, "ctx", None), "command_path", "lipaudit")
+    asked = "lipaudit --help-all" if called in ("lipaudit", "lipaudit audit") else f"{called} --help"
+    return Failure(ExitCode.USAGE, str(message), f"`{asked}` lists every option")
 
 
 def _memory(error: BaseException) -> Failure:

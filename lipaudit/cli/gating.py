@@ -18,7 +18,7 @@ from lipaudit.policy import Policy, judge, load_baselines, parse_budgets, with_f
 from lipaudit.report import AuditReport
 from lipaudit.report.judged import judgement_text
 from lipaudit.report.model import Finding
-from lipaudit.report.text import WIDTH, verdict_line
+from lipaudit.report.text import NARROWEST, WIDTH, verdict_line
 
 __all__ = ["GateRequest", "run"]
 
@@ -42,6 +42,7 @@ class GateRequest:
     min_certified: Sequence[str] = ()
     output: Sequence[str] = ()
     quiet: bool = False
+    color: str = "auto"
 
 
 def run(request: GateRequest) -> ExitCode:
@@ -54,6 +55,7 @@ def run(request: GateRequest) -> ExitCode:
         LipauditError: whatever keeps the report from being judged.
     """
     targets = outputs.parse_targets(request.output)
+    streams.check_colour(request.color)
     flags = parse_budgets(max_lipschitz=request.max_lipschitz, min_certified=request.min_certified)
     policy = with_flags(policy_meant(request.policy, ignored=request.no_policy), flags)
     if not policy.budgets:
@@ -112,14 +114,16 @@ def _tell(
     request: GateRequest, targets: Sequence[outputs.Target], judged: AuditReport, failed: ExitCode | None
 ) -> None:
     """How it was judged, the verdict last."""
-    verdict = verdict_line(judged, colour=streams.colour_wanted(sys.stdout), failed=failed) + "\n"
+    colour = streams.colour_wanted(sys.stdout, request.color)
+    verdict = verdict_line(judged, colour=colour, failed=failed, alone=request.quiet) + "\n"
     if any(target.path is None for target in targets):
         if not request.quiet:
-            colour = streams.colour_wanted(sys.stderr)
+            colour = streams.colour_wanted(sys.stderr, request.color)
             streams.say(verdict_line(judged, colour=colour, failed=failed))
     elif request.quiet:
         streams.write_screen(verdict)
     else:
         on_terminal = sys.stdout is not None and sys.stdout.isatty()
         columns = shutil.get_terminal_size((WIDTH, 24)).columns if on_terminal else WIDTH
-        streams.write_screen(judgement_text(judged, max(72, min(WIDTH, columns))) + "\n" + verdict)
+        width = max(NARROWEST, min(WIDTH, columns))
+        streams.write_screen(f"{judgement_text(judged, width, colour=colour)}\n{verdict}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lipaudit.attest.envelope import is_envelope, opened
-from lipaudit.cli import streams, values
+from lipaudit.cli import interrupts, streams, values
 from lipaudit.cli.attesting import public_key
 from lipaudit.cli.progress import meter
 from lipaudit.cli.stored import checked, read_text
@@ -72,6 +72,7 @@ def run(request: VerifyRequest) -> ExitCode:
         from lipaudit.attest.text import to_json, to_text  # noqa: PLC0415
         from lipaudit.attest.verify import verify  # noqa: PLC0415 -- imports torch
 
+        interrupts.check()
         try:
             found = verify(
                 report,

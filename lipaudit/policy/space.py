@@ -14,9 +14,10 @@ from typing import Literal
 from lipaudit.policy.verdict import undecided
 from lipaudit.report.inputs import PreprocessingRecord
 from lipaudit.report.judgement import BudgetOutcome
+from lipaudit.report.remedies import ELSEWHERE
 from lipaudit.report.wording import printable
 
-__all__ = ["PIXEL", "SPACES", "Space", "in_space", "is_elsewhere", "is_identity", "space_of"]
+__all__ = ["PIXEL", "SPACES", "Space", "in_space", "is_identity", "space_of"]
 
 Space = Literal["pixel", "input", "file"]
 
@@ -30,7 +31,6 @@ SPACES: Mapping[Space, str] = {
 
 _MEASURED = frozenset({"lipschitz", "certified_accuracy"})
 """Metrics that are per unit of distance."""
-_ELSEWHERE = "the budget is meant in "
 
 
 def space_of(how: PreprocessingRecord) -> Space | None:
@@ -58,10 +58,5 @@ def in_space(outcome: BudgetOutcome, meant: Space, how: PreprocessingRecord) -> 
         return outcome
     told = f"distances are in {printable(how.threat_space)}"
     if found != meant:
-        return undecided([outcome], f"{told}, {_ELSEWHERE}{SPACES[meant]}")[0]
+        return undecided([outcome], f"{told}, {ELSEWHERE}{SPACES[meant]}")[0]
     return outcome.model_copy(update={"message": f"{outcome.message}; {told}"})
-
-
-def is_elsewhere(outcome: BudgetOutcome) -> bool:
-    """Whether a stored outcome was not decided for that reason."""
-    return outcome.outcome == "inconclusive" and _ELSEWHERE in outcome.message

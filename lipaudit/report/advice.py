@@ -9,6 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from lipaudit.report.model import AuditReport, Evidence, Layer, Robustness
+from lipaudit.report.remedies import offenders_text, remedies
 from lipaudit.report.wording import printable, shown_down, shown_up
 
 __all__ = ["costliest", "next_steps", "remarks", "without_bound"]
@@ -42,8 +43,9 @@ def remarks(report: AuditReport) -> tuple[str, ...]:
 def next_steps(report: AuditReport) -> tuple[str, ...]:
     """One sentence per thing that would make this report say more."""
     evidence = report.evidence
-    if any(finding.rule in _WORTHLESS for finding in evidence.findings):
-        return ("Make the model see what it was trained on, then audit again: the numbers say nothing yet.",)
+    worthless = dict.fromkeys(f.rule for f in evidence.findings if f.rule in _WORTHLESS)
+    if worthless:
+        return (f"Mend what {' and '.join(worthless)} tells, then audit again: the numbers say nothing yet.",)
     steps: list[str] = []
     missing = without_bound(evidence)
     steps += [_missing_text(layer) for layer in missing[:_MANY]]
@@ -55,23 +57,13 @@ def next_steps(report: AuditReport) -> tuple[str, ...]:
         steps.append(
             "Set a budget, so that a change for the worse fails: --max-lipschitz L, --min-certified EPS:SHARE"
         )
-    undecided = {b.metric for b in evidence.budgets if b.outcome == "inconclusive" and not b.waived}
-    if report.verdict == "inconclusive" and undecided - {"require", "slack"} and not missing:
-        steps.append(
-            "An inconclusive budget needs a tighter bound: lower the gain of the costliest layers, "
-            f"{_costliest_text(evidence)}."
-        )
-    if "slack" in undecided and not missing:
-        steps.append(
-            "A smaller slack needs a tighter bound or a larger witness: --profile tight looks longer."
-        )
-    if not missing and _is_useless(evidence):
+    steps += remedies(evidence)
+    named = offenders_text(evidence)
+    if not missing and named and _is_useless(evidence) and not any(named in step for step in steps):
         steps.append(
             "Train for small gains (spectral normalisation, orthogonal or other 1-Lipschitz layers), "
-            f"first of all here: {_costliest_text(evidence)}."
+            f"first of all here: {named}."
         )
-    elif any(b.metric == "lipschitz" and b.outcome == "fail" and not b.waived for b in evidence.budgets):
-        steps.append(f"Retrain or rescale the layers that amplify most: {_costliest_text(evidence)}.")
     return tuple(steps)
 
 
@@ -134,15 +126,3 @@ def _cost(layer: Layer) -> float:
 def _missing_text(layer: Layer) -> str:
     why = f": {printable(layer.note)}" if layer.note else ""
     return f"Replace or remove {printable(layer.name)} ({printable(layer.op)}), which has no bound{why}."
-
-
-def _costliest_text(evidence: Evidence) -> str:
-    """Blocks as a whole, and the layers that are in none."""
-    inside = {name for block in evidence.blocks for name in block.layers}
-    factors = {
-        f"{printable(block.source)} → {printable(block.end)}": block.upper.value for block in evidence.blocks
-    }
-    factors |= {printable(n.name): n.upper.value for n in evidence.layers if n.name not in inside}
-    known = {name: value for name, value in factors.items() if value is not None}
-    largest = sorted(known, key=lambda name: -known[name])[:_MANY]
-    return ", ".join(f"{name} (≤ {shown_up(known[name])})" for name in largest)

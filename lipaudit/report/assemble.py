@@ -28,6 +28,7 @@ from lipaudit.report.model import (
     Tally,
 )
 from lipaudit.report.number import plain_down, round_down, round_up
+from lipaudit.report.remedies import PREPROCESSING, has_weights
 from lipaudit.report.tried import methods_tried
 from lipaudit.report.wording import bound_text, printable, shown_down
 
@@ -120,7 +121,10 @@ def assumption_findings(assumption: Assumption | None) -> tuple[Finding, ...]:
     return (Finding(rule="LIP305", level="warning", message=message, advice=state),)
 
 
-_SAY = "check the labels, and state the preprocessing: --mean, --std, --scale, --layout"
+_SAY = (
+    "state the preprocessing: --mean, --std, --scale, --layout; if it is none of that, check the labels, and "
+    "that the file is a trained classifier of them"
+)
 
 
 def _share(assumption: Assumption) -> str:
@@ -190,8 +194,8 @@ def falsification_record(outcome: Outcome) -> Falsification | None:
     )
 
 
-_WEIGHTED = ("linear", "matmul", "einsum")
 _AMPLIFIES = "normalise this layer by its true norm, not by a reshaped or estimated one"
+_STATED = "this is the stated preprocessing (scale/std), no layer: --threat-space input measures behind it"
 
 
 def layer_findings(layers: Sequence[Analysed], blocks: Sequence[Block]) -> tuple[Finding, ...]:
@@ -222,12 +226,16 @@ def layer_findings(layers: Sequence[Analysed], blocks: Sequence[Block]) -> tuple
                     message=f"{layer.node.op.name}{place} amplifies: a witness exceeds 1 and reaches "
                     f"{shown_down(layer.lower.value)}",
                     layer=name,
-                    advice=_AMPLIFIES
-                    if layer.node.op.name in _WEIGHTED or "conv" in layer.node.op.name
-                    else "",
+                    advice=_on_amplifying(layer.node.op.name),
                 )
             )
     return (*found, *(_excess(block) for block in blocks if _exceeds(block)))
+
+
+def _on_amplifying(op: str) -> str:
+    if op == PREPROCESSING:
+        return _STATED
+    return _AMPLIFIES if has_weights(op) else ""
 
 
 def _exceeds(block: Block) -> bool:
@@ -247,8 +255,18 @@ def _excess(block: Block) -> Finding:
     )
 
 
-def data_findings(data: Dataset, run: Certification, near_chance: bool) -> tuple[Finding, ...]:  # noqa: FBT001
-    """What makes an evaluation worthless."""
+def data_findings(
+    data: Dataset, run: Certification, classes: int, *, near_chance: bool, stated: bool
+) -> tuple[Finding, ...]:
+    """What makes an evaluation worthless.
+
+    Args:
+        data: the samples.
+        run: what became of them.
+        classes: how many scores the network gives.
+        near_chance: whether guessing would do as well.
+        stated: whether somebody stated the preprocessing.
+    """
     broken = int((~run.radii.finite).sum())
     found = []
     if not data.in_pixels:
@@ -258,7 +276,8 @@ def data_findings(data: Dataset, run: Certification, near_chance: bool) -> tuple
                 level="warning",
                 message=f"{data.range_text}: every distance and radius is in their unit, not in pixels of "
                 "[0,1]",
-                advice="store pixels as uint8 or in [0,1], and state the preprocessing with --mean and --std",
+                advice="store pixels as uint8 or in [0,1]"
+                + (": the preprocessing that is stated begins there" if stated else _AND_STATE),
             )
         )
     if broken:
@@ -271,14 +290,35 @@ def data_findings(data: Dataset, run: Certification, near_chance: bool) -> tuple
             )
         )
     if near_chance:
-        found.append(_no_better_than_chance(int(run.radii.correct.sum()), run.labels.tolist()))
+        found.append(_no_better_than_chance(run, classes))
     return tuple(found)
 
 
-def _no_better_than_chance(correct: int, labels: Sequence[int]) -> Finding:
-    message = f"accuracy {correct}/{len(labels)} is near chance"
-    advice = "labels or preprocessing are likely wrong: check --mean, --std, --scale and --layout"
+_AND_STATE = ", and state the preprocessing with --mean and --std"
+
+
+def _no_better_than_chance(run: Certification, classes: int) -> Finding:
+    """With what is most likely the reason, as far as the answers tell."""
+    labels, answers = run.labels.tolist(), run.radii.predicted.tolist()
+    message = f"accuracy {int(run.radii.correct.sum())}/{len(labels)} is near chance"
+    advice = (
+        "labels or preprocessing are likely wrong (--mean, --std, --scale, --layout), or the file is not the "
+        "trained model"
+    )
+    if len(set(answers)) == 1 and len(labels) > 1:
+        message += f": every sample is answered with class {answers[0]}"
+        advice = (
+            "compare the model's file with its source: weights may be damaged or untrained; then check the "
+            "preprocessing (--mean, --std, --scale, --layout) and the labels"
+        )
+    if max(answers, default=0) > max(labels, default=0):
+        message += f": it gives {classes} scores, the labels end at {max(labels)}"
+        advice = (
+            "check that these scores are of these labels' classes (--logits NAME takes another output); a "
+            "network that is no classifier is audited with --dataset none"
+        )
     if len(set(labels)) == 1:
+        message = message.partition(":")[0]
         message += ": all samples have one label, so that a constant answer does as well"
         advice = (
             "evaluate samples of every class; with --limit N, --seed S draws them from the whole data set"

@@ -37,12 +37,13 @@ def to_markdown(report: AuditReport, *, failed: ExitCode | None = None) -> str:
         failed: with what the program ends because a report could not be written: no verdict then.
     """
     evidence = report.evidence
-    ends = ExitCode(report.exit_code) if failed is None else failed
+    budgets = evidence.budgets if failed is None else ()
+    ends = report.exit_code if failed is None else failed.value
     word = report.verdict.upper() if failed is None else "NOT WRITTEN"
-    waived = wording.waived_words(evidence.budgets) if failed is None else ""
+    waived, meaning = wording.waived_words(budgets), wording.code_words(ends, budgets)
     parts = [
         f"## lipaudit: {word} for {code(evidence.model.name)}",
-        f"**{word}**{waived}, exit code {ends.value}: {ends.meaning}.",
+        f"**{word}**{waived}, exit code {ends}: {meaning}.",
         *_claims(evidence),
         *map(_remark, advice.remarks(report)),
         *_titled("Budgets", _budgets(evidence)),

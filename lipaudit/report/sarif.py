@@ -18,12 +18,11 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
-from lipaudit.errors import ExitCode
 from lipaudit.report.judgement import Metric
 from lipaudit.report.model import AuditReport, Evidence
 from lipaudit.report.problems import Problem, budget_rule, problems
 from lipaudit.report.rules import BUDGETS, meaning
-from lipaudit.report.wording import printable
+from lipaudit.report.wording import code_words, printable
 
 __all__ = ["to_sarif"]
 
@@ -175,7 +174,7 @@ def _invocation(report: AuditReport) -> dict[str, Any]:
     return {
         "executionSuccessful": report.verdict != "incomplete",
         "exitCode": report.exit_code,
-        "exitCodeDescription": ExitCode(report.exit_code).meaning,
+        "exitCodeDescription": code_words(report.exit_code, report.evidence.budgets),
         **_times(report),
     }
 

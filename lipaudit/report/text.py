@@ -16,7 +16,7 @@ from rich.text import Text
 from lipaudit.errors import ExitCode
 from lipaudit.report import advice, wording
 from lipaudit.report.inputs import AssumptionRecord
-from lipaudit.report.judged import policy_lines
+from lipaudit.report.judged import STYLES, coloured, outcome_columns, policy_line, policy_rows
 from lipaudit.report.layer_rows import omission
 from lipaudit.report.layer_table import layer_table
 from lipaudit.report.model import AuditReport, Evidence, Robustness
@@ -76,25 +76,35 @@ def to_text(
     return "\n".join([*lines, verdict_line(report, colour=colour, failed=failed)]) + "\n"
 
 
-def verdict_line(report: AuditReport, *, colour: bool = False, failed: ExitCode | None = None) -> str:
+def verdict_line(
+    report: AuditReport, *, colour: bool = False, failed: ExitCode | None = None, alone: bool = False
+) -> str:
     """The last line: the verdict, what had to be waived for it, and the exit code with its meaning.
 
     Args:
         report: the judged one.
         colour: whether to use it.
         failed: with what the program ends because the report could not be written: no verdict then.
+        alone: whether nothing stands above it: then it names the budget that the verdict comes from.
     """
     if failed is not None:
-        word = f"\x1b[{_ANSI['fail']}mNOT WRITTEN\x1b[0m" if colour else "NOT WRITTEN"
+        word = coloured("NOT WRITTEN") if colour else "NOT WRITTEN"
         return f"{word} (exit {failed.value}: {failed.meaning})"
-    code = ExitCode(report.exit_code)
+    budgets = report.evidence.budgets
     word = report.verdict.upper()
-    shown = f"\x1b[{_ANSI[report.verdict]}m{word}\x1b[0m" if colour else word
-    told = wording.waived_words(report.evidence.budgets)
-    return f"{shown}{told} (exit {code.value}: {code.meaning})"
+    shown = coloured(word) if colour else word
+    told = (_named(report) if alone else "") + wording.waived_words(budgets)
+    return f"{shown}{told} (exit {report.exit_code}: {wording.code_words(report.exit_code, budgets)})"
 
 
-_ANSI = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "incomplete": "1;33"}
+def _named(report: AuditReport) -> str:
+    """`: budget lipschitz and 1 more`, the first of those that the verdict comes from; empty if none is."""
+    unmet = [budget for budget in report.evidence.budgets if not budget.is_met]
+    decisive = next((budget for budget in unmet if budget.outcome == report.verdict), None)
+    if decisive is None:
+        return ""
+    more = f" and {len(unmet) - 1} more" if len(unmet) > 1 else ""
+    return f": budget {wording.printable(decisive.id)}{more}"
 
 
 def _blocks(
@@ -118,12 +128,26 @@ def _blocks(
     yield _part("reading", map(Text, advice.remarks(report)))
     yield _part("findings", _finding_lines(evidence))
     yield _part("limits", (Text(wording.printable(x)) for x in evidence.limitations))
-    yield _part("policy", policy_lines(evidence))
+    yield _part("policy", _policy(evidence))
     yield _part("next", map(Text, advice.next_steps(report)))
     yield Text()
 
 
-def _part(label: str, lines: Iterable[Text]) -> Table:
+def _policy(evidence: Evidence) -> Iterable[RenderableType]:
+    """The file, and what became of the budgets; the word tells the outcome, colour repeats it."""
+    if line := policy_line(evidence):
+        yield Text(line)
+    rows = list(policy_rows(evidence))
+    grid = Table.grid(padding=(0, 0), expand=True)
+    grid.add_column(width=outcome_columns(rows), no_wrap=True)
+    grid.add_column(ratio=1, overflow="fold")
+    for word, story in rows:
+        grid.add_row(Text(word, style=STYLES.get(word, "")), Text(story))
+    if rows:
+        yield grid
+
+
+def _part(label: str, lines: Iterable[RenderableType]) -> Table:
     """Lines with their label in the left margin; nothing if there is no line."""
     grid = Table.grid(padding=(0, 0), expand=True)
     grid.add_column(width=_LABEL, no_wrap=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
+from lipaudit.errors import ExitCode
 from lipaudit.report.exact import read_exact
 from lipaudit.report.judgement import BudgetOutcome
 from lipaudit.report.number import Number, Plain
@@ -17,6 +18,7 @@ from lipaudit.report.number import Number, Plain
 __all__ = [
     "NOT_ANALYSED",
     "bound_text",
+    "code_words",
     "eps_text",
     "estimate_text",
     "percent_down",
@@ -131,6 +133,13 @@ def _beyond_one(value: float) -> int:
 
 def _hundredths(number: int) -> str:
     return f"{number // 100}.{number % 100:02d}"
+
+
+def code_words(code: int, budgets: Iterable[BudgetOutcome]) -> str:
+    """What a verdict's exit code means: of 0, that budgets which had to be waived do not pass."""
+    if code == ExitCode.PASS and any(budget.waived for budget in budgets):
+        return "every other budget passes and the analysis is complete"
+    return ExitCode(code).meaning
 
 
 def waived_words(budgets: Iterable[BudgetOutcome]) -> str:

@@ -220,9 +220,14 @@ def test_rows_of_the_table(run, place, monkeypatch, line, code, verdict):
     before = sorted(path.name for path in place.iterdir())
     done = run(*line.split(), "-q")
     assert done.code == code
-    last = f"(exit {code}: {ExitCode(code).meaning})" if verdict else f"exit {code}: {ExitCode(code).meaning}"
-    assert (done.out if verdict else done.err).splitlines()[-1] == f"{verdict} {last}".strip()
-    assert bool(done.out) == bool(verdict)
+    last = (done.out if verdict else done.err).splitlines()[-1]
+    if verdict:
+        assert last.startswith(verdict)
+        assert last.endswith(f" (exit {code}: {ExitCode(code).meaning})")
+        assert (": budget " in last) == (code == 1)
+    else:
+        assert last == f"exit {code}: {ExitCode(code).meaning}"
+    assert done.out.count("\n") == bool(verdict)
     assert sorted(path.name for path in place.iterdir()) == before
 
 

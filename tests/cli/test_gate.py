@@ -7,11 +7,12 @@ import sys
 import pytest
 import sample_report as sample
 
+from lipaudit.bound import Bound, Estimate
 from lipaudit.cli import outputs
 from lipaudit.errors import UsageError
 from lipaudit.report.canonical import from_json, sealed, to_json
 from lipaudit.report.inputs import AssumptionRecord
-from lipaudit.report.model import SampleRecord, Tally
+from lipaudit.report.model import NetworkBracket, SampleRecord, Tally
 
 LIMIT = '[[budget]]\nmetric = "lipschitz"\nmax = {}\n'
 WAIVER = '[[waiver]]\nbudget = "lipschitz"\nreason = "r"\nowner = "o"\nexpires = 2999-06-01\n'
@@ -110,7 +111,7 @@ def test_by_the_closest_policy_and_flags_on_top(run, here):
     assert run("gate", "report.json").code == 0
     done = run("gate", "report.json", "--max-lipschitz", "4")
     assert done.code == 1
-    assert "FAIL         lipschitz (flag): 4.5625 witnessed, 4 allowed" in done.out
+    assert "FAIL  lipschitz (flag): 4.5625 witnessed, 4 allowed" in done.out
     assert run("gate", "report.json", "--no-policy", "--max-lipschitz", "20").code == 0
 
 
@@ -166,7 +167,7 @@ def test_waivers_are_judged_today(run, here, monkeypatch):
     done = run("gate", "report.json")
     assert done.code == 1
     assert "LIP401" in done.out
-    assert "WAIVER EXPIRED" in done.out
+    assert "EXPIRED  waiver of lipschitz until 2026-06-01 by o\n" in done.out
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "soon")
     assert run("gate", "report.json").code == 2
 
@@ -222,7 +223,42 @@ def test_a_failed_write_is_the_end(run, monkeypatch, options):
 
 @pytest.mark.usefixtures("here")
 def test_quiet_is_the_verdict_alone(run):
-    assert len(run("gate", "report.json", "--max-lipschitz", "4", "-q").out.splitlines()) == 1
+    done = run("gate", "report.json", "--max-lipschitz", "4", "-q")
+    assert done.out == "FAIL: budget lipschitz (exit 1: a budget fails, or stays inconclusive)\n"
+    assert run("gate", "report.json", "--max-lipschitz", "20", "-q").out.startswith("PASS (exit 0: ")
+
+
+@pytest.mark.usefixtures("here")
+def test_colour_is_asked_for_as_at_an_audit(run):
+    command = ["gate", "report.json", "--max-lipschitz", "4"]
+    done = run(*command, "--color", "always")
+    assert done.out.count("\x1b[1;31mFAIL\x1b[0m") == 2
+    assert "\x1b[1;31mFAIL" in run(*command, "--color", "always", "-o", "json=-").err
+    assert "\x1b" not in run(*command, "--color", "never").out + run(*command).out
+    assert run(*command, "--color", "blue").code == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (["convert", "report.json"], "`lipaudit convert --help` lists every option"),
+        (["policy", "check"], "`lipaudit policy check --help` lists every option"),
+        (["m.onnx"], "`lipaudit --help-all` lists every option"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_the_hint_names_the_help_of_the_command(run, command, hint):
+    done = run(*command, "--colours", "always")
+    assert done.code == 2
+    assert f"hint: {hint}\n" in done.err
+
+
+def test_a_gate_tells_what_would_help(run, here):
+    store(here, "base.json")
+    write(here, '[[budget]]\nmetric = "lipschitz"\nbaseline = "base.json"\nmax_increase = "0%"\n')
+    worse = NetworkBracket.of(Bound(16.0, "product"), Estimate(4.5, "ascent"))
+    store(here, global_=worse)
+    assert "`lipaudit diff base.json REPORT` tells what moved" in run("gate", "report.json").out
 
 
 def test_the_report_itself_is_not_replaced(run, here):

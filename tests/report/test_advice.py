@@ -5,8 +5,9 @@ import sample_report as sample
 
 from lipaudit.bound import Bound, Estimate
 from lipaudit.report.advice import costliest, next_steps, remarks
-from lipaudit.report.model import NetworkBracket
-from lipaudit.report.number import Unbounded
+from lipaudit.report.judgement import BaselineRecord, LayerOutcome
+from lipaudit.report.model import Block, NetworkBracket
+from lipaudit.report.number import Number, Unbounded
 
 
 def words(lines):
@@ -80,3 +81,130 @@ def test_costliest_layers_lead():
     layers = (sample.conv(1), sample.unknown(), sample.conv(3), sample.conv(2))
     ordered = costliest(sample.report("incomplete", layers=layers).evidence)
     assert [layer.name for layer in ordered] == ["features.3", "conv3", "conv2", "conv1"]
+
+
+# What is advised for budgets that are not met
+
+
+def advised(outcome="fail", message="", verdict=None, **changes):
+    budget = sample.budget(outcome).model_copy(update={"message": message} if message else {})
+    return words(next_steps(sample.report(verdict or outcome, **({"budgets": (budget,)} | changes))))
+
+
+def layer(name, op, value):
+    return sample.conv(0).model_copy(update={"name": name, "op": op, "upper": Number.from_bound(value)})
+
+
+def test_only_layers_that_amplify_and_have_weights_are_to_be_retrained():
+    layers = (
+        layer("Reshape_7", "reshape", 1.0),
+        layer("sum", "add", 9.0),
+        layer("norm", "batch_norm", 4.0),
+        layer("dense", "linear", 3.0),
+        layer("orthogonal", "conv2d", 1.0000003),
+    )
+    found = advised(layers=layers)
+    assert "Retrain or rescale what amplifies most: norm (≤ 4), dense (≤ 3)." in found
+    assert not any(name in found for name in ("Reshape_7", "sum", "orthogonal"))
+
+
+def test_operations_without_weights_are_to_be_replaced():
+    layers = (layer("normalize", "normalize", 8.0), layer("sum", "add", 9.0), layer("c", "conv2d", 1.0))
+    found = advised(layers=layers)
+    assert "No layer with weights amplifies; replace or rescale the operations that do: sum (≤ 9)." in found
+    assert "Retrain" not in found
+    found = advised(layers=layers[2:])
+    assert "No layer amplifies: scale the outputs down, or allow more." in found
+
+
+def test_blocks_that_do_not_amplify_are_no_offenders():
+    one = Block(
+        source="a",
+        end="b",
+        layers=("conv0", "conv1", "conv2", "conv3"),
+        rule="semidefinite",
+        upper=Number.from_bound(1.0),
+        plain=Number.from_bound(9.0),
+    )
+    assert "Retrain" not in advised(blocks=(one,))
+    assert "a → b (≤ 2)" in advised(blocks=(one.model_copy(update={"upper": Number.from_bound(2.0)}),))
+
+
+def test_the_preprocessing_is_no_layers_fault():
+    found = advised()
+    assert "a factor of up to 3.246 is the preprocessing (scale/std)" in found
+    how = sample.evidence().preprocessing
+    for changes in (
+        {"std": ("1",)},
+        {"std": ("2.5",)},
+        {"std": ("0",)},
+        {"threat_space": "the model's own input"},
+        {"std": ("1e-300",), "scale": "1e300"},
+    ):
+        assert "the preprocessing" not in advised(preprocessing=how.model_copy(update=changes))
+
+
+def test_single_layers_are_named_by_their_budget():
+    row = LayerOutcome(layer="conv1", outcome="fail", upper=3.0)
+    budget = sample.budget("fail").model_copy(update={"layers": (row,)})
+    found = advised(budgets=(budget,))
+    assert "Retrain or rescale the layers that exceed their budget" in found
+    assert "conv3" not in found
+
+
+@pytest.mark.parametrize("outcome", ["fail", "inconclusive"])
+def test_a_ratchet_is_explained_by_a_diff(outcome):
+    record = BaselineRecord(name="base\x1b.json", evidence_sha256=sample.DIGEST, value=10.0)
+    budget = sample.budget(outcome).model_copy(update={"baseline": record})
+    assert r"`lipaudit diff base\x1b.json REPORT`" in advised(outcome, budgets=(budget,))
+    waived = budget.model_copy(update={"waived": True})
+    assert "lipaudit diff" not in advised("pass", budgets=(waived,))
+
+
+def test_a_ratchet_without_a_baseline_needs_no_tighter_bound():
+    budget = sample.budget("inconclusive").model_copy(update={"limit": "2% above base.json"})
+    found = advised("inconclusive", budgets=(budget,))
+    assert "`lipaudit baseline update REPORT`" in found
+    assert "tighter bound" not in found
+
+
+UNITS = [
+    (
+        "pixel [0,1]",
+        "the model's own input",
+        'audit with --threat-space input, or write threat_space = "pixel"',
+    ),
+    ("pixel [0,1]", "the file's own units", 'audit samples in those units, or write threat_space = "pixel"'),
+    (
+        "the model's own input",
+        "pixel [0,1]",
+        'with the preprocessing stated, or write threat_space = "input"',
+    ),
+    (
+        "the file's own units",
+        "pixel [0,1]",
+        'store the samples as uint8 or in [0,1], or write threat_space = "file"',
+    ),
+]
+
+
+@pytest.mark.parametrize(("space", "meant", "said"), UNITS)
+def test_a_budget_in_another_unit_needs_a_word_and_no_tighter_bound(space, meant, said):
+    how = sample.evidence().preprocessing.model_copy(update={"threat_space": space})
+    message = f"at most 3 proved; distances are in {space}, the budget is meant in {meant}"
+    found = advised("inconclusive", message, preprocessing=how)
+    assert said in found
+    assert "tighter bound" not in found
+
+
+def test_what_is_a_guess_needs_no_tighter_bound():
+    guess = sample.finding("error").model_copy(update={"rule": "LIP306"})
+    assert "tighter bound" in advised("inconclusive")
+    assert "tighter bound" not in advised("inconclusive", verdict="incomplete", findings=(guess,))
+
+
+@pytest.mark.parametrize("rule", ["LIP301", "LIP302"])
+def test_of_worthless_numbers_nothing_is_said_but_what_made_them_so(rule):
+    finding = sample.finding("error").model_copy(update={"rule": rule})
+    (step,) = next_steps(sample.report("incomplete", findings=(finding,)))
+    assert step == f"Mend what {rule} tells, then audit again: the numbers say nothing yet."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lipaudit.errors import ExitCode
 from lipaudit.report.html.claim import (
     GLYPHS,
     claims,
@@ -17,6 +16,7 @@ from lipaudit.report.model import AuditReport, Evidence, Robustness
 from lipaudit.report.wording import (
     NOT_ANALYSED,
     bound_text,
+    code_words,
     eps_text,
     estimate_text,
     percent_down,
@@ -31,8 +31,7 @@ def verdict_section(report: AuditReport) -> Markup:
     """Verdict, exit code and reasons beside the claim; the few numbers people ask for first below."""
     evidence = report.evidence
     mood = tone(report)
-    waived = waived_words(report.evidence.budgets)
-    code = ExitCode(report.exit_code)
+    waived, words = waived_words(evidence.budgets), code_words(report.exit_code, evidence.budgets)
     proved, *more = claims(report)
     why = reasons(report)
     size = distance_words(evidence)
@@ -43,7 +42,7 @@ def verdict_section(report: AuditReport) -> Markup:
         tag(
             "div",
             tag("p", tag("span", GLYPHS[mood], aria_hidden="true"), report.verdict, class_="word"),
-            tag("p", f"exit code {code.value}{waived}: {code.meaning}", class_="code"),
+            tag("p", f"exit code {report.exit_code}{waived}: {words}", class_="code"),
             tag("p", verdict_words(report), class_="means"),
             tag("ul", *tagged("li", why), class_="why") if why else None,
             class_="stamp",
