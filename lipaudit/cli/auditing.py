@@ -48,6 +48,7 @@ def run(request: AuditRequest) -> ExitCode:
     outputs.check_targets(targets, inputs.read_by(request, arguments["policy"]))
     values.existing_file(request.model)
     policy = arguments["policy"]
+    _check_samples(request, policy, targets)
     if policy is not None and not policy.budgets:
         streams.say(f"warning: {policy.file.path} holds no budget: it asks for nothing")
     report = _audit(request, arguments)
@@ -62,13 +63,33 @@ def run(request: AuditRequest) -> ExitCode:
 
 
 def _targets(request: AuditRequest) -> tuple[outputs.Target, ...]:
-    """Where reports go; a plot of certified accuracy is one of them, and needs samples."""
-    targets = outputs.parse_targets([*request.output, *(f"svg={path}" for path in request.plot)])
+    """Where reports go; a plot of certified accuracy is one of them."""
+    return outputs.parse_targets([*request.output, *(f"svg={path}" for path in request.plot)])
+
+
+def _check_samples(request: AuditRequest, policy: Policy | None, targets: Sequence[outputs.Target]) -> None:
+    """What asks about samples needs some; told after the model was looked for, whose name may be the mistake.
+
+    Raises:
+        UsageError: if there is no data set.
+    """
     if request.dataset == "none" and any(target.format.name == "svg" for target in targets):
         raise UsageError(
             "a plot of certified accuracy needs a data set", hint="add --dataset mnist or npz:FILE"
         )
-    return targets
+    parse_budgets(min_certified=request.min_certified, dataset=request.dataset)
+    if policy is not None:
+        policy.check_data(request.dataset)
+    values.needs_data(
+        request.dataset,
+        {
+            "--eps": request.eps,
+            "--limit": request.limit,
+            "--seed": request.seed,
+            "--data-dir": request.data_dir,
+        },
+    )
+    values.needs("--seed", request.seed, "--limit", request.limit, "--limit N draws N samples with it")
 
 
 def _arguments(request: AuditRequest) -> dict[str, Any]:
@@ -122,11 +143,8 @@ def _arguments(request: AuditRequest) -> dict[str, Any]:
 
 def _policy(request: AuditRequest) -> Policy | None:
     """The file's budgets and waivers; those of flags are only checked here."""
-    parse_budgets(
-        max_lipschitz=request.max_lipschitz, min_certified=request.min_certified, dataset=request.dataset
-    )
+    parse_budgets(max_lipschitz=request.max_lipschitz, min_certified=request.min_certified)
     policy = policy_meant(request.policy, ignored=request.no_policy)
-    policy.check_data(request.dataset)
     moment()  # what is wrong with SOURCE_DATE_EPOCH is told before the work
     return None if policy.file is None else policy
 

@@ -48,6 +48,7 @@ def run(request: DiffRequest) -> ExitCode:
             parse_arch(arch)
     for model in (request.a, request.b):
         values.existing_file(model)
+    values.needs_data(request.dataset, {"--limit": request.limit, "--data-dir": request.data_dir})
     with streams.libraries_on_stderr(verbose=False):
         from lipaudit.data import load_dataset  # noqa: PLC0415 -- imports torch
         from lipaudit.difference import compare_models  # noqa: PLC0415

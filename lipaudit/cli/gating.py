@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from lipaudit.cli import failures, github, outputs, streams
+from lipaudit.cli import failures, github, outputs, streams, values
 from lipaudit.cli.judging import policy_meant
 from lipaudit.cli.stored import STDIN, read_report
 from lipaudit.errors import ExitCode, UsageError
@@ -58,6 +58,8 @@ def run(request: GateRequest) -> ExitCode:
     streams.check_colour(request.color)
     flags = parse_budgets(max_lipschitz=request.max_lipschitz, min_certified=request.min_certified)
     policy = with_flags(policy_meant(request.policy, ignored=request.no_policy), flags)
+    if request.report != STDIN:
+        values.existing_file(request.report, kind="the path of a JSON report")
     if not policy.budgets:
         raise UsageError(
             "there is nothing to judge the report by",

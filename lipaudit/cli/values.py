@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +13,18 @@ from pathlib import Path
 from lipaudit.errors import InputUnavailable, UsageError
 from lipaudit.report.exact import read_exact
 
-__all__ = ["at_least", "device", "existing_file", "fractions", "memory", "pieces", "shape", "sides"]
+__all__ = [
+    "at_least",
+    "device",
+    "existing_file",
+    "fractions",
+    "memory",
+    "needs",
+    "needs_data",
+    "pieces",
+    "shape",
+    "sides",
+]
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 LARGEST_SIDE = 2**14
@@ -87,6 +98,41 @@ def at_least(flag: str, value: int | None, smallest: int) -> None:
     """
     if value is not None and value < smallest:
         raise UsageError(f"{flag} {value}: must be at least {smallest}")
+
+
+def needs_data(dataset: str, given: Mapping[str, object]) -> None:
+    """Refuse options about samples where there are none: they would do nothing, without a word.
+
+    Args:
+        dataset: what `--dataset` says.
+        given: what each option says; None or empty if it was not given.
+
+    Raises:
+        UsageError: naming the first of them.
+    """
+    told = [flag for flag, value in given.items() if value not in (None, ())]
+    if dataset == "none" and told:
+        raise UsageError(
+            f"{told[0]} is about samples, and there is no data set",
+            hint=f"add --dataset mnist or npz:FILE, or leave {told[0]} out",
+        )
+
+
+def needs(flag: str, value: object, other: str, there: object, hint: str) -> None:
+    """Refuse an option that does nothing without another one.
+
+    Args:
+        flag: the option.
+        value: what it says; None if it was not given.
+        other: what it needs.
+        there: what that says; None if it was not given.
+        hint: what the other one is for.
+
+    Raises:
+        UsageError: if it is alone.
+    """
+    if value is not None and there is None:
+        raise UsageError(f"{flag} does nothing without {other}", hint=f"{hint}; else leave {flag} out")
 
 
 def device(text: str) -> str:

@@ -67,6 +67,8 @@ def run(request: VerifyRequest) -> ExitCode:
         parse_arch(request.arch)
     report, signed = _claims(request.report, request.key)
     values.existing_file(request.model)
+    values.needs_data(request.dataset, {"--recheck": request.recheck, "--data-dir": request.data_dir})
+    values.needs("--seed", request.seed, "--recheck", request.recheck, "--recheck N draws N samples with it")
     with meter(quiet=request.quiet) as progress, streams.libraries_on_stderr(verbose=False):
         progress.stage("loading torch", 0)
         from lipaudit.attest.text import to_json, to_text  # noqa: PLC0415

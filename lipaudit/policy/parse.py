@@ -49,16 +49,21 @@ def parse_max_lipschitz(value: str | float) -> Fraction:
     return exact
 
 
-def parse_eps(text: str) -> Fraction:
+def parse_eps(text: str, flag: str = "--eps") -> Fraction:
     """A radius > 0, exact.
+
+    Args:
+        text: as it was written.
+        flag: where, for the message.
 
     Raises:
         UsageError: for what is no positive finite number.
     """
     hint = "write a radius such as 36/255 or 0.5"
-    value = _exact("--eps", text, hint)
+    value = _exact(flag, text, hint)
     if not float(value) > 0:
-        raise UsageError(f"--eps {text}: a radius must be positive", hint=hint)
+        parted = ", with a point: commas part several" if flag == "--eps" else ""
+        raise UsageError(f"{flag}: radius {text} must be positive", hint=f"{hint}{parted}")
     return value
 
 
@@ -72,11 +77,11 @@ def parse_min_certified(text: str) -> FloorBudget:
     eps_text, colon, share_text = (part.strip() for part in text.partition(":"))
     if not colon or not eps_text or not share_text:
         raise UsageError(f"--min-certified {text!r} is not EPS:SHARE", hint=hint)
-    eps = parse_eps(eps_text)
+    eps = parse_eps(eps_text, f"--min-certified {text!r}")
     number, percent, rest = share_text.partition("%")
     if rest:
         raise UsageError(f"--min-certified {text!r}: {share_text!r} is no share", hint=hint)
-    share = _exact("--min-certified", number, hint) / (100 if percent else 1)
+    share = _exact(f"--min-certified {text!r}", number, hint) / (100 if percent else 1)
     if not 0 <= share <= 1:
         raise UsageError(f"--min-certified {text}: a share lies between 0 and 1 (0% and 100%)", hint=hint)
     return FloorBudget(f"certified_accuracy@{eps_text}", Limit(share, share_text), eps, eps_text)

@@ -6,13 +6,14 @@ Numbers keep the text they were written as: `max = 0.1` is one tenth, not the do
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, PlainValidator
 
+from lipaudit.policy.day import read_day
 from lipaudit.policy.space import Space
 from lipaudit.report.exact import read_exact
 
@@ -67,14 +68,6 @@ def _texts(value: object) -> tuple[str, ...]:
 
 def _text_or_texts(value: object) -> tuple[str, ...]:
     return (_text(value),) if isinstance(value, str) else _texts(value)
-
-
-def _day(value: object) -> date:
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return value
-    if isinstance(value, str) and len(value) == 10:
-        return date.fromisoformat(value)
-    raise ValueError("expected a day such as 2027-01-31")
 
 
 def _count(value: object) -> int:
@@ -140,7 +133,7 @@ class WaiverTable(_Table):
     budget: Line
     reason: Line
     owner: Line
-    expires: Annotated[date, PlainValidator(_day)]
+    expires: Annotated[date, PlainValidator(read_day)]
     layers: Patterns | None = None
 
 

@@ -17,6 +17,7 @@ __all__ = ["ExactText", "read_exact"]
 
 _DECIMAL = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
 _NUMBER = re.compile(rf"[+-]?{_DECIMAL}")
+_COMMA = re.compile(r"([0-9]+),([0-9]+)")
 _LARGEST = Fraction(sys.float_info.max)
 _LONGEST = 100  # characters; an exact double such as 0.1 needs 57, a fraction of two of them is rare
 
@@ -29,13 +30,23 @@ def read_exact(text: str) -> Fraction:
     """
     parts = [part.strip() for part in text.split("/")]
     if len(text) > _LONGEST or len(parts) > 2 or not all(map(_NUMBER.fullmatch, parts)):
-        raise ValueError(f"{text[:_LONGEST]!r} is no number such as 0.5 or 36/255")
+        raise ValueError(f"{text[:_LONGEST]!r} is no number such as 0.5 or 36/255{_pointed(text)}")
     value, divisor = Fraction(parts[0]), Fraction(parts[-1]) if len(parts) == 2 else Fraction(1)
     if divisor == 0:
         raise ValueError(f"{text!r} divides by zero")
     if abs(value / divisor) > _LARGEST:
         raise ValueError(f"{text!r} is too large: no float64 reaches it")
     return value / divisor
+
+
+def _pointed(text: str) -> str:
+    """What a decimal comma should have been; one before three digits may part thousands as well."""
+    found = _COMMA.fullmatch(text.strip())
+    if found is None or len(text) > _LONGEST:
+        return ""
+    whole, part = found.groups()
+    meant = f"{whole}.{part}" + (f", or {whole}{part}" if len(part) == 3 and whole.strip("0") else "")
+    return f": decimals take a point, write {meant}"
 
 
 def _readable(text: str) -> str:

@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+import sample_report as sample
 import tiny_models as tiny
+
+from lipaudit.report.canonical import sealed, to_json
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +78,85 @@ def test_a_budget_in_pixels_on_an_audit_of_inputs(run, here):
         '[[budget]]\nmetric = "lipschitz"\nmax = 20\n[require]\nthreat_space = "input"\n'
     )
     assert run("m.onnx", "--std", "0.5", "--threat-space", "input", "--policy", "p.toml").code == 0
+
+
+# Before any work
+
+SAMPLES = "is about samples, and there is no data set"
+IDLE = [
+    ("--eps 0.5", f"--eps {SAMPLES}", "leave --eps out"),
+    ("--limit 5", f"--limit {SAMPLES}", "leave --limit out"),
+    ("--limit 5 --seed 1", f"--limit {SAMPLES}", "add --dataset mnist or npz:FILE"),
+    ("--seed 1", f"--seed {SAMPLES}", "leave --seed out"),
+    ("--data-dir .", f"--data-dir {SAMPLES}", "leave --data-dir out"),
+    ("-d npz:right.npz --seed 1", "--seed does nothing without --limit", "--limit N draws N samples with it"),
+    ("--plot a.svg", "a plot of certified accuracy needs a data set", "add --dataset"),
+    ("-o a.svg", "a plot of certified accuracy needs a data set", "add --dataset"),
+    ("--min-certified 0.5:90%", "a certified-accuracy budget needs a data set", "add --dataset"),
+    ("--policy needy.toml", "counts samples, so it needs a data set", "add --dataset"),
+]
+
+
+@pytest.mark.parametrize(("options", "said", "hint"), IDLE, ids=[row[0] for row in IDLE])
+def test_an_option_that_does_nothing_is_refused_once_the_model_is_there(
+    run, here, pipeline, options, said, hint
+):
+    (here / "needy.toml").write_text('[[budget]]\nmetric = "clean_accuracy"\nmin = 0.5\n')
+    before = sorted(here.iterdir())
+    done = run("m.onnx", *options.split())
+    assert (done.code, pipeline.calls) == (2, [])
+    assert said in done.err
+    assert hint in done.err
+    done = run("n.onnx", *options.split())
+    assert done.code == 5
+    assert done.err.startswith("error: no such file: n.onnx\nhint: did you mean m.onnx?\n")
+    assert sorted(here.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("diff-model m.onnx m.onnx --limit 5", f"--limit {SAMPLES}"),
+        ("diff-model m.onnx m.onnx --data-dir .", f"--data-dir {SAMPLES}"),
+        ("verify report.json --model m.onnx --recheck 5", f"--recheck {SAMPLES}"),
+        ("verify report.json --model m.onnx -d mnist --seed 5", "--seed does nothing without --recheck"),
+        ("verify report.json --model m.onnx --data-dir .", f"--data-dir {SAMPLES}"),
+    ],
+)
+def test_of_other_commands_as_well(run, here, line, said):
+    (here / "report.json").write_text(to_json(sealed(sample.report())), encoding="utf-8")
+    done = run(*line.split())
+    assert done.code == 2
+    assert said in done.err
+
+
+@pytest.mark.usefixtures("here")
+def test_a_gate_looks_for_the_report_before_a_policy(run):
+    done = run("gate", "no.json")
+    assert (done.code, done.err.splitlines()[0]) == (5, "error: no such file: no.json")
+
+
+COMMAS = [
+    (
+        "--min-certified 0,5:90%",
+        "--min-certified '0,5:90%': '0,5' is no number such as 0.5 or 36/255: decimals take a point, write "
+        "0.5\n",
+    ),
+    ("--min-certified 0.5:90,5%", "decimals take a point, write 90.5"),
+    ("--max-lipschitz 2,5", "decimals take a point, write 2.5"),
+    ("--max-lipschitz 1,000", "decimals take a point, write 1.000, or 1000"),
+    (
+        "--eps 0,5",
+        "--eps: radius 0 must be positive\nhint: write a radius such as 36/255 or 0.5, with a point",
+    ),
+    ("--min-certified 0:90%", "--min-certified '0:90%': radius 0 must be positive"),
+]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("options", "said"), COMMAS, ids=[row[0] for row in COMMAS])
+def test_a_decimal_comma_is_called_so(run, options, said):
+    done = run("m.onnx", "-d", "npz:right.npz", *options.split())
+    assert done.code == 2
+    assert said in done.err
+    assert ("--eps" in done.err) == options.startswith("--eps")
