@@ -64,7 +64,7 @@ class Ledger:
 
     def differs(self, where: str, claimed: object, proved: object) -> None:
         """The report is wrong here."""
-        self.differences.append(Difference(where, str(claimed), str(proved)))
+        self.differences.append(Difference(where, _words(claimed), _words(proved)))
 
     def holds(self, since: int, text: str) -> None:
         """Something was proved again, if nothing differs since there were so many differences."""
@@ -97,3 +97,10 @@ class Ledger:
         """The result, each line once."""
         lists = (self.differences, self.proved, self.unproved, self.unchecked)
         return Verification(*(tuple(dict.fromkeys(rows)) for rows in lists))  # type: ignore[arg-type]
+
+
+def _words(value: object) -> str:
+    """As a person writes it."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value)) or NOTHING
+    return NOTHING if value is None else str(value)

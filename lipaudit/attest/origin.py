@@ -37,17 +37,15 @@ def load_again(path: str | Path, record: ModelRecord, terms: Mapping[str, Any]) 
     """
     sample = record.input_shape[1:]
     loaded = load_model(path, logits=record.logits, default_shape=sample, **terms)
-    if loaded.input_shape == record.input_shape:
+    if loaded.input_shape == record.input_shape or loaded.weights_sha256 != record.weights_sha256:
         return loaded
     return load_model(path, logits=record.logits, input_shape=sample, **terms)
 
 
 def check_model(loaded: LoadedModel, record: ModelRecord, ledger: Ledger) -> bool:
     """Whether these are the files and weights that were audited."""
-    found = sorted((f.sha256, f.bytes) for f in loaded.files)
-    same = ledger.equal(
-        "model.files (sha256, bytes)", sorted((f.sha256, f.bytes) for f in record.files), found
-    )
+    claimed, found = (sorted(f"{f.sha256} ({f.bytes})" for f in one.files) for one in (record, loaded))
+    same = ledger.equal("model.files, SHA-256 (bytes)", claimed, found)
     now = model_record(record.name, loaded, 0, record.logits)
     for name in sorted(set(ModelRecord.model_fields) - MADE_HERE - {"num_classes"}):
         same = ledger.equal(f"model.{name}", getattr(record, name), getattr(now, name)) and same
@@ -57,6 +55,8 @@ def check_model(loaded: LoadedModel, record: ModelRecord, ledger: Ledger) -> boo
         ledger.proved.append(f"files and weights of {record.name}: digests are those of the report")
         if loaded.conversion is not None:
             ledger.proved.append("the analysed graph was compared with the original program again")
+    else:
+        ledger.unproved.append("all else: this is not the model that was audited (is it the right --model?)")
     return same
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
@@ -20,6 +21,8 @@ from pydantic import ValidationError
 
 from lipaudit.errors import InputRefused
 from lipaudit.report.model import READABLE, SCHEMA_VERSION, AuditReport, Evidence
+from lipaudit.report.refusal import field_words, json_words
+from lipaudit.report.wording import printable
 
 __all__ = [
     "digest_of",
@@ -33,9 +36,13 @@ __all__ = [
     "to_json",
 ]
 
-_HINT = f"this version reads reports of schema {', '.join(READABLE)}; see `lipaudit schema`"
+_HINT = (
+    "give the JSON report whole, as `-o report.json` writes it; this version reads schema "
+    f"{', '.join(READABLE)}, see `lipaudit schema`"
+)
 _UNSEALED = "1.0"
 """The schema whose reports have no digest."""
+_LONGEST = 60  # characters of a foreign name
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -79,7 +86,7 @@ def parsed(text: str, *, what: str = "lipaudit report", hint: str = _HINT) -> di
     try:
         document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise InputRefused(f"not a {what}: {error}", hint=hint) from error
+        raise InputRefused(f"not a {what}: {json_words(text, error)}", hint=hint) from error
     if not isinstance(document, dict):
         raise InputRefused(f"not a {what}: no JSON object", hint=hint)
     return document
@@ -100,9 +107,8 @@ def from_json(text: str, document: Mapping[str, Any] | None = None) -> AuditRepo
     try:
         report = AuditReport.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputRefused(f"not a lipaudit report: {first['msg']} at {where}", hint=_HINT) from error
+        words = field_words(document, error, READABLE)
+        raise InputRefused(f"not a lipaudit report: {words}", hint=_HINT) from error
     if report.evidence_sha256 not in (None, digest_of(document["evidence"])):
         raise InputRefused(
             "the report's evidence is not what its evidence_sha256 was taken of: it was changed",
@@ -159,7 +165,8 @@ def _whole(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name stands twice in one object")
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{printable(twice[:_LONGEST])} stands twice in one object")
     return found
 
 

@@ -139,8 +139,7 @@ def test_a_gate_looks_for_the_report_before_a_policy(run):
 COMMAS = [
     (
         "--min-certified 0,5:90%",
-        "--min-certified '0,5:90%': '0,5' is no number such as 0.5 or 36/255: decimals take a point, write "
-        "0.5\n",
+        "'0,5' is no number such as 0.5 or 36/255: decimals take a point, write 0.5\n",
     ),
     ("--min-certified 0.5:90,5%", "decimals take a point, write 90.5"),
     ("--max-lipschitz 2,5", "decimals take a point, write 2.5"),
