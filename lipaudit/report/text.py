@@ -16,7 +16,7 @@ from rich.text import Text
 from lipaudit.errors import ExitCode
 from lipaudit.report import advice, wording
 from lipaudit.report.inputs import AssumptionRecord
-from lipaudit.report.judged import STYLES, coloured, outcome_columns, policy_line, policy_rows
+from lipaudit.report.judged import STYLES, coloured, outcome_columns, policy_line, policy_rows, untold
 from lipaudit.report.layer_rows import omission
 from lipaudit.report.layer_table import layer_table
 from lipaudit.report.model import AuditReport, Evidence, Robustness
@@ -278,8 +278,9 @@ def _attack_line(evidence: Evidence) -> Text:
 
 def _finding_lines(evidence: Evidence) -> Iterable[Text]:
     advised: set[str] = set()
-    last = {finding.rule: number for number, finding in enumerate(evidence.findings)}
-    for number, finding in enumerate(evidence.findings):
+    findings = untold(evidence)
+    last = {finding.rule: number for number, finding in enumerate(findings)}
+    for number, finding in enumerate(findings):
         line = Text(f"{finding.level} {finding.rule}", style=_STYLE[finding.level])
         where = f" [{wording.printable(finding.layer)}]" if finding.layer else ""
         yield line.append(f"{where} {wording.printable(finding.message)}", style="not bold default")

@@ -107,6 +107,16 @@ def test_the_screen_says_that_a_budget_is_waived():
     )
 
 
+def test_the_note_of_a_waiver_is_not_told_twice():
+    note = sample.finding("note").model_copy(update={"rule": "LIP403"})
+    for shown in (to_text, lambda report: judgement_text(report, 96)):
+        fields = {"budgets": (BUDGET,), "findings": (note, sample.finding())}
+        assert "LIP403" not in shown(sample.report("fail", waivers=(WAIVER,), **fields))
+        late = WAIVER.model_copy(update={"state": "unused"})
+        assert "LIP403" in shown(sample.report("fail", waivers=(late,), **fields))
+        assert "LIP101" in shown(sample.report("fail", waivers=(WAIVER,), **fields))
+
+
 @pytest.mark.parametrize("to", [to_markdown, to_html, to_sarif])
 def test_no_format_says_that_every_budget_passes_where_one_is_waived(to):
     waived = sample.budget("fail").model_copy(update={"waived": True})
