@@ -45,7 +45,7 @@ def load_again(path: str | Path, record: ModelRecord, terms: Mapping[str, Any]) 
 def check_model(loaded: LoadedModel, record: ModelRecord, ledger: Ledger) -> bool:
     """Whether these are the files and weights that were audited."""
     claimed, found = (sorted(f"{f.sha256} ({f.bytes})" for f in one.files) for one in (record, loaded))
-    same = ledger.equal("model.files, SHA-256 (bytes)", claimed, found)
+    same = ledger.equal("model.files (sha256, bytes)", claimed, found)
     now = model_record(record.name, loaded, 0, record.logits)
     for name in sorted(set(ModelRecord.model_fields) - MADE_HERE - {"num_classes"}):
         same = ledger.equal(f"model.{name}", getattr(record, name), getattr(now, name)) and same

@@ -55,7 +55,7 @@ def _preprocessing(evidence: Evidence) -> str:
     numbers = (
         f"{name} {' '.join(values)}" for name, values in (("mean", how.mean), ("std", how.std)) if values
     )
-    facts = [f"scale {how.scale}", *numbers, f"layout {how.layout}"]
+    facts = [f"scale {how.scale}", *numbers, *([f"layout {how.layout}"] if how.layout else [])]
     found = "" if how.assumption is None else f", found by trial: {how.assumption.convention}"
     return printable(f"preprocessing {', '.join(facts)} (source: {how.source}{found})")
 

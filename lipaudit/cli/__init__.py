@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from lipaudit.cli.interrupts import INTERRUPTED, watched
 
@@ -28,5 +29,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not pressed():
                 raise
             if sys.stderr is not None:
-                sys.stderr.write(INTERRUPTED)
+                with suppress(OSError):
+                    sys.stderr.write(INTERRUPTED)
             return 130

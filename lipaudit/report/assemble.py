@@ -195,7 +195,7 @@ def falsification_record(outcome: Outcome) -> Falsification | None:
 
 
 _AMPLIFIES = "normalise this layer by its true norm, not by a reshaped or estimated one"
-_STATED = "this is the stated preprocessing (scale/std), no layer: --threat-space input measures behind it"
+_STATED = "this is the preprocessing (scale/std), no layer: --threat-space input measures behind it"
 
 
 def layer_findings(layers: Sequence[Analysed], blocks: Sequence[Block]) -> tuple[Finding, ...]:

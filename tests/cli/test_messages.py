@@ -1,11 +1,15 @@
 """What the real program says where a person has to do something: the right advice, from what it saw."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import sample_report as sample
 import tiny_models as tiny
 
 from lipaudit.report.canonical import sealed, to_json
+
+PLAIN = str(Path(__file__).parents[2] / "sample_models" / "mnist_plain" / "model.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -14,6 +18,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
     tiny.write_onnx(folder / "m.onnx")
     tiny.write_onnx(folder / "zeros.onnx", np.zeros_like(tiny.WEIGHT))
+    tiny.write_onnx(folder / "square.onnx", squared=True)
     features = np.zeros((8, 4), np.float32)
     features[[5, 6, 7], [0, 1, 2]] = 1
     tiny.write_onnx(folder / "features.onnx", features)
@@ -159,3 +164,26 @@ def test_a_decimal_comma_is_called_so(run, options, said):
     assert done.code == 2
     assert said in done.err
     assert ("--eps" in done.err) == options.startswith("--eps")
+
+
+@pytest.mark.parametrize("other", ["zeros.onnx", PLAIN])
+@pytest.mark.usefixtures("here")
+def test_another_model_than_the_one_audited_is_called_so(run, other):
+    assert run("m.onnx", "-o", "m.json", "-q").code == 0
+    done = run("verify", "m.json", "--model", other)
+    assert done.code == 4
+    assert "this is not the model that was audited (is it the right --model?)" in screen(done)
+    assert "--input-shape" not in done.err
+    for reprs in ("[(", "')", "None"):
+        assert reprs not in done.out
+    assert ("model.input_shape: claimed 1, 1, 2, 2, proved 1, 1, 28, 28" in screen(done)) == (other == PLAIN)
+
+
+@pytest.mark.usefixtures("here")
+def test_the_preprocessing_is_not_normalised_away(run):
+    """Where it cannot be merged into a layer, it is a row of its own, and no advice speaks of weights."""
+    done = run("square.onnx", "--mean", "0.5", "--std", "0.125", "--max-lipschitz", "2")
+    told = screen(done)
+    assert "LIP201 [preprocessing]" in told
+    assert "this is the preprocessing (scale/std), no layer" in told
+    assert "normalise this layer" not in told

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import sample_report as sample
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lipaudit.errors import InputRefused
@@ -30,6 +30,7 @@ def edited(edit):
     return why(json.dumps(document))
 
 
+@settings(max_examples=60)
 @given(st.dictionaries(st.text(), NESTED, min_size=1), st.data(), st.booleans())
 def test_what_is_cut_off_anywhere_ends_in_the_middle(document, data, ascii_only):
     text = json.dumps(document, ensure_ascii=ascii_only, indent=data.draw(st.sampled_from([None, 1])))
