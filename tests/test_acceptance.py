@@ -32,6 +32,8 @@ DATA = f"npz:{IMAGES}"
 MNIST = ROOT.parent / "shared" / "data"
 HEADLINE = ("--eps", "0.5", "--max-lipschitz", "1.1")
 
+once = pytest.mark.xdist_group("headline")
+"""On one worker, so that the audit behind `headline` runs once."""
 needs_mnist = pytest.mark.skipif(
     not (MNIST / "mnist" / "t10k-images-idx3-ubyte.gz").exists(),
     reason="no MNIST in ../shared/data/mnist beside the sources",
@@ -107,6 +109,7 @@ def document(headline):
 # The sample that is 1-Lipschitz by construction
 
 
+@once
 def test_the_lipschitz_sample_is_certified(document):
     evidence = document["evidence"]
     assert (document["verdict"], document["exit_code"]) == ("pass", 0)
@@ -118,11 +121,13 @@ def test_the_lipschitz_sample_is_certified(document):
     assert (point["eps"], point["eps_exact"], point["n"]) == (0.5, "0.5", 1000)
 
 
+@once
 def test_the_lower_ends_lie_below_the_upper_ones(document):
     brackets = [document["evidence"]["global"], *document["evidence"]["layers"]]
     assert all(0 < b["lower"]["value"] <= b["upper"]["value"] for b in brackets)
 
 
+@once
 def test_radii_agree_with_the_counts(document):
     robustness = document["evidence"]["robustness"]
     samples = robustness["samples"]
@@ -135,6 +140,7 @@ def test_radii_agree_with_the_counts(document):
     assert all(s["radius"] == 0 for s in samples if not s["correct"])
 
 
+@once
 def test_radii_are_margins_over_constants(document):
     upper = document["evidence"]["global"]["upper"]["value"]
     for sample in document["evidence"]["robustness"]["samples"]:
@@ -143,6 +149,7 @@ def test_radii_are_margins_over_constants(document):
             assert sample["radius"] >= sample["margin"] / (2**0.5 * upper) * (1 - 1e-8)
 
 
+@once
 def test_the_verdict_is_the_last_line_of_the_screen(headline):
     assert headline[0].splitlines()[-1].startswith("PASS (exit 0: ")
 
@@ -187,6 +194,7 @@ def values(document, path):
     return found
 
 
+@once
 @pytest.mark.parametrize("path", PATHS)
 def test_promised_paths(document, path):
     found = values(document, path)
@@ -194,6 +202,7 @@ def test_promised_paths(document, path):
     assert {type(value) for value in found} == {PATHS[path]}
 
 
+@once
 def test_numbers_come_with_their_double(document):
     numbers = [
         document["evidence"]["global"]["upper"],
@@ -204,6 +213,7 @@ def test_numbers_come_with_their_double(document):
     assert {number["status"] for number in numbers} == {"proved", "witnessed"}
 
 
+@once
 def test_the_report_keeps_to_the_printed_schema(document, capfd):
     assert main(["schema"]) == 0
     schema = json.loads(capfd.readouterr().out)
@@ -216,12 +226,14 @@ def test_the_report_keeps_to_the_printed_schema(document, capfd):
         validator(schema).validate(damaged)
 
 
+@once
 def test_no_path_of_this_machine_is_in_the_evidence(document):
     text = json.dumps(document["evidence"])
     assert str(ROOT) not in text
     assert str(Path.home()) not in text
 
 
+@once
 def test_python_and_the_command_say_the_same(headline):
     report = lipaudit.audit(onnx_of("mnist_lipschitz"), dataset=DATA, eps=("0.5",), max_lipschitz="1.1")
     told = from_json(headline[1])
@@ -235,7 +247,7 @@ def test_two_runs_give_the_same_bytes(tmp_path):
         "--dataset",
         DATA,
         "--limit",
-        "40",
+        "20",
         "--max-lipschitz",
         "1",
         "-q",
@@ -299,6 +311,7 @@ def test_the_bracket_decides(audit, limit, verdict, code):
     assert budget["outcome"] == verdict
 
 
+@once
 @pytest.mark.parametrize(
     ("counted", "more", "verdict", "code"),
     [

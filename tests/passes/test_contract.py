@@ -46,7 +46,7 @@ def test_simplified_networks_are_the_same_function_with_a_bound_nothing_beats(se
 
 
 @pytest.mark.parametrize("rewrite", PASSES, ids=lambda p: p.__name__)
-@pytest.mark.parametrize("first", range(0, 40, 20))
+@pytest.mark.parametrize("first", [0, pytest.param(20, marks=pytest.mark.slow)])
 def test_each_pass_alone_keeps_the_function_and_the_bound(rewrite, first):
     for seed in range(first, first + 10):
         module, graph, before = network(seed)

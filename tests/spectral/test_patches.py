@@ -41,7 +41,7 @@ def irregular(rng, **limits):
 
 def test_random_maps_cut_in_every_size(steps):
     rng, covered = random.Random(steps), 0
-    while covered < 15:
+    while covered < 10:
         recipe = irregular(rng, largest=14)
         try:
             found = PATCHES.bound(recipe.conv).value
@@ -87,7 +87,7 @@ ADVERSARIES = {
 }
 
 
-WORST = ("high pass", "skew")
+WORST = ("skew",)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -104,7 +104,7 @@ def exact_one_dimensional(kernel, mode, n, stride):
 
 
 @every_method
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(recipe=convolutions(largest=5), exponent=st.integers(-900, 900))
 def test_powers_of_two_scale_bounds_exactly(method, recipe, exponent):
     linear_map = recipe.conv
