@@ -6,8 +6,10 @@ printed the number would be read as a result, so these sentences say that it is 
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
+from lipaudit.report.inputs import ModelRecord
 from lipaudit.report.model import AuditReport, Evidence, Layer, Robustness
 from lipaudit.report.remedies import offenders_text, remedies
 from lipaudit.report.wording import printable, shown_down, shown_up
@@ -19,6 +21,8 @@ GREY_LEVEL = 1 / 255
 
 _LOOSE = 100.0  # a bound this far above the witnessed value says more about the method than the network
 _MANY = 3
+_KNOWN_DATA = {(784, 10): "mnist", (3072, 10): "cifar10", (3072, 100): "cifar100"}
+"""Data sets by the numbers of entries of a sample and of classes."""
 _WORTHLESS = frozenset({"LIP301", "LIP302"})  # near chance, outputs that are not finite
 
 
@@ -51,8 +55,8 @@ def next_steps(report: AuditReport) -> tuple[str, ...]:
     steps += [_missing_text(layer) for layer in missing[:_MANY]]
     if len(missing) > _MANY:
         steps.append(f"… and {len(missing) - _MANY} more without a bound")
-    if evidence.dataset is None:
-        steps.append("Certify radii on data: --dataset mnist, or npz:FILE for your own samples.")
+    if evidence.dataset is None and evidence.model.num_classes is not None:
+        steps.append(_data_text(evidence.model))
     if not evidence.budgets:
         steps.append(
             "Set a budget, so that a change for the worse fails: --max-lipschitz L, --min-certified EPS:SHARE"
@@ -121,6 +125,14 @@ def _in_pixels(evidence: Evidence) -> bool:
 
 def _cost(layer: Layer) -> float:
     return float("inf") if layer.upper.value is None else layer.upper.value
+
+
+def _data_text(model: ModelRecord) -> str:
+    """Which samples the network could be asked about."""
+    known = _KNOWN_DATA.get((math.prod(model.input_shape), model.num_classes or 0))
+    if known is None:
+        return "Certify radii on data: --dataset npz:FILE, your samples with their labels."
+    return f"Certify radii on data: --dataset {known}, or npz:FILE for your own samples."
 
 
 def _missing_text(layer: Layer) -> str:

@@ -208,3 +208,22 @@ def test_of_worthless_numbers_nothing_is_said_but_what_made_them_so(rule):
     finding = sample.finding("error").model_copy(update={"rule": rule})
     (step,) = next_steps(sample.report("incomplete", findings=(finding,)))
     assert step == f"Mend what {rule} tells, then audit again: the numbers say nothing yet."
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "said"),
+    [
+        ((1, 28, 28), 10, "--dataset mnist, or npz"),
+        ((784,), 10, "--dataset mnist, or npz"),
+        ((3, 32, 32), 100, "--dataset cifar100, or npz"),
+        ((3, 224, 224), 1000, "--dataset npz:FILE, your"),
+        ((3, 32, 32), None, ""),
+    ],
+)
+def test_data_that_the_network_could_take_are_named(shape, classes, said):
+    report = sample.report(dataset=None, robustness=None)
+    model = report.evidence.model.model_copy(update={"input_shape": shape, "num_classes": classes})
+    evidence = report.evidence.model_copy(update={"model": model})
+    found = words(next_steps(report.model_copy(update={"evidence": evidence})))
+    assert said in found
+    assert ("Certify radii" in found) == bool(said)
