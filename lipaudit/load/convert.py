@@ -20,7 +20,7 @@ from lipaudit.load.blame import first_line
 from lipaudit.load.converters import DOMAIN, Unconvertible, build, install
 from lipaudit.load.fold import Folded, fold
 from lipaudit.load.interface import STANDARD, with_input_shape
-from lipaudit.load.labels import Titles, check_labels
+from lipaudit.load.labels import Titles, check_labels, node_titles
 from lipaudit.load.nodes import check_nodes
 from lipaudit.load.rules import RULES
 
@@ -89,11 +89,11 @@ def convert(model: onnx.ModelProto, shape: tuple[int, ...], batch: int, name: st
 
 
 def _titles(nodes: list[onnx.NodeProto]) -> Titles:
-    """The names onnx2torch gives to modules → those it would give if it saw the file's."""
+    """The names onnx2torch gives to modules → what people read."""
     found = {}
     for index, node in enumerate(nodes):
         prefix = f"{DOMAIN}/" if node.domain == DOMAIN else ""
-        found[f"{prefix}{_label(index)}"] = f"{prefix}{node.name}"
+        found[f"{prefix}{_label(index)}"] = node.name
     return found
 
 
@@ -160,10 +160,9 @@ def _modules(
     """Our modules by their node's label, and the nodes as onnx2torch shall see them, named as people do."""
     modules: dict[str, nn.Module] = {}
     renamed, refused = [], []
-    taken: set[str] = set()
     used = {operand for node in nodes for operand in node.input}
-    for index, node in enumerate(nodes):
-        label = _unique(node.name.strip("/") or node.op_type, taken)
+    titles = node_titles([(node.name, node.op_type) for node in nodes])
+    for index, (node, label) in enumerate(zip(nodes, titles, strict=True)):
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         copy.name = label
@@ -194,16 +193,6 @@ def _modules(
             hint="simplify the graph (onnxsim) or export it with opset 17",
         )
     return modules, renamed
-
-
-def _unique(label: str, taken: set[str]) -> str:
-    """Titles have no dots, which stand between modules, and are unique."""
-    label = label.replace(".", "/")
-    candidate, count = label, 1
-    while candidate in taken:
-        candidate, count = f"{label}_{count}", count + 1
-    taken.add(candidate)
-    return candidate
 
 
 def _check_foreign(node: onnx.NodeProto, opset: int) -> None:

@@ -5,23 +5,29 @@ torch.fx writes Python source and compiles it, and the names of modules and tens
 follows would run.  So no name of a file becomes a module's: modules are called `n0`, `n1`, …, and what the
 file calls them is carried beside the program, as `titles`.  The checks here are the second lock.
 
+People ask for layers by name, in budgets and waivers: whatever has a name in the file keeps it, and names
+that we make up give way.
+
 Source: PyTorch, `torch/fx/graph.py` (`_format_target`).
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from torch import nn
 
 from lipaudit.errors import UnsafeInput
 
-__all__ = ["Titles", "check_labels", "check_module", "titled"]
+__all__ = ["Titles", "check_labels", "check_module", "node_titles", "titled", "unused"]
 
 Titles = Mapping[str, str]
 """What the file calls a module or a tensor, by the part of a module path that stands for it."""
 
+_EXPORTED = re.compile(r"^node_")
 _OURS = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
 _ENDS = frozenset('"\\')
 _HINT = "nothing was executed; rename the nodes, parameters or modules to letters, digits and underscores"
@@ -30,6 +36,35 @@ _HINT = "nothing was executed; rename the nodes, parameters or modules to letter
 def titled(path: str, titles: Titles) -> str:
     """A module path with the file's names in it: `network.onnx/n3` → `network.onnx/conv1`."""
     return ".".join(titles.get(part, part) for part in path.split("."))
+
+
+def node_titles(nodes: Sequence[tuple[str, str]]) -> list[str]:
+    """What people read as the names of ONNX nodes, all different.
+
+    That is the node's own name, without the slashes and the `node_` that exporters put around it unless
+    another node is called or would be called so.  A node without a name is called after its operator.
+
+    Args:
+        nodes: names, which may be empty, and operators.
+    """
+    short = [_EXPORTED.sub("", name.strip("/")) or name.strip("/") for name, _ in nodes]
+    whole, cut = {name for name, _ in nodes}, Counter(short)
+    named = [
+        part if cut[part] == 1 and (part == name or part not in whole) else name
+        for part, (name, _) in zip(short, nodes, strict=True)
+    ]
+    kept = whole | set(named)
+    found: list[str] = []
+    for title, part, (_, operator) in zip(named, short, nodes, strict=True):
+        fresh = bool(part) and title not in found
+        found.append(title if fresh else unused(title if part else operator, "_", kept | set(found)))
+    return found
+
+
+def unused(name: str, mark: str, taken: Collection[str]) -> str:
+    """The name, or where it is taken the first of name + mark + 1, 2, … that is not."""
+    numbered = (f"{name}{mark}{count}" for count in itertools.count(1))
+    return next(candidate for candidate in itertools.chain([name], numbered) if candidate not in taken)
 
 
 def check_labels(labels: Iterable[str], name: str) -> None:

@@ -25,7 +25,7 @@ from lipaudit import errors
 from lipaudit.errors import InputRefused
 from lipaudit.graph.graph import INPUT, LayerGraph
 from lipaudit.graph.node import Node, Op, Origin, Unsupported
-from lipaudit.load.labels import Titles, titled
+from lipaudit.load.labels import Titles
 from lipaudit.ops import OPS, PAIRS, Args, Live, OpSpec, Untranslatable
 from lipaudit.ops.activation import why_unbounded
 from lipaudit.ops.pairs import paired, unpaired
@@ -70,22 +70,28 @@ class _Translation:
     """State of one translation: what each fx node has become."""
 
     titles: Titles
+    reserved: frozenset[str]
     values: dict[FxNode, Any] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     names: set[str] = field(default_factory=lambda: {INPUT})
 
     def add(self, node: FxNode, op: Op, inputs: tuple[str, ...], value: Value, origin: Origin) -> Live:
-        label, unique = _label(node, self.titles), node.name
-        name = label
-        if name in self.names:  # a module of several calls: they are told apart by the exporter's names
-            name = f"{label}:{unique}"
-        while name in self.names:
-            name += "'"
+        name = _module_of(node, self.titles)
+        if not name:
+            name = self._made_up(node.name)
+        elif name in self.names:  # a module of several calls: they are told apart by the exporter's names
+            name = self._made_up(f"{name}:{node.name}")
         self.names.add(name)
         self.nodes.append(Node(name, op, inputs, value.shape, origin))
         made = node.meta.get("val")
         floating = not isinstance(made, Tensor) or made.is_floating_point() or made.is_complex()
         return Live(name, value.shape, value.paired, floating)
+
+    def _made_up(self, name: str) -> str:
+        """A name that is no module's, whether that one was met already or not."""
+        while name in self.names or name in self.reserved:
+            name += "'"
+        return name
 
 
 def translate(program: ExportedProgram, titles: Titles | None = None) -> LayerGraph:
@@ -98,7 +104,8 @@ def translate(program: ExportedProgram, titles: Titles | None = None) -> LayerGr
     Raises:
         InputRefused: if the program has several inputs or outputs, or its output is a constant.
     """
-    state = _Translation(titles or {})
+    titles = titles or {}
+    state = _Translation(titles, frozenset(_module_of(node, titles) for node in program.graph.nodes))
     constants = _constants(program)
     shape: tuple[int, ...] | None = None
     for node in program.graph.nodes:
@@ -352,11 +359,11 @@ def _origin(node: FxNode) -> Origin:
     return Origin(str(node.target), location)
 
 
-def _label(node: FxNode, titles: Titles) -> str:
-    """The module's path if the call stands in one, else the exporter's name."""
+def _module_of(node: FxNode, titles: Titles) -> str:
+    """What the file calls the module in which the call stands; "" if it stands in none."""
     stack = node.meta.get("nn_module_stack") or {}
     paths = [path for path, _ in stack.values() if path]
     if not paths:
-        return node.name
-    # Modules of ONNX nodes stand under the prefix of our domain.
-    return re.sub(r"^(onnx/)?(node_)?", "", titled(paths[-1], titles))
+        return ""
+    # A node of an ONNX file is a module of the root, whatever modules it is made of.
+    return titles.get(paths[-1].partition(".")[0], paths[-1])

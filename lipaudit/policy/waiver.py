@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from lipaudit.policy.naming import meant
+from lipaudit.policy.naming import excused
 from lipaudit.report.judgement import BudgetOutcome, LayerOutcome
 from lipaudit.report.judgement import Waiver as WaiverRecord
 from lipaudit.report.model import Finding
@@ -48,7 +48,7 @@ class Waiver:
     def covered(self, outcome: BudgetOutcome, layers: Collection[str]) -> frozenset[str]:
         """The layers of a budget that it is about, of a network with these layers."""
         rows = [row.layer for row in outcome.layers]
-        return frozenset(rows) & meant(self.layers, {*layers, *rows}) if self.layers else frozenset(rows)
+        return frozenset(rows) & excused(self.layers, {*layers, *rows}) if self.layers else frozenset(rows)
 
     def excuses(self, outcome: BudgetOutcome, layers: Collection[str]) -> bool:
         """Whether anything that keeps the budget from passing is covered."""

@@ -17,7 +17,7 @@ from lipaudit.errors import InputRefused, UnsafeInput
 from lipaudit.load import load_model
 from lipaudit.load.convert import convert
 from lipaudit.load.export import export_module
-from lipaudit.load.labels import check_labels, check_module, titled
+from lipaudit.load.labels import check_labels, check_module, node_titles, titled
 from lipaudit.load.translate import translate
 
 WIDTH = 3
@@ -127,11 +127,53 @@ def graph_names(made, tmp_path):
 @pytest.mark.parametrize("kind", ODD)
 def test_odd_names_reach_the_report_as_they_are(kind, tmp_path):
     found = graph_names(model(ODD[kind]), tmp_path)
-    assert found == [name.strip("/").replace(".", "/") for name in ODD[kind]]
+    assert found == [name.strip("/") for name in ODD[kind]]
 
 
-def test_names_that_are_equal_are_told_apart(tmp_path):
-    assert graph_names(model(("a.b", "a/b", "", "/a/b/")), tmp_path) == ["a/b", "a/b_1", "Einsum", "a/b_2"]
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (("a.b", "a/b", "", "/a/b/"), ("a.b", "a/b", "Einsum", "/a/b/")),
+        (("node_fc", "fc", "node_x", "/x"), ("node_fc", "fc", "node_x", "/x")),
+        (("node_fc", "relu", "/conv/", "node_"), ("fc", "relu", "conv", "node_")),
+        (("", "", "Relu", "MatMul"), ("MatMul_1", "Relu_1", "Relu", "MatMul")),
+        (("", "MatMul", "", "MatMul_1"), ("MatMul_2", "MatMul", "Einsum", "MatMul_1")),
+        (("/", "a", "//", "MatMul"), ("MatMul_1", "a", "Einsum", "MatMul")),
+    ],
+)
+def test_a_name_of_the_file_stays_its_nodes(names, shown, tmp_path):
+    """What we make up gives way, wherever the node stands."""
+    assert graph_names(model(names), tmp_path) == list(shown)
+
+
+TITLE = st.text("a/_node.MtulR1", max_size=6)
+
+
+@given(st.lists(st.tuples(TITLE, st.sampled_from(["MatMul", "Relu", "a"])), max_size=7))
+@example([("MatMul_1", "a"), ("", "MatMul"), ("MatMul", "a"), ("MatMul", "a")])
+def test_titles_are_different_and_no_title_is_another_nodes_name(nodes):
+    shown = node_titles(nodes)
+    assert len(set(shown)) == len(nodes)
+    once = {name for name, _ in nodes if [n for n, _ in nodes].count(name) == 1}
+    for title, (name, _) in zip(shown, nodes, strict=True):
+        assert title == name or title not in once
+
+
+class Calls(nn.Module):
+    """A function where the exporter's name for it is a module's, and a module that is called twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(WIDTH))
+        self.linear = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x):
+        return self.linear(self.linear(nn.functional.linear(x, self.weight)).relu())
+
+
+def test_a_call_outside_of_modules_does_not_take_a_modules_name():
+    graph = translate(export_module(Calls().eval(), torch.zeros(1, WIDTH), "m"))
+    assert [node.name for node in graph] == ["linear'", "linear", "relu", "linear:linear_2"]
 
 
 CODE = convert(model(), (1, WIDTH), 1, "m").network.code

@@ -1,0 +1,37 @@
+"""Names of modules in budgets and waivers: a limit means all that a module does, an exception one layer."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lipaudit.policy.naming import excused, meant
+
+LAYERS = ("fc", "fc:linear_1", "fc2", "act:mul", "act:relu", "conv[1]", "conv1", "conv[1]:relu", "a*", "ab")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "limited", "free"),
+    [
+        ("fc", {"fc", "fc:linear_1"}, {"fc"}),
+        ("act", {"act:mul", "act:relu"}, {"act:mul", "act:relu"}),
+        ("fc:linear_1", {"fc:linear_1"}, {"fc:linear_1"}),
+        ("fc*", {"fc", "fc:linear_1", "fc2"}, {"fc", "fc:linear_1", "fc2"}),
+        ("conv[1]", {"conv[1]", "conv[1]:relu"}, {"conv[1]"}),
+        ("conv[12]", {"conv1"}, {"conv1"}),
+        ("a*", {"a*"}, {"a*"}),
+        ("f", set(), set()),
+        ("fc:", set(), set()),
+    ],
+)
+def test_names_and_patterns(pattern, limited, free):
+    assert meant([pattern], LAYERS) == limited
+    assert excused([pattern], LAYERS) == free
+
+
+NAMES = st.lists(st.text("ab:*[]?", min_size=1, max_size=4), max_size=6)
+
+
+@given(NAMES, NAMES)
+def test_an_exception_never_reaches_further_than_a_limit(patterns, layers):
+    assert excused(patterns, layers) <= meant(patterns, layers) <= set(layers)
+    assert set(patterns) & set(layers) <= excused(patterns, layers)
