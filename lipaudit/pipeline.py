@@ -52,7 +52,7 @@ from lipaudit.spectral.method import DEFAULT
 from lipaudit.spectral.select import AUTO, BALANCED
 from lipaudit.subject import THREAT_SPACES, Stated, Subject, Trying, check_scores, make_subject
 
-__all__ = ["Progress", "audit"]
+__all__ = ["Progress", "audit", "device_named"]
 
 T = TypeVar("T")
 NOT_ATTACKED = Outcome(None, None, SWITCHED_OFF)
@@ -141,7 +141,7 @@ def audit(  # noqa: PLR0913 - the options of the command line
     meant = _policy(policy, flags, dataset)
     baselines = _available(model, partial(load_baselines, meant))
     asked = _asked_radii([*_listed(eps), *meant.asked_eps])
-    target = _device(device)
+    target = device_named(device)
     plan = Plan.of(_listed(method), profile, memory)
     _check_space(threat_space)
 
@@ -293,7 +293,12 @@ def _check_space(name: str) -> None:
         raise UsageError(f"threat space {name!r} is unknown", hint=", ".join(THREAT_SPACES))
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """The device of `--device`; `auto` is a GPU where there is one.
+
+    Raises:
+        UsageError: there is no such device.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -36,7 +36,9 @@ ORDER = [
     "attest",
     "clock",
     "finished",
+    "cost",
     "pipeline",
+    "comparison",
     "repair",
     "cli",
 ]  # left never imports right

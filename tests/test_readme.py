@@ -30,6 +30,7 @@ from lipaudit.ops import OPS
 from lipaudit.policy.reading import read_policy
 from lipaudit.policy.requirement import CLAUSES
 from lipaudit.report import FORMATS, AuditReport
+from lipaudit.report.comparison import words as comparison_words
 from lipaudit.report.judgement import Metric
 from lipaudit.spectral import METHODS
 
@@ -121,6 +122,29 @@ def test_the_screen_is_what_the_program_prints(capfd, monkeypatch):
     assert main([*CALLS[0], "--device", "cpu"]) == 0
     printed = capfd.readouterr().out
     assert alike(marked("screen"), printed), f"README shows another screen than this:\n{printed}"
+
+
+def test_the_comparison_shows_what_the_samples_readme_proves():
+    """That table is compared with audits below; times and memory are this machine's."""
+    screen = marked("compare")
+    told = rows_of("What an audit proves")
+    names = ["mnist_plain", "mnist_spectral_norm", "mnist_lipschitz"]
+    proved, measured = screen.split("\nproved", 1)[1].split("\nmeasured", 1)
+    rows = {line.split()[0]: line.replace(" %", "").split()[1:] for line in proved.splitlines()[2:] if line}
+    assert list(rows) == names
+    for column, name in enumerate(names):
+        lower, upper, *shares = map(float, rows[name])
+        witness = float(told["witness for the network"][column])
+        assert lower == pytest.approx(witness, rel=0.01)
+        assert upper == pytest.approx(float(told["bound on the network"][column]), rel=0.01)
+        counted = [
+            "correct, of 1,000",
+            *(f"certified at {eps}" for eps in ("36/255", "72/255", "108/255", "1")),
+        ]
+        assert [10 * share for share in shares] == pytest.approx([int(told[key][column]) for key in counted])
+    for text in (comparison_words.MEASURED, "COMPARED (exit 0: "):
+        assert " ".join(text.split()) in " ".join(screen.split())
+    assert measured.splitlines()[0].split()[0] == "parameters"
 
 
 def test_ci_runs_the_very_command():

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Attestation", "Encrypt", "Key", "NewKey", "Output", "Report"]
+__all__ = ["Attestation", "Comparison", "Encrypt", "Key", "NewKey", "Output", "Report"]
 
 Report = Annotated[str, typer.Argument(metavar="REPORT", help="A JSON report.")]
 Key = Annotated[
@@ -29,6 +29,9 @@ Encrypt = Annotated[
         "--encrypt",
         help="Encrypt the private key with a passphrase: LIPAUDIT_KEY_PASSPHRASE, or asked for twice.",
     ),
+]
+Comparison = Annotated[
+    bool, typer.Option("--comparison", help="Print that of the document that `compare --json` prints.")
 ]
 Attestation = Annotated[
     bool, typer.Option("--attestation", help="Print that of the statement that `attest` signs.")

@@ -25,12 +25,14 @@ from lipaudit.report.interruption import Interrupted
 from lipaudit.report.text import NARROWEST, WIDEST, WIDTH, verdict_line
 from lipaudit.report.tried import tried_lines
 
-__all__ = ["run"]
+__all__ = ["audit_arguments", "check_samples", "run"]
 
 _LAYOUTS = ("chw", "hwc", "flat")
 _SPACES = ("pixel", "input")
 _PROFILES = ("fast", "balanced", "tight")
 _INFORMED, _CURIOUS = 1, 2  # how often -v was given
+
+Targets = Sequence[outputs.Target[AuditReport]]
 
 
 def run(request: AuditRequest) -> ExitCode:
@@ -44,11 +46,11 @@ def run(request: AuditRequest) -> ExitCode:
     """
     targets = _targets(request)
     streams.check_colour(request.color)
-    arguments = _arguments(request)
+    arguments = audit_arguments(request)
     outputs.check_targets(targets, inputs.read_by(request, arguments["policy"]))
     values.existing_file(request.model)
     policy = arguments["policy"]
-    _check_samples(request, policy, targets)
+    check_samples(request, policy, targets)
     if policy is not None and not policy.budgets:
         streams.say(f"warning: {policy.file.path} holds no budget: it asks for nothing")
     report = _audit(request, arguments)
@@ -62,12 +64,15 @@ def run(request: AuditRequest) -> ExitCode:
     return ExitCode(report.exit_code)
 
 
-def _targets(request: AuditRequest) -> tuple[outputs.Target, ...]:
+def _targets(request: AuditRequest) -> Targets:
     """Where reports go; a plot of certified accuracy is one of them."""
-    return outputs.parse_targets([*request.output, *(f"svg={path}" for path in request.plot)])
+    asked = [*request.output, *(f"svg={path}" for path in request.plot)]
+    return outputs.parse_targets(asked, outputs.REPORTS)
 
 
-def _check_samples(request: AuditRequest, policy: Policy | None, targets: Sequence[outputs.Target]) -> None:
+def check_samples(
+    request: AuditRequest, policy: Policy | None, targets: Sequence[outputs.Target[Any]]
+) -> None:
     """What asks about samples needs some; told after the model was looked for, whose name may be the mistake.
 
     Raises:
@@ -92,8 +97,12 @@ def _check_samples(request: AuditRequest, policy: Policy | None, targets: Sequen
     values.needs("--seed", request.seed, "--limit", request.limit, "--limit N draws N samples with it")
 
 
-def _arguments(request: AuditRequest) -> dict[str, Any]:
-    """The keyword arguments of `pipeline.audit`, all checked."""
+def audit_arguments(request: AuditRequest) -> dict[str, Any]:
+    """The keyword arguments of `pipeline.audit`, all checked.
+
+    Raises:
+        UsageError: one cannot be meant.
+    """
     values.at_least("--limit", request.limit, 1)
     values.at_least("--seed", request.seed, 0)
     if request.layout not in (None, *_LAYOUTS):
@@ -170,7 +179,10 @@ def _audit(request: AuditRequest, arguments: dict[str, Any]) -> AuditReport:
 
 
 def _tell(
-    request: AuditRequest, targets: Sequence[outputs.Target], report: AuditReport, files: Sequence[Path]
+    request: AuditRequest,
+    targets: Targets,
+    report: AuditReport,
+    files: Sequence[Path],
 ) -> None:
     """Reports first and the screen after them, so that the end is the last line, also in a log."""
     try:
@@ -185,7 +197,7 @@ def _tell(
 
 def _show(
     request: AuditRequest,
-    targets: Sequence[outputs.Target],
+    targets: Targets,
     report: AuditReport,
     files: Sequence[Path],
     failed: ExitCode | None = None,

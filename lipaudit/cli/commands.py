@@ -13,13 +13,14 @@ from typing import Annotated, Any
 import typer
 
 from lipaudit.cli import attest_options as a
+from lipaudit.cli import compare_options as k
 from lipaudit.cli import convert_options as c
 from lipaudit.cli import diff_options as d
 from lipaudit.cli import options as o
 from lipaudit.cli import policy_options as p
 from lipaudit.cli import verify_options as v
 from lipaudit.cli.request import AuditRequest
-from lipaudit.errors import ExitCode
+from lipaudit.errors import ExitCode, UsageError
 
 __all__ = ["COMMANDS", "FIRST_WORDS", "command_in", "command_named", "parse"]
 
@@ -74,6 +75,47 @@ def _audit(  # noqa: PLR0913, PLR0917 -- one parameter per option
     given["eps"], given["min_certified"], given["output"] = eps or (), min_certified or (), output or ()
     given["allow_global"], given["method"], given["plot"] = allow_global or (), method or (), plot or ()
     return partial(_run_audit, AuditRequest(**given))
+
+
+@app.command("compare", add_help_option=False)
+def _compare(  # noqa: PLR0913, PLR0917 -- one parameter per option
+    models: k.Models,
+    dataset: o.DatasetName = "none",
+    limit: o.Limit = None,
+    eps: o.Eps = None,
+    arch: k.Arches = None,
+    batch: k.Batch = 256,
+    train_cost: k.TrainCost = False,  # noqa: FBT002 -- a flag
+    no_cost: k.NoCost = False,  # noqa: FBT002 -- a flag
+    device: o.Device = "auto",
+    as_json: k.AsJson = False,  # noqa: FBT002 -- a flag
+    output: k.Output = None,
+    plot: k.Plot = None,
+    quiet: k.Quiet = False,  # noqa: FBT002 -- a flag
+    verbose: k.Verbose = 0,
+    data_dir: o.DataDir = None,
+    offline: o.Offline = False,  # noqa: FBT002 -- a flag
+    resize: o.Resize = None,
+    crop: o.Crop = None,
+    seed: o.Seed = None,
+    allow_global: o.AllowGlobal = None,
+    input_shape: o.InputShape = None,
+    mean: o.Mean = None,
+    std: o.Std = None,
+    scale: o.Scale = None,
+    layout: o.Layout = None,
+    threat_space: o.ThreatSpace = "pixel",
+    profile: o.ProfileName = "balanced",
+    memory: o.Memory = "2GiB",
+    no_attack: o.NoAttack = False,  # noqa: FBT002 -- a flag
+) -> Work:
+    """Audit several models and show them side by side: bounds, certified accuracy, size, time, memory."""
+    given = dict(locals())
+    own = {name: given.pop(name) for name in ("models", "batch", "train_cost", "no_cost", "as_json")}
+    own |= {"arches": given.pop("arch") or (), "output": given.pop("output") or ()}
+    own["plot"] = given.pop("plot") or ()
+    given["eps"], given["allow_global"] = eps or (), allow_global or ()
+    return partial(_run_compare, own, AuditRequest(model="", no_policy=True, **given))
 
 
 @app.command("diff-model", add_help_option=False)
@@ -188,15 +230,24 @@ def _verify(  # noqa: PLR0913, PLR0917 -- one parameter per option
 
 
 @app.command("schema", add_help_option=False)
-def _schema(attestation: a.Attestation = False) -> Work:  # noqa: FBT002 -- a flag
+def _schema(
+    attestation: a.Attestation = False,  # noqa: FBT002 -- a flag
+    comparison: a.Comparison = False,  # noqa: FBT002 -- a flag
+) -> Work:
     """Print the JSON Schema of the JSON report."""
-    return partial(_print_schema, attestation)
+    return partial(_print_schema, attestation=attestation, comparison=comparison)
 
 
 def _run_audit(request: AuditRequest) -> ExitCode:
     from lipaudit.cli.auditing import run  # noqa: PLC0415 -- pydantic and rich, which --help does without
 
     return run(request)
+
+
+def _run_compare(own: dict[str, Any], audit: AuditRequest) -> ExitCode:
+    from lipaudit.cli.side_by_side import CompareRequest, run  # noqa: PLC0415
+
+    return run(CompareRequest(audit=audit, **own))
 
 
 def _run_diff(given: dict[str, Any]) -> ExitCode:
@@ -259,17 +310,22 @@ def _run_verify(given: dict[str, Any]) -> ExitCode:
     return run(VerifyRequest(**given))
 
 
-def _print_schema(attestation: bool) -> ExitCode:  # noqa: FBT001 -- a flag
+def _print_schema(*, attestation: bool, comparison: bool) -> ExitCode:
     from lipaudit.attest.statement import statement_schema  # noqa: PLC0415
     from lipaudit.cli.streams import write_data  # noqa: PLC0415
     from lipaudit.report.canonical import shipped_schema  # noqa: PLC0415
+    from lipaudit.report.comparison import document  # noqa: PLC0415
 
-    write_data(statement_schema() if attestation else shipped_schema())
+    if attestation and comparison:
+        raise UsageError("--attestation and --comparison: which of them?", hint="each is a schema by itself")
+    other = document.shipped_schema if comparison else shipped_schema
+    write_data(statement_schema() if attestation else other())
     return ExitCode.PASS
 
 
 COMMANDS: tuple[str, ...] = (
     "audit",
+    "compare",
     "gate",
     "policy init",
     "policy check",

@@ -21,7 +21,7 @@ def run(source: str, output: Sequence[str]) -> ExitCode:
     Raises:
         LipauditError: if there is no output, no report, or no place for it.
     """
-    targets = outputs.parse_targets(output)
+    targets = outputs.parse_targets(output, outputs.REPORTS)
     if not targets:
         raise UsageError("nothing to convert to", hint="lipaudit convert report.json -o report.sarif")
     outputs.check_targets(targets, {} if source == STDIN else {Path(source): "the report itself"})

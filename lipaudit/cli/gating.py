@@ -54,7 +54,7 @@ def run(request: GateRequest) -> ExitCode:
     Raises:
         LipauditError: whatever keeps the report from being judged.
     """
-    targets = outputs.parse_targets(request.output)
+    targets = outputs.parse_targets(request.output, outputs.REPORTS)
     streams.check_colour(request.color)
     flags = parse_budgets(max_lipschitz=request.max_lipschitz, min_certified=request.min_certified)
     policy = with_flags(policy_meant(request.policy, ignored=request.no_policy), flags)
@@ -113,7 +113,10 @@ def _judged(policy: Policy, report: AuditReport, today: date) -> AuditReport:
 
 
 def _tell(
-    request: GateRequest, targets: Sequence[outputs.Target], judged: AuditReport, failed: ExitCode | None
+    request: GateRequest,
+    targets: Sequence[outputs.Target[AuditReport]],
+    judged: AuditReport,
+    failed: ExitCode | None,
 ) -> None:
     """How it was judged, the verdict last."""
     colour = streams.colour_wanted(sys.stdout, request.color)

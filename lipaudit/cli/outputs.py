@@ -14,13 +14,16 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from lipaudit.cli import streams
 from lipaudit.errors import UsageError
 from lipaudit.policy import Policy
-from lipaudit.report import FORMATS, SUFFIXES, AuditReport, Format
+from lipaudit.report import FORMATS, SUFFIXES, Format
 
 __all__ = [
+    "REPORTS",
+    "Known",
     "Target",
     "check_place",
     "check_targets",
@@ -36,21 +39,39 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _CHUNK, _CHUNKS = 1 << 20, 16
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One report to write; `path` None is stdout."""
+Written = TypeVar("Written")
 
-    format: Format
+
+@dataclass(frozen=True, slots=True)
+class Target(Generic[Written]):
+    """One report (or comparison) to write; `path` None is stdout."""
+
+    format: Format[Written]
     path: Path | None
 
 
-def parse_targets(texts: Iterable[str]) -> tuple[Target, ...]:
+@dataclass(frozen=True, slots=True)
+class Known(Generic[Written]):
+    """The formats that something can be written in, by name and by suffix."""
+
+    formats: Mapping[str, Format[Written]]
+    suffixes: Mapping[str, Format[Written]]
+
+
+REPORTS = Known(FORMATS, SUFFIXES)
+
+
+def parse_targets(texts: Iterable[str], known: Known[Written]) -> tuple[Target[Written], ...]:
     """`report.json`, `json=PATH`, `json=-`.
+
+    Args:
+        texts: as they were typed.
+        known: what they may ask for.
 
     Raises:
         UsageError: for a format nobody knows, or two reports to one place.
     """
-    targets = tuple(_parse(text) for text in texts)
+    targets = tuple(_parse(text, known) for text in texts)
     places = [None if t.path is None else os.path.realpath(t.path) for t in targets]
     for place in places:
         if places.count(place) > 1:
@@ -58,29 +79,29 @@ def parse_targets(texts: Iterable[str]) -> tuple[Target, ...]:
     return targets
 
 
-def _parse(text: str) -> Target:
-    known = ", ".join(FORMATS)
+def _parse(text: str, known: Known[Written]) -> Target[Written]:
+    names = ", ".join(known.formats)
     named = _NAMED.fullmatch(text)
     if named:
         name, place = named.groups()
-        if name not in FORMATS:
-            raise UsageError(f"-o {text}: no format is called {name!r}", hint=f"formats: {known}")
+        if name not in known.formats:
+            raise UsageError(f"-o {text}: no format is called {name!r}", hint=f"formats: {names}")
         if not place:
             raise UsageError(f"-o {text}: the path is missing", hint=f"{name}=- is stdout")
-        return Target(FORMATS[name], None if place == "-" else Path(place))
+        return Target(known.formats[name], None if place == "-" else Path(place))
     if text in ("", "-"):
         raise UsageError(
             f"-o {text!r} names no format", hint="json=- writes JSON to stdout, text=- the screen"
         )
-    fitting = SUFFIXES.get(Path(text).suffix.lower())
+    fitting = known.suffixes.get(Path(text).suffix.lower())
     if fitting is None:
-        suffixes = ", ".join(SUFFIXES)
-        hint = f"suffixes: {suffixes}; or FORMAT=PATH with one of {known}"
+        suffixes = ", ".join(known.suffixes)
+        hint = f"suffixes: {suffixes}; or FORMAT=PATH with one of {names}"
         raise UsageError(f"-o {text}: the name does not tell a format", hint=hint)
     return Target(fitting, Path(text))
 
 
-def check_targets(targets: Iterable[Target], kept: Mapping[Path, str]) -> None:
+def check_targets(targets: Iterable[Target[Any]], kept: Mapping[Path, str]) -> None:
     """Try every target before the work begins, leaving nothing behind.
 
     Args:
@@ -133,7 +154,7 @@ def check_place(path: Path, kept: Mapping[Path, str]) -> None:
             raise UsageError(f"cannot write {path}: permission denied")
 
 
-def write_targets(targets: Iterable[Target], report: AuditReport, *, quiet: bool = False) -> None:
+def write_targets(targets: Iterable[Target[Written]], report: Written, *, quiet: bool = False) -> None:
     """Write every report; one that fails does not keep the others from being written.
 
     Args:
@@ -188,7 +209,7 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
             raise
 
 
-def _write_one(target: Target, report: AuditReport) -> None:
+def _write_one(target: Target[Written], report: Written) -> None:
     text = target.format.render(report)
     if target.path is None:
         write = streams.write_screen if target.format.name == "text" else streams.write_data
@@ -197,7 +218,7 @@ def _write_one(target: Target, report: AuditReport) -> None:
         write_file(target.path, text)
 
 
-def _tell(target: Target, report: AuditReport) -> None:
+def _tell(target: Target[Written], report: Written) -> None:
     lacking = target.format.lacking(report)
     if target.path is not None:
         streams.say(f"wrote {target.path}{f' ({lacking})' if lacking else ''}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from lipaudit.report.canonical import from_json, to_json
 from lipaudit.report.html import to_html, to_svg
@@ -23,6 +24,8 @@ __all__ = [
     "SUFFIXES",
     "AuditReport",
     "Format",
+    "by_name",
+    "by_suffix",
     "from_json",
     "to_html",
     "to_json",
@@ -31,26 +34,34 @@ __all__ = [
 ]
 
 
-def _nothing(report: AuditReport) -> str:
+Written = TypeVar("Written")
+
+
+def _nothing(report: object) -> str:
     del report
     return ""
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
-    """A way to write a report down, and the file names that ask for it.
+class Format(Generic[Written]):
+    """A way to write a report (or something else) down, and the file names that ask for it.
 
     `lacking` says what the text cannot show because the report does not hold it; empty if nothing.
     """
 
     name: str
     suffixes: tuple[str, ...]
-    render: Callable[[AuditReport], str]
-    lacking: Callable[[AuditReport], str] = _nothing
+    render: Callable[[Written], str]
+    lacking: Callable[[Written], str] = _nothing
 
 
-def _by_name(formats: Iterable[Format]) -> dict[str, Format]:
-    table: dict[str, Format] = {}
+def by_name(formats: Iterable[Format[Written]]) -> dict[str, Format[Written]]:
+    """A table of formats.
+
+    Raises:
+        ValueError: two have one name.
+    """
+    table: dict[str, Format[Written]] = {}
     for row in formats:
         if row.name in table:
             raise ValueError(f"two report formats are called {row.name!r}")
@@ -58,8 +69,13 @@ def _by_name(formats: Iterable[Format]) -> dict[str, Format]:
     return table
 
 
-def _by_suffix(formats: Iterable[Format]) -> dict[str, Format]:
-    table: dict[str, Format] = {}
+def by_suffix(formats: Iterable[Format[Written]]) -> dict[str, Format[Written]]:
+    """Which format a file name asks for.
+
+    Raises:
+        ValueError: two claim one suffix.
+    """
+    table: dict[str, Format[Written]] = {}
     for row in formats:
         for suffix in row.suffixes:
             if suffix in table:
@@ -68,7 +84,7 @@ def _by_suffix(formats: Iterable[Format]) -> dict[str, Format]:
     return table
 
 
-FORMATS = _by_name(
+FORMATS: dict[str, Format[AuditReport]] = by_name(
     (
         Format("text", (".txt",), to_text),
         Format("json", (".json",), to_json),
@@ -82,5 +98,5 @@ FORMATS = _by_name(
 )
 """Every format, by the name that `-o FORMAT=PATH` takes."""
 
-SUFFIXES = _by_suffix(FORMATS.values())
+SUFFIXES = by_suffix(FORMATS.values())
 """Which format a file name asks for."""

@@ -6,9 +6,8 @@ Colour only repeats what a word says.  Every number is rounded in the safe direc
 from __future__ import annotations
 
 from collections.abc import Iterable
-from io import StringIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +19,7 @@ from lipaudit.report.judged import STYLES, coloured, outcome_columns, policy_lin
 from lipaudit.report.layer_rows import omission
 from lipaudit.report.layer_table import layer_table
 from lipaudit.report.model import AuditReport, Evidence, Robustness
+from lipaudit.report.screen import LABEL, part, screen_lines
 from lipaudit.report.structure import structure_lines
 from lipaudit.report.variance import variance_lines
 
@@ -30,8 +30,6 @@ WIDTH = 96
 NARROWEST, WIDEST = 60, 200
 """Below the one, tables cannot be read; beyond the other, lines cannot."""
 
-_PROSE = 120  # sentences on longer lines are hard to read; the table of layers may be wider
-_LABEL = 11  # columns of the left margin in which each part is named
 _STYLE = {
     "error": "bold red",
     "warning": "yellow",
@@ -56,23 +54,8 @@ def to_text(
         all_layers: whether every layer of a long network is shown.
         failed: as in `verdict_line`.
     """
-    console = Console(
-        file=StringIO(),
-        width=min(width, _PROSE),
-        color_system="standard" if colour else None,
-        force_terminal=colour,
-        no_color=not colour,
-        markup=False,
-        highlight=False,
-        emoji=False,
-        legacy_windows=False,
-        _environ={},
-    )
-    evidence = report.evidence
-    with console.capture() as capture:
-        for block in _blocks(report, evidence, width, all_layers=all_layers):
-            console.print(block, crop=False)
-    lines = [line.rstrip() for line in capture.get().splitlines()]
+    blocks = _blocks(report, report.evidence, width, all_layers=all_layers)
+    lines = screen_lines(blocks, width=width, colour=colour)
     return "\n".join([*lines, verdict_line(report, colour=colour, failed=failed)]) + "\n"
 
 
@@ -110,26 +93,26 @@ def _named(report: AuditReport) -> str:
 def _blocks(
     report: AuditReport, evidence: Evidence, width: int, *, all_layers: bool
 ) -> Iterable[RenderableType]:
-    yield _part("model", [_model_line(report)])
-    yield _part("source", [_source_line(evidence)])
-    yield _part("threat", [_threat_line(evidence)])
+    yield part("model", [_model_line(report)])
+    yield part("source", [_source_line(evidence)])
+    yield part("threat", [_threat_line(evidence)])
     yield Text()
     if evidence.layers:
         yield Group(*layer_table(evidence, width=width, all_layers=all_layers))
     if left_out := omission(evidence, all_layers=all_layers):
         yield Text(left_out)
     yield Text()
-    yield _part("structure", map(Text, structure_lines(evidence)))
-    yield _part("network", _network_lines(evidence))
+    yield part("structure", map(Text, structure_lines(evidence)))
+    yield part("network", _network_lines(evidence))
     if evidence.robustness is not None:
-        yield _part("certified", _certified_lines(evidence.robustness))
-        yield Padding(_curve_table(evidence.robustness), (0, 0, 0, _LABEL))
-    yield _part("attack", [_attack_line(evidence), *map(Text, variance_lines(evidence))])
-    yield _part("reading", map(Text, advice.remarks(report)))
-    yield _part("findings", _finding_lines(evidence))
-    yield _part("limits", (Text(wording.printable(x)) for x in evidence.limitations))
-    yield _part("policy", _policy(evidence))
-    yield _part("next", map(Text, advice.next_steps(report)))
+        yield part("certified", _certified_lines(evidence.robustness))
+        yield Padding(_curve_table(evidence.robustness), (0, 0, 0, LABEL))
+    yield part("attack", [_attack_line(evidence), *map(Text, variance_lines(evidence))])
+    yield part("reading", map(Text, advice.remarks(report)))
+    yield part("findings", _finding_lines(evidence))
+    yield part("limits", (Text(wording.printable(x)) for x in evidence.limitations))
+    yield part("policy", _policy(evidence))
+    yield part("next", map(Text, advice.next_steps(report)))
     yield Text()
 
 
@@ -145,16 +128,6 @@ def _policy(evidence: Evidence) -> Iterable[RenderableType]:
         grid.add_row(Text(word, style=STYLES.get(word, "")), Text(story))
     if rows:
         yield grid
-
-
-def _part(label: str, lines: Iterable[RenderableType]) -> Table:
-    """Lines with their label in the left margin; nothing if there is no line."""
-    grid = Table.grid(padding=(0, 0), expand=True)
-    grid.add_column(width=_LABEL, no_wrap=True)
-    grid.add_column(ratio=1, overflow="fold")
-    for number, line in enumerate(lines):
-        grid.add_row(Text(label, style="bold") if number == 0 else Text(), line)
-    return grid
 
 
 def _model_line(report: AuditReport) -> Text:

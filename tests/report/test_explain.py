@@ -97,7 +97,7 @@ def test_what_bounds_an_operation_is_explained():
 
 
 def test_the_words_of_the_screen_are_explained():
-    labels = {c.args[0].value for c in calls(PACKAGE / "report" / "text.py", "_part")}
+    labels = {c.args[0].value for c in calls(PACKAGE / "report" / "text.py", "part")}
     columns = {column.title for column in layer_table._ORDER}
     curve = {w for c in calls(PACKAGE / "report" / "text.py", "table.add_column") for w in literals(c)}
     words = labels | columns | (curve - {"right"}) | {"share", "at most", "of", "certified"}
@@ -112,6 +112,10 @@ def test_the_words_of_the_screen_are_explained():
         "NOT WRITTEN",
         "whole",
     }
+    compared = PACKAGE / "report" / "comparison"
+    words |= {c.args[0].value for c in calls(compared / "text.py", "part")}
+    words |= {w for c in calls(compared / "columns.py", "Column") for w in literals(c.args[0])}
+    words = (words - {" ms"}) | {"forward ms", "train ms"}
     words |= {
         FEATURES,
         THROUGH,

@@ -12,7 +12,7 @@ import sample_report as sample
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lipaudit.report import FORMATS, SUFFIXES, _by_name, _by_suffix, from_json
+from lipaudit.report import FORMATS, SUFFIXES, by_name, by_suffix, from_json
 from lipaudit.report.model import Finding
 
 
@@ -96,6 +96,6 @@ def test_only_what_is_lacking_is_said():
 def test_duplicates_are_impossible():
     row = FORMATS["json"]
     with pytest.raises(ValueError, match="two report formats"):
-        _by_name((row, row))
+        by_name((row, row))
     with pytest.raises(ValueError, match="both claim"):
-        _by_suffix((row, row))
+        by_suffix((row, row))

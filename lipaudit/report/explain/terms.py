@@ -127,7 +127,7 @@ TERMS: tuple[Entry, ...] = (
         short="Samples that are answered correctly as they are, without any change.",
         why="A count, not a proof. No sample that is answered wrongly is certified at any radius, so it is "
         "the ceiling of certified accuracy, and stands in its table as radius 0.",
-        also=("correct answers",),
+        also=("clean", "correct answers"),
     ),
     _term(
         name="median radius",
@@ -248,6 +248,37 @@ TERMS: tuple[Entry, ...] = (
         why="Compared with unrounded numbers. Only pass is green.",
         todo="--max-lipschitz 20, --min-certified 36/255:60%.",
         also=("policy",),
+    ),
+    _term(
+        name="measured",
+        short="What `lipaudit compare` counted and timed: no proof, true of one machine at one time.",
+        why="A time is the median of repeated runs in which the models take turns, so that a busy machine is "
+        "busy for all of them; its quartiles stand in brackets. Memory is weights, batch and all tensors at "
+        "the worst moment: on a GPU by PyTorch's own count, on a CPU by the records of its allocator.",
+        also=("forward ms", "MiB", "quartiles", "machine", "audit s"),
+    ),
+    _term(
+        name="parameters",
+        short="Stored floating-point numbers that the exported program reads, shared ones once.",
+        why="Parametrisations were replaced by the weights they compute, so this is what is deployed. The "
+        "running statistics of a batch norm count, its counter does not.",
+    ),
+    _term(
+        name="training step",
+        short="Forward, margin loss, backward and optimiser, on the module that --arch builds.",
+        why="There a method pays for its orthogonalisation or rescaling, which the exported program no "
+        "longer has. An ONNX file or .pt2 program does not hold that module.",
+        todo="`lipaudit compare … --arch net.py:make --train-cost`.",
+        reference="Prach, Brau, Buttazzo, Lampert (2024), 1-Lipschitz Layers Compared: Memory, Speed, and "
+        "Certifiable Robustness, CVPR",
+        also=("train ms",),
+    ),
+    _term(
+        name="compared",
+        short="Several models side by side: what is proved about each, and what each costs.",
+        why="Shares are only comparable over the same samples and in the same space of distances; where "
+        "they are not, a note says so.",
+        also=("compare", "notes"),
     ),
     _term(
         name="not analysed",

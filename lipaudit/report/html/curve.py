@@ -14,7 +14,7 @@ from lipaudit.report.html.steps import Step, possible_steps, proved_steps, radii
 from lipaudit.report.model import CurvePoint, Evidence, Robustness
 from lipaudit.report.wording import eps_text, percent_down
 
-__all__ = ["axis_end", "beyond_axis", "curve_picture"]
+__all__ = ["axis_end", "beyond_axis", "curve_picture", "outline"]
 
 _ROOF = 40.0  # room for the legend in one line
 _ROOF_NARROW = 56.0  # and in two
@@ -52,19 +52,24 @@ def curve_picture(
     """
     end = axis_end(robustness)
     frame = _frame(size, end, robustness.clean_accuracy.n)
-    proved = [s if s.end <= end else Step(end, s.count) for s in proved_steps(robustness)]
-    proved = proved[: next((k + 1 for k, s in enumerate(proved) if s.end >= end), len(proved))]
-    outline = _path(frame, proved)
+    line = outline(frame, robustness)
     parts = (
         *_axes(frame, evidence.preprocessing.threat_space, robustness.clean_accuracy.n),
-        tag("path", d=f"{outline}V{frame.y(0):g}H{LEFT:g}Z", class_="area", fill="none") if proved else None,
+        tag("path", d=f"{line}V{frame.y(0):g}H{LEFT:g}Z", class_="area", fill="none") if line else None,
         tag("path", d=_path(frame, possible_steps(robustness, end)), class_="possible", **_DASHED),
-        tag("path", d=outline, **_PROVED) if proved else None,
+        tag("path", d=line, **_PROVED) if line else None,
         *_marks(frame, robustness.curve),
         *_legend(frame),
     )
     title = "Certified accuracy against l2 radius"
     return frame.picture(parts, title, description(robustness), anchor, class_)
+
+
+def outline(frame: Frame, robustness: Robustness) -> str:
+    """The path of what is proved, up to the end of the axis; empty if nothing is."""
+    end = frame.end
+    proved = [s if s.end <= end else Step(end, s.count) for s in proved_steps(robustness)]
+    return _path(frame, proved[: next((k + 1 for k, s in enumerate(proved) if s.end >= end), len(proved))])
 
 
 def _frame(size: tuple[int, int], end: float, n: int) -> Frame:

@@ -1,0 +1,107 @@
+"""Models to compare, and who builds them: `A.onnx NAME=b.safetensors --arch NAME=net.py:make`.
+
+A model is called by the end of its path, as short as it can be told from the others; given twice, it gets a
+number.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lipaudit.errors import UsageError
+from lipaudit.load.factory import parse_arch
+
+__all__ = ["Asked", "asked_models"]
+
+_NAMED = re.compile(r"([^/\\=]+)=(.+)", re.DOTALL)
+_OWNED = re.compile(r"([^:{=]+)=(.+:.+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One model as it was asked for."""
+
+    name: str
+    path: str
+    arch: str | None
+
+
+def asked_models(texts: Sequence[str], arches: Sequence[str]) -> tuple[Asked, ...]:
+    """Paths with names that are all different, and each with its architecture.
+
+    Args:
+        texts: `PATH` or `NAME=PATH`; what exists as it stands is a path.
+        arches: of `--arch`: one for all, as many as there are models, or `NAME=SOURCE:NAME`.
+
+    Raises:
+        UsageError: two models have one name, or an architecture belongs to none.
+    """
+    given = [_split(text) for text in texts]
+    own = [name for name, _ in given if name]
+    if len(set(own)) < len(own):
+        twice = next(name for name in own if own.count(name) > 1)
+        raise UsageError(f"two models are called {twice!r}", hint="NAME=PATH gives each a name of its own")
+    names = _names(given)
+    chosen = _architectures(names, [path for _, path in given], arches)
+    return tuple(map(Asked, names, (path for _, path in given), chosen))
+
+
+def _split(text: str) -> tuple[str, str]:
+    found = None if os.path.lexists(text) else _NAMED.fullmatch(text)
+    return (found[1], found[2]) if found else ("", text)
+
+
+def _names(given: Sequence[tuple[str, str]]) -> list[str]:
+    """The name that was given, else the last parts of the path: as many as tell it from the other paths."""
+    taken = {name for name, _ in given if name}
+    paths = {Path(path).parts or (path,) for name, path in given if not name}
+    names = []
+    for name, path in given:
+        parts = Path(path).parts or (path,)
+        names.append(name or _free(_end(parts, paths - {parts}), taken))
+        taken.add(names[-1])
+    return names
+
+
+def _end(path: tuple[str, ...], others: set[tuple[str, ...]]) -> str:
+    """The shortest end of a path that no other path has."""
+    depth = next((d for d in range(1, len(path)) if all(o[-d:] != path[-d:] for o in others)), len(path))
+    return str(Path(*path[-depth:]))
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name} ({number})"
+    return free
+
+
+def _architectures(names: Sequence[str], paths: Sequence[str], arches: Sequence[str]) -> list[str | None]:
+    """Whose each is."""
+    owned: dict[str, str] = {}
+    plain: list[str] = []
+    for text in arches:
+        found = _OWNED.fullmatch(text)
+        if found is None:
+            parse_arch(text)
+            plain.append(text)
+            continue
+        parse_arch(found[2])
+        if found[1] not in (*names, *paths):
+            raise UsageError(
+                f"--arch {text}: no model is called {found[1]!r}", hint=f"the models are {', '.join(names)}"
+            )
+        owned[found[1]] = found[2]
+    if len(plain) not in (0, 1, len(names)):
+        raise UsageError(
+            f"{len(plain)} architectures for {len(names)} models",
+            hint="give --arch once for all, once per model in their order, or as NAME=SOURCE:NAME",
+        )
+    none: list[str | None] = [None] * len(names)
+    common = plain * len(names) if len(plain) == 1 else plain or none
+    return [owned.get(n, owned.get(p, c)) for n, p, c in zip(names, paths, common, strict=True)]
