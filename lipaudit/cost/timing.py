@@ -53,7 +53,7 @@ def _timed(ready: Ready, device: torch.device) -> float | None:
         ready.work.run()
         _wait(device)
         return time.perf_counter() - start
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:  # noqa: BLE001 - the user's code may raise anything
         ready.seconds.clear()
         ready.trouble = f"a run failed: {type(error).__name__}: {first_line(error)}"
         return None

@@ -21,7 +21,7 @@ _WIDTH, _HEIGHT = 760.0, 400.0
 _LINE = 18.0
 """Between two lines of the legend."""
 _TOP = 14.0
-_SIGNS = 44  # of a name in the legend
+_SIGNS = 40  # of a name in the legend
 _SAMPLE = 44.0  # the length of a line in the legend
 _NOTHING = "No sample was evaluated: there is no certified accuracy to draw."
 
