@@ -1,0 +1,77 @@
+"""The published 1-Lipschitz layers, as `torch.nn` modules with PyTorch's signatures.
+
+    net = nn.Sequential(
+        CayleyConv2d(1, 16, 3, stride=2), MaxMin(), nn.Flatten(), CayleyLinear(16 * 14 * 14, 10)
+    )
+    ...                                # train it as any other module, with `MarginLoss`
+    frozen = freeze(net)               # plain layers with stored weights of proved norm
+    torch.onnx.export(frozen, (images,), "model.onnx", dynamo=True)
+
+| family              | dense                  | convolution                | padding           | what is proved          |
+|---------------------|------------------------|----------------------------|-------------------|-------------------------|
+| AOL                 | AOLLinear              | AOLConv2d                  | zeros, circular   | norm ≤ 1                |
+| spectral rescaling  | SpectralRescaledLinear | SpectralRescaledConv2d     | zeros, circular   | norm ≤ 1                |
+| BCOP                | BjorckLinear           | BCOPConv2d                 | circular (zeros)  | orthogonal (norm ≤ 1)   |
+| Cayley              | CayleyLinear           | CayleyConv2d               | circular          | orthogonal              |
+| LOT                 |                        | LOTConv2d                  | zeros             | norm ≤ 1, near-isometry |
+| SOC                 | SOCLinear              | SOCConv2d                  | zeros             | norm ≤ 1, near-isometry |
+| CPL                 | CPLLinear              | CPLConv2d                  | zeros             | constant ≤ 1, with φ    |
+| SLL                 | SLLLinear              | SLLConv2d                  | zeros             | constant ≤ 1, with φ    |
+| sandwich            | SandwichLinear         | SandwichConv2d             | zeros             | constant ≤ 1, with φ    |
+
+CPL, SLL and sandwich layers hold their activation; the others stand before `MaxMin`, `GroupSort` or
+`Householder`.  Statements are about exact arithmetic; what rounding adds, `freeze` takes away again.
+"""
+
+from __future__ import annotations
+
+from lipaudit.layers.activation import GroupSort, Householder, MaxMin
+from lipaudit.layers.bcop import BCOPConv2d, BjorckLinear
+from lipaudit.layers.cayley import CayleyConv2d, CayleyLinear
+from lipaudit.layers.cpl import CPLConv2d, CPLLinear
+from lipaudit.layers.freeze import freeze, structure
+from lipaudit.layers.last_layer import NormalizedLinear
+from lipaudit.layers.loss import MarginLoss
+from lipaudit.layers.lot import LOTConv2d
+from lipaudit.layers.pooling import ScaledAvgPool2d
+from lipaudit.layers.rearrangement import FirstEntries, SpaceToDepth, ZeroEntries
+from lipaudit.layers.sandwich import SandwichConv2d, SandwichLinear
+from lipaudit.layers.sll import SLLConv2d, SLLLinear
+from lipaudit.layers.soc import SOCConv2d, SOCLinear
+from lipaudit.layers.spectral_rescaling import (
+    AOLConv2d,
+    AOLLinear,
+    SpectralRescaledConv2d,
+    SpectralRescaledLinear,
+)
+
+__all__ = [
+    "AOLConv2d",
+    "AOLLinear",
+    "BCOPConv2d",
+    "BjorckLinear",
+    "CPLConv2d",
+    "CPLLinear",
+    "CayleyConv2d",
+    "CayleyLinear",
+    "FirstEntries",
+    "GroupSort",
+    "Householder",
+    "LOTConv2d",
+    "MarginLoss",
+    "MaxMin",
+    "NormalizedLinear",
+    "SLLConv2d",
+    "SLLLinear",
+    "SOCConv2d",
+    "SOCLinear",
+    "SandwichConv2d",
+    "SandwichLinear",
+    "ScaledAvgPool2d",
+    "SpaceToDepth",
+    "SpectralRescaledConv2d",
+    "SpectralRescaledLinear",
+    "ZeroEntries",
+    "freeze",
+    "structure",
+]

@@ -1,0 +1,145 @@
+"""Layers whose weights are computed from free parameters, and kept while nothing changes.
+
+    y = after(run(before(x), derive(parameters, image)))
+
+`before` and `after` only move, append or drop entries.  In training every call derives anew.  In evaluation
+the result is kept if no gradient can be asked of it: under `torch.no_grad()`, or when no parameter requires
+one.  It is used again only where every parameter equals, entry by entry, the copy that was made when it was
+derived, and dtype, device, image and settings are the same.  No edit can go unnoticed, whatever way it took
+(`.data`, a view, another tensor in the same place): comparing is far cheaper than deriving, and certain,
+which version counters are not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lipaudit.errors import UsageError
+from lipaudit.layers.verified import Fit
+
+__all__ = ["Derived"]
+
+Values = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    """Derived values, with copies of what they were derived from."""
+
+    sources: Values
+    settings: tuple[object, ...]
+    values: Values
+
+    def fits(self, sources: Values, settings: tuple[object, ...]) -> bool:
+        if settings != self.settings or len(sources) != len(self.sources):
+            return False
+        return all(map(_same, sources, self.sources))
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    alike = (one.dtype, one.device, one.shape) == (other.dtype, other.device, other.shape)
+    return alike and torch.equal(one, other)
+
+
+class Derived(nn.Module):
+    """Base of the layers; a family says how to `derive`, `run` and be `frozen`.
+
+    Attributes:
+        before, after: what moves, appends or drops entries.
+        image: (h, w) behind `before` in the last call; () for vectors, None before the first call.
+    """
+
+    reads_images: ClassVar[bool] = False
+    """Whether the layer has to know the size of its images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = nn.Sequential()
+        self.after = nn.Sequential()
+        self.image: tuple[int, ...] | None = None
+        self._kept: _Kept | None = None
+
+    def derive(self, image: tuple[int, ...]) -> Values:
+        """The effective weights for images of that size, differentiable in the parameters."""
+        raise NotImplementedError
+
+    def run(self, x: Tensor, *values: Tensor) -> Tensor:
+        """The layer between `before` and `after`."""
+        raise NotImplementedError
+
+    def frozen(self, image: tuple[int, ...], fit: Fit, *values: Tensor) -> nn.Module:
+        """A module that stores the values and computes `run`.
+
+        Args:
+            image: the size of image that it is for.
+            fit: makes stored weights of float64 ones.
+            values: float64, as `derive` returns them.
+        """
+        raise NotImplementedError
+
+    def image_of(self, x: Tensor) -> tuple[int, ...]:
+        """() for vectors."""
+        del x
+        return ()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        x = self.before(x)
+        image = self.image_of(x)
+        if not torch.compiler.is_compiling():
+            self.image = image
+        result: Tensor = self.after(self.run(x, *self.current(image)))
+        return result
+
+    def current(self, image: tuple[int, ...]) -> Values:
+        """The effective weights, kept ones where nothing changed.
+
+        Raises:
+            UsageError: parameters are of a type too coarse to derive weights in.
+        """
+        sources = (*self.parameters(), *self.buffers())
+        if any(t.dtype not in (torch.float32, torch.float64) for t in sources):
+            raise UsageError(
+                f"{type(self).__name__} derives its weights in float32 or float64, not in {sources[0].dtype}",
+                hint="train in float32 (torch.autocast is fine), freeze the model, then convert it",
+            )
+        if not self._may_keep(sources):
+            return self._derived(image)
+        settings = (image, self.extra_repr())
+        kept = self._kept
+        if kept is None or not kept.fits(sources, settings):
+            # Not as inference tensors: those could not be met by a gradient later.
+            with torch.inference_mode(mode=False), torch.no_grad():
+                kept = _Kept(tuple(t.detach().clone() for t in sources), settings, self._derived(image))
+            self._kept = kept
+        return kept.values
+
+    def _derived(self, image: tuple[int, ...]) -> Values:
+        device = next(self.parameters()).device.type
+        if not torch.is_autocast_enabled(device):
+            return self.derive(image)
+        with torch.autocast(device, enabled=False):
+            return self.derive(image)
+
+    def _may_keep(self, sources: Values) -> bool:
+        if self.training or torch.compiler.is_compiling():
+            return False
+        if torch.is_grad_enabled() and any(t.requires_grad for t in sources):
+            return False
+        return all(_has_numbers(t) for t in sources)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles start with nothing kept."""
+        return {**self.__dict__, "_kept": None}
+
+
+def _has_numbers(tensor: Tensor) -> bool:
+    """Whether a tensor can be compared: not one of a tracer, a transform or the meta device."""
+    try:
+        return bool(tensor.data_ptr()) or tensor.numel() == 0
+    except RuntimeError:
+        return False

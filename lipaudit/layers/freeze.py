@@ -1,0 +1,111 @@
+"""From layers that derive their weights to plain ones that store them.
+
+    frozen = freeze(model)                        # after training: every image size has been seen
+    frozen = freeze(model, example)               # of a model that was just loaded
+    torch.onnx.export(frozen, (example,), "model.onnx", dynamo=True)
+
+Every layer of this package becomes an `nn.Linear`, an `nn.Conv2d`, or one of four blocks that store their
+weights, under the same name.  Effective weights are derived in float64, rounded to the parameters' type, and
+scaled down until `lipaudit.spectral` proves their norm to be at most 1, where rounding or a formula left them
+above.  Other modules stay as they are, and are not judged: the audit of the exported file judges the whole.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from lipaudit.errors import UsageError
+from lipaudit.layers.derived import Derived
+from lipaudit.layers.verified import Fit
+
+__all__ = ["freeze", "structure"]
+
+
+def freeze(model: nn.Module, example: Tensor | None = None) -> nn.Module:
+    """A copy in evaluation mode whose layers store weights of proved norm.
+
+    Args:
+        model: any module with layers of this package; it stays as it is.
+        example: an input; it tells each layer the size of its images.  Without one, the sizes of the last
+            call count.
+
+    Raises:
+        UsageError: a layer has met no image yet, or two sizes in one pass.
+        Incomplete: a norm could not be bounded (NaN among the parameters, say).
+    """
+    return _plain(model, example, proves=True)
+
+
+def structure(model: nn.Module, example: Tensor | None = None) -> nn.Module:
+    """The same modules as `freeze` makes, with weights that nothing is proved of.
+
+    For the factory of `--arch`, whose weights are replaced by stored ones: it saves the time of the proofs.
+
+    Args:
+        model: any module with layers of this package; it stays as it is.
+        example: as of `freeze`.
+
+    Raises:
+        UsageError: as of `freeze`.
+    """
+    return _plain(model, example, proves=False)
+
+
+def _plain(model: nn.Module, example: Tensor | None, *, proves: bool) -> nn.Module:
+    copied = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+    layers = {name: layer for name, layer in copied.named_modules() if isinstance(layer, Derived)}
+    if example is not None:
+        _look(copied, layers, example)
+    made = {id(layer): _frozen(name, layer, proves=proves) for name, layer in layers.items()}
+    if isinstance(copied, Derived):
+        return made[id(copied)]
+    for module in list(copied.modules()):
+        for name, child in list(module.named_children()):
+            if id(child) in made:
+                setattr(module, name, made[id(child)])
+    return copied
+
+
+def _look(model: nn.Module, layers: dict[str, Derived], example: Tensor) -> None:
+    """Let every layer see its image once."""
+    seen: dict[str, tuple[int, ...] | None] = {}
+
+    def watch(name: str, layer: Derived) -> None:
+        if seen.setdefault(name, layer.image) != layer.image:
+            raise UsageError(
+                f"freeze: layer {name!r} meets images of {seen[name]} and of {layer.image}",
+                hint="use one layer per size of image",
+            )
+
+    handles = [
+        layer.register_forward_hook(lambda module, _in, _out, name=name: watch(name, module))
+        for name, layer in layers.items()
+    ]
+    try:
+        with torch.no_grad():
+            model(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _frozen(name: str, layer: Derived, *, proves: bool) -> nn.Module:
+    """One layer, with what stands before and behind it."""
+    image = layer.image
+    if image is None and not layer.reads_images:
+        image = ()
+    if image is None:
+        raise UsageError(
+            f"freeze: layer {name!r} has met no image yet",
+            hint="pass an input of the model: freeze(model, example)",
+        )
+    fit = Fit(next(layer.parameters()).dtype, proves)
+    layer.double()
+    with torch.no_grad():
+        core = layer.frozen(image, fit, *layer.derive(image))
+    parts = [*layer.before, core, *layer.after]
+    plain = core if len(parts) == 1 else nn.Sequential(*parts)
+    return plain.eval().requires_grad_(requires_grad=False)

@@ -1,0 +1,53 @@
+"""Matrices with orthonormal columns (or rows) from free ones, for stacks of real or complex matrices.
+
+    Cayley    W = [U; V] square and rest:  A = U − Uᴴ + VᴴV,  Q = [(I + A)⁻¹(I − A); −2V(I + A)⁻¹]
+    Björck    X ← X(3I − XᴴX)/2, from W divided by a bound on its norm
+
+**Cayley.**  QᴴQ = I.  Proof: with S = U − Uᴴ skew and M = VᴴV, A + Aᴴ = 2M, and QᴴQ = (I + A)⁻ᴴ[(I − A)ᴴ(I − A)
++ 4M](I + A)⁻¹ since (I + A)⁻¹ and I − A commute; (I − A)ᴴ(I − A) + 2(A + Aᴴ) = (I + A)ᴴ(I + A). ∎  The real
+part of A is ⪰ 0, so I + A is invertible.
+
+**Björck.**  Each step maps a singular value σ to σ(3 − σ²)/2, and [0, 1] into itself: the norm is at most 1
+after any number of steps, whether or not they have converged, and every σ > 0 tends to 1.
+
+Trockman, Kolter (2021), "Orthogonalizing convolutional layers with the Cayley transform", ICLR; Björck, Bowie
+(1971), "An iterative algorithm for computing the best estimate of an orthogonal matrix", SIAM J. Numer. Anal. 8;
+Anil, Lucas, Grosse (2019), "Sorting out Lipschitz function approximation", ICML.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["bjorck", "cayley"]
+
+
+def cayley(weight: Tensor) -> Tensor:
+    """(…, p, q) → (…, p, q) with orthonormal columns, or rows where p < q."""
+    if weight.shape[-2] < weight.shape[-1]:
+        return cayley(weight.mH).mH
+    columns = weight.shape[-1]
+    U, V = weight[..., :columns, :], weight[..., columns:, :]
+    A = U - U.mH + V.mH @ V
+    one = torch.eye(columns, dtype=weight.dtype, device=weight.device)
+    inverse = torch.linalg.inv(one + A)
+    # (I + A)⁻¹(I − A) = 2(I + A)⁻¹ − I.
+    square = 2 * inverse - one
+    return torch.cat([square, -2 * V @ inverse], -2) if V.shape[-2] else square
+
+
+def bjorck(weight: Tensor, iterations: int) -> Tensor:
+    """(…, p, q) → (…, p, q) of norm at most 1, with orthonormal columns or rows in the limit."""
+    if weight.shape[-2] > weight.shape[-1]:
+        return bjorck(weight.mH, iterations).mH
+    gram = weight @ weight.mH
+    # ‖W‖² ≤ both the Frobenius norm and the largest row sum of WWᴴ.
+    squared = torch.minimum(
+        torch.linalg.matrix_norm(gram, keepdim=True),
+        gram.abs().sum(-1, keepdim=True).amax(-2, keepdim=True),
+    )
+    X = weight * torch.where(squared > 0, squared, 1.0).rsqrt()
+    for _ in range(iterations):
+        X = 1.5 * X - 0.5 * (X @ X.mH) @ X
+    return X

@@ -1,0 +1,82 @@
+"""Maps that only move, append or drop entries: none of them stretches anything.
+
+    SpaceToDepth(s)   (N, C, s·h, s·w) → (N, s²C, h, w)     a permutation: an isometry
+    ZeroEntries       appends zeros along an axis            an isometry
+    FirstEntries      keeps the first entries of an axis     a projection
+
+Space-to-depth is the invertible downsampling of Jacobsen, Smeulders, Oyallon (2018), "i-RevNet", ICLR; zeros
+before and dropped channels behind a square map: Singla, Feizi (2021), "Skew orthogonal convolutions", ICML.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor, nn
+
+from lipaudit.errors import UsageError
+
+__all__ = ["FirstEntries", "SpaceToDepth", "ZeroEntries"]
+
+
+class SpaceToDepth(nn.PixelUnshuffle):
+    """(N, C, s·h, s·w) → (N, s²C, h, w): an isometry.
+
+    Args:
+        downscale_factor: s.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class.
+
+        Raises:
+            UsageError: s does not divide the image.
+        """
+        s = self.downscale_factor
+        if x.dim() < 3 or x.shape[-1] % s or x.shape[-2] % s:
+            raise UsageError(
+                f"space-to-depth by {s} does not fit an input of shape {tuple(x.shape)}",
+                hint="both sides of the image must be multiples of the stride",
+            )
+        return super().forward(x)
+
+
+class ZeroEntries(nn.Module):
+    """Appends zeros along an axis: an isometry.
+
+    Args:
+        count: how many.
+        dim: the axis, counted from the end: −3 for the channels of images, −1 for features.
+    """
+
+    def __init__(self, count: int, dim: int) -> None:
+        super().__init__()
+        self.count, self.dim = count, dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return F.pad(x, (*(0, 0) * (-self.dim - 1), 0, self.count))
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"{self.count}, dim={self.dim}"
+
+
+class FirstEntries(nn.Module):
+    """Keeps the first entries of an axis: a projection.
+
+    Args:
+        count: how many.
+        dim: the axis, counted from the end.
+    """
+
+    def __init__(self, count: int, dim: int) -> None:
+        super().__init__()
+        self.count, self.dim = count, dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return x.narrow(self.dim, 0, self.count)
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"{self.count}, dim={self.dim}"
