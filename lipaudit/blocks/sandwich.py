@@ -10,7 +10,9 @@ q = ΨWc.  Then aᵀGDWc = Σ d_i p_i q_i ≤ Σ max(p_i q_i, 0) ≤ Σ (p_i + q
 At G = √2·AᵀΨ, W = √2·Ψ⁻¹B with AAᵀ + BBᵀ = I this is ‖[A, B]‖² = 1 up to rounding.  Ψ is not stored in such
 a layer: its logarithms solve ψ_i²ψ_j² = −(GᵀG)_ij/(WWᵀ)_ij, i ≠ j, in the sense of least squares; balanced
 columns ψ_i² = ‖g_i‖/‖w_i‖ are the other start, and some steps of descent improve either.  None of that
-matters to the proof.  Convolutions: the same with one norm of a convolution of both kernels side by side.
+matters to the proof.  Convolutions: the same with one norm of a convolution of both kernels side by side; the
+descent goes by the mean over all frequencies there, and of its start and its end the better one is taken, as
+samples of the symbol tell.
 
 Stored: Ψ, the digest of the weights; one spectral norm proves it again.
 
@@ -33,6 +35,8 @@ __all__ = ["RULE"]
 LARGEST = 4096
 """Hidden channels up to which Ψ is looked for."""
 STEPS, RATE = 80, 0.05
+SAMPLES = 6
+"""Frequencies per axis at which two scalings of a convolution are compared."""
 FARTHEST = 20.0
 """Natural logarithms by which a start may differ from the balanced one."""
 SMALLEST = 1e-100
@@ -84,7 +88,11 @@ def _scaling(pair: Adjoint) -> Tensor | None:
     tame = [start for start in starts if bool(((start - balanced).abs() < FARTHEST).all())]
     try:
         best = min(tame, key=lambda start: float(_size(start, W, G)), default=balanced)
-        psi[live] = (_descended(best, W, G) if len(W) <= FINE else best).exp()
+        if len(W) <= FINE:
+            ends = [best, _descended(best, W, G)]
+            taps = pair.W[:, live], pair.G[:, live]
+            best = min(ends, key=lambda end: _peak(end, *taps, pair.map.offsets))
+        psi[live] = best.exp()
     except RuntimeError:
         return None  # scales too far apart for a search
     return psi if bool(((psi >= SMALLEST) & (psi <= 1 / SMALLEST)).all()) else None
@@ -109,6 +117,18 @@ def _size(logs: Tensor, W: Tensor, G: Tensor) -> Tensor:
     both = torch.cat([G / psi, W * psi], dim=1)
     result: Tensor = torch.linalg.eigvalsh(both @ both.T)[-1] / 2
     return result
+
+
+def _peak(logs: Tensor, W: Tensor, G: Tensor, offsets: Tensor) -> float:
+    """The largest ‖[Ψ⁻¹Ĝ(ω), ΨŴ(ω)]‖ over a few frequencies ω; the norm itself for matrices."""
+    psi = logs.exp()[:, None]
+    both = torch.cat([G / psi, W * psi], dim=2)
+    angles = torch.linspace(0, 2 * torch.pi, SAMPLES + 1, dtype=torch.float64, device=W.device)[:-1]
+    axes = offsets.shape[1]
+    grid = torch.cartesian_prod(*[angles] * axes).reshape(-1, axes) if axes else angles.new_zeros(1, 0)
+    phases = torch.polar(torch.ones(len(grid), len(both)).to(both), grid @ offsets.to(both).T)
+    symbols = torch.einsum("ft,thc->fhc", phases, both.to(phases.dtype))
+    return float(torch.linalg.eigvalsh(symbols @ symbols.mH)[:, -1].max())
 
 
 def _descended(start: Tensor, W: Tensor, G: Tensor) -> Tensor:

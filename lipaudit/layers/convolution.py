@@ -105,9 +105,19 @@ class ConvLayer(Derived):
         return image
 
     def run(self, x: Tensor, *values: Tensor) -> Tensor:
-        """K ∗ x + b."""
+        """K ∗ x + b.
+
+        Raises:
+            UsageError: circular padding is longer than the image.
+        """
         geometry = self.geometry
         if geometry.padding_mode == "circular":
+            largest = max(geometry.pads)
+            if largest > min(x.shape[-2:]):
+                raise UsageError(
+                    f"{type(self).__name__}: an image {tuple(x.shape[-2:])} cannot be wrapped by {largest} cells",
+                    hint="take a smaller kernel, or zero padding",
+                )
             x = F.pad(x, geometry.pads, mode="circular")
             return F.conv2d(x, values[0], self.bias, geometry.stride)
         return F.conv2d(x, values[0], self.bias, geometry.stride, geometry.torch_padding)

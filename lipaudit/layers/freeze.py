@@ -17,7 +17,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from lipaudit.errors import UsageError
+from lipaudit.errors import InputRefused, UsageError
 from lipaudit.layers.derived import Derived
 from lipaudit.layers.verified import Fit
 
@@ -34,7 +34,8 @@ def freeze(model: nn.Module, example: Tensor | None = None) -> nn.Module:
 
     Raises:
         UsageError: a layer has met no image yet, or two sizes in one pass.
-        Incomplete: a norm could not be bounded (NaN among the parameters, say).
+        InputRefused: parameters hold NaN or infinity.
+        Incomplete: a norm could not be bounded.
     """
     return _plain(model, example, proves=True)
 
@@ -102,6 +103,12 @@ def _frozen(name: str, layer: Derived, *, proves: bool) -> nn.Module:
             f"freeze: layer {name!r} has met no image yet",
             hint="pass an input of the model: freeze(model, example)",
         )
+    for key, value in layer.named_parameters() if proves else ():
+        if not bool(value.isfinite().all()):
+            raise InputRefused(
+                f"freeze: layer {name!r}: parameter {key!r} holds NaN or infinity",
+                hint="training went wrong: nothing can be proved of such a layer",
+            )
     fit = Fit(next(layer.parameters()).dtype, proves)
     layer.double()
     with torch.no_grad():

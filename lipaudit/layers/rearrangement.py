@@ -75,7 +75,7 @@ class FirstEntries(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        return x.narrow(self.dim, 0, self.count)
+        return x[(..., slice(self.count), *[slice(None)] * (-self.dim - 1))]
 
     def extra_repr(self) -> str:
         """The arguments."""

@@ -1,0 +1,188 @@
+"""Frozen networks store plain weights, compute the same, and are proved to have constant 1."""
+
+import warnings
+
+import pytest
+import torch
+from layer_families import CONVS, DENSE, ISOMETRIC, network, shaken
+from safetensors.torch import save_file
+from small_graph import bound_of, exported_graph, simplified
+from torch import nn
+
+from lipaudit import audit
+from lipaudit.errors import InputRefused, UsageError
+from lipaudit.layers import (
+    AOLConv2d,
+    CayleyConv2d,
+    CayleyLinear,
+    GroupSort,
+    Householder,
+    MaxMin,
+    NormalizedLinear,
+    SandwichConv2d,
+    ScaledAvgPool2d,
+    freeze,
+    structure,
+)
+from lipaudit.layers.derived import Derived
+
+MOST = 1 + 1e-6
+
+
+def trained(family, by=0.2):
+    torch.manual_seed(0)
+    return shaken(network(family), by).eval(), torch.randn(3, 2, 6, 6)
+
+
+@pytest.mark.parametrize("family", CONVS)
+def test_frozen_networks_are_proved_and_compute_the_same(family):
+    net, x = trained(family)
+    frozen = freeze(net, x)
+    assert not any(isinstance(module, Derived) for module in frozen.modules())
+    assert not any(value.requires_grad for value in frozen.parameters())
+    with torch.no_grad():
+        torch.testing.assert_close(frozen(x), net(x), rtol=0, atol=1e-5)
+        torch.testing.assert_close(frozen(x), net.train()(x), rtol=0, atol=1e-5)
+    bound = bound_of(simplified(frozen, 1, 2, 6, 6)).value
+    assert bound <= MOST
+    assert family not in ISOMETRIC or bound >= 1 - 1e-5
+
+
+@pytest.mark.parametrize("family", CONVS)
+def test_their_structure_is_filled_from_a_state_dict(family):
+    net, x = trained(family)
+    frozen = freeze(net, x)
+    empty = structure(network(family), x)
+    empty.load_state_dict(frozen.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(empty(x), frozen(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("family", CONVS)
+def test_state_dicts_of_the_layers_round_trip(family):
+    net, x = trained(family)
+    other = network(family).eval()
+    other.load_state_dict(net.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(other(x), net(x), rtol=0, atol=0)
+
+
+def judged(frozen, shape, folder, arch):
+    """The global bounds that the audit proves from ONNX, and from safetensors with the architecture."""
+    warnings.simplefilter("ignore")
+    torch.onnx.export(frozen, (torch.zeros(shape),), folder / "model.onnx", dynamo=True, verbose=False)
+    state = {name: value.contiguous() for name, value in frozen.state_dict().items()}
+    save_file(state, folder / "model.safetensors")
+    (folder / "arch.py").write_text(arch)
+    options = {"arch": f"{folder / 'arch.py'}:build", "input_shape": shape[1:]}
+    reports = [
+        audit(folder / "model.onnx", dataset="none"),
+        audit(folder / "model.safetensors", dataset="none", **options),
+    ]
+    return [report.evidence.global_.upper.value for report in reports]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", CONVS)
+def test_their_files_are_proved(family, tmp_path):
+    net, x = trained(family)
+    arch = (
+        "import torch\nfrom layer_families import network\nfrom lipaudit.layers import structure\n"
+        f"def build():\n    return structure(network({family!r}), torch.zeros(1, 2, 6, 6))\n"
+    )
+    onnx, safetensors = judged(freeze(net, x), (1, 2, 6, 6), tmp_path, arch)
+    assert onnx <= MOST
+    assert safetensors <= MOST
+
+
+def test_other_modules_are_proved_with_them():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        AOLConv2d(1, 4, 3, 1, 1),
+        GroupSort(),
+        CayleyConv2d(4, 4, 3),
+        Householder(4),
+        ScaledAvgPool2d(2),
+        nn.Flatten(),
+        CayleyLinear(36, 6),
+        MaxMin(),
+        CayleyLinear(6, 3),
+    )
+    frozen = freeze(shaken(net, 0.1), torch.zeros(1, 1, 6, 6))
+    assert bound_of(simplified(frozen, 1, 1, 6, 6)).value <= MOST
+
+
+def test_a_sandwich_convolution_is_proved_at_its_own_scaling():
+    torch.manual_seed(1)
+    layer = shaken(SandwichConv2d(3, 4, 3), 0.3)
+    frozen = freeze(layer, torch.zeros(1, 3, 5, 5))
+    assert bound_of(exported_graph(frozen, 1, 3, 5, 5)).value <= MOST
+
+
+def test_rows_of_the_last_layer_stay_at_most_1():
+    torch.manual_seed(2)
+    frozen = freeze(shaken(NormalizedLinear(9, 5), 1.0))
+    lengths = frozen.weight.double().norm(dim=1)
+    assert float(lengths.max()) <= 1
+    assert float(lengths.min()) >= 1 - 1e-5
+
+
+def test_the_model_stays_as_it_is():
+    net, x = trained("Cayley")
+    net.train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    freeze(net, x)
+    assert net.training
+    assert all(p.requires_grad and p.dtype == torch.float32 for p in net.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_nested_and_shared_layers_keep_their_names():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = CayleyLinear(4, 4)
+            self.blocks = nn.ModuleDict({"a": nn.Sequential(self.first, MaxMin())})
+
+        def forward(self, x):
+            return self.blocks["a"](self.first(x))
+
+    frozen = freeze(Net())
+    assert isinstance(frozen.first, nn.Linear)
+    assert frozen.blocks["a"][0] is frozen.first
+
+
+def test_the_last_image_counts_without_an_example():
+    layer = CayleyConv2d(2, 2, 3)
+    with pytest.raises(UsageError, match="met no image"):
+        freeze(layer)
+    x = torch.randn(1, 2, 5, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(freeze(layer, x)(x), layer(x), rtol=0, atol=1e-5)
+        torch.testing.assert_close(freeze(layer)(x), layer(x), rtol=0, atol=1e-5)
+        with pytest.raises(UsageError, match="freeze the model again"):
+            freeze(layer)(torch.zeros(1, 2, 6, 6))
+
+
+def test_one_layer_at_two_sizes_is_refused():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = CayleyConv2d(1, 1, 3)
+
+        def forward(self, x):
+            return self.conv(self.conv(x)[..., :3])
+
+    with pytest.raises(UsageError, match="'conv' meets images"):
+        freeze(Twice(), torch.zeros(1, 1, 4, 4))
+
+
+@pytest.mark.parametrize("family", DENSE)
+def test_nan_is_refused(family):
+    names = [name for name, _ in DENSE[family](3, 3).named_parameters()]
+    for name in names:
+        layer = nn.Sequential(DENSE[family](3, 3))
+        with torch.no_grad():
+            layer[0].get_parameter(name).view(-1)[0] = torch.nan
+        with pytest.raises(InputRefused, match=f"'0': parameter '{name}'"):
+            freeze(layer)
