@@ -41,7 +41,7 @@ def shaken(module: nn.Module, by: float = 0.3) -> nn.Module:
     """The same module with noise on its parameters."""
     with torch.no_grad():
         for value in module.parameters():
-            value += by * torch.randn_like(value)
+            value.add_(by * torch.randn_like(value))
     return module
 
 

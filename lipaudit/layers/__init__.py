@@ -7,17 +7,17 @@
     frozen = freeze(net)               # plain layers with stored weights of proved norm
     torch.onnx.export(frozen, (images,), "model.onnx", dynamo=True)
 
-| family              | dense                  | convolution                | padding           | what is proved          |
-|---------------------|------------------------|----------------------------|-------------------|-------------------------|
-| AOL                 | AOLLinear              | AOLConv2d                  | zeros, circular   | norm ≤ 1                |
-| spectral rescaling  | SpectralRescaledLinear | SpectralRescaledConv2d     | zeros, circular   | norm ≤ 1                |
-| BCOP                | BjorckLinear           | BCOPConv2d                 | circular (zeros)  | orthogonal (norm ≤ 1)   |
-| Cayley              | CayleyLinear           | CayleyConv2d               | circular          | orthogonal              |
-| LOT                 |                        | LOTConv2d                  | zeros             | norm ≤ 1, near-isometry |
-| SOC                 | SOCLinear              | SOCConv2d                  | zeros             | norm ≤ 1, near-isometry |
-| CPL                 | CPLLinear              | CPLConv2d                  | zeros             | constant ≤ 1, with φ    |
-| SLL                 | SLLLinear              | SLLConv2d                  | zeros             | constant ≤ 1, with φ    |
-| sandwich            | SandwichLinear         | SandwichConv2d             | zeros             | constant ≤ 1, with φ    |
+| family | dense | convolution | padding | proved |
+|---|---|---|---|---|
+| AOL | AOLLinear | AOLConv2d | zeros, circular | norm ≤ 1 |
+| spectral rescaling | SpectralRescaledLinear | SpectralRescaledConv2d | zeros, circular | norm ≤ 1 |
+| BCOP | BjorckLinear | BCOPConv2d | circular, zeros | orthogonal; with zeros norm ≤ 1 |
+| Cayley | CayleyLinear | CayleyConv2d | circular | orthogonal |
+| LOT | | LOTConv2d | zeros | norm ≤ 1, nearly orthogonal |
+| SOC | SOCLinear | SOCConv2d | zeros | norm ≤ 1, nearly orthogonal |
+| CPL | CPLLinear | CPLConv2d | zeros | constant ≤ 1 |
+| SLL | SLLLinear | SLLConv2d | zeros | constant ≤ 1 |
+| sandwich | SandwichLinear | SandwichConv2d | zeros | constant ≤ 1 |
 
 CPL, SLL and sandwich layers hold their activation; the others stand before `MaxMin`, `GroupSort` or
 `Householder`.  Statements are about exact arithmetic; what rounding adds, `freeze` takes away again.

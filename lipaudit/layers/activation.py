@@ -7,9 +7,10 @@
 Proved: constant 1.  Sorting is a permutation at every point and continuous; the two linear pieces of
 Householder's agree on the line where they meet.
 
-Chernodub, Nowicki (2016), "Norm-preserving orthogonal permutation linear unit activation functions",
-arXiv 1604.02313; Anil, Lucas, Grosse (2019), "Sorting out Lipschitz function approximation", ICML; Singla,
-Singla, Feizi (2022), "Improved deterministic l2 robustness on CIFAR-10 and CIFAR-100", ICLR, arXiv 2108.04062.
+Chernodub, Nowicki (2016), "Norm-preserving orthogonal permutation linear unit activation functions", arXiv
+1604.02313; Anil, Lucas, Grosse (2019), "Sorting out Lipschitz function approximation", ICML; Singla,
+Singla, Feizi (2022), "Improved deterministic l2 robustness on CIFAR-10 and CIFAR-100", ICLR, arXiv
+2108.04062.
 """
 
 from __future__ import annotations

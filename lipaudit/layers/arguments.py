@@ -81,7 +81,7 @@ class Allowed:
         """
         unknown = set(options) - set(Options.__annotations__)
         if unknown:
-            raise TypeError(f"{self.layer} got an unexpected argument {sorted(unknown)[0]!r}")
+            raise TypeError(f"{self.layer} got an unexpected argument {min(unknown)!r}")
         for name in ("dilation", "groups"):
             value: Any = options.get(name, 1)
             if value not in (1, (1, 1)):
@@ -109,14 +109,18 @@ class Allowed:
         pair = (padding, padding) if isinstance(padding, int) else padding
         good = isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(p, int) and p >= 0 for p in pair)
         if isinstance(pair, str) or not good:
-            self._refuse("padding", padding, "'same'" + (", or numbers from 0 on" if self.any_padding else ""))
+            self._refuse(
+                "padding", padding, "'same'" + (", or numbers from 0 on" if self.any_padding else "")
+            )
             raise AssertionError
         pads = ((pair[0], pair[0]), (pair[1], pair[1]))
         if not self.any_padding and pads != same:
             sizes = "'same'" if same[0][0] != same[0][1] else f"'same', which is {same[0][0]} here"
             self._refuse("padding", padding, sizes)
         if mode == "circular" and any(2 * p > k - 1 for p, k in zip(pair, kernel, strict=True)):
-            self._refuse("padding", padding, "at most (kernel_size − 1)/2 where it is circular: more copies cells")
+            self._refuse(
+                "padding", padding, "at most (kernel_size − 1)/2 where it is circular: more copies cells"
+            )
         return pads
 
     def _refuse(self, name: str, value: object, allowed: str) -> None:

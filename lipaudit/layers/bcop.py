@@ -6,11 +6,12 @@ k − 1 factors along either axis.  Proved: for circular padding KᵀK = I (or K
 because (P z⁰ + (I − P)z¹)ᴴ(…) = I at every frequency; zero padding cuts a block out of a circular map on a
 larger image, so the norm is at most 1 there.
 
-A stride s is space-to-depth before.  `BjorckLinear` is the dense layer of the same authors: the matrix nearest
-to a free one that has orthonormal rows or columns (`orthogonal`).
+A stride s is space-to-depth before.  `BjorckLinear` is the dense layer of the same authors: the matrix
+nearest to a free one that has orthonormal rows or columns (`orthogonal`).
 
 Li, Haque, Anil, Lucas, Grosse, Jacobsen (2019), "Preventing gradient attenuation in Lipschitz constrained
-convolutional networks", NeurIPS; Xiao et al. (2018), "Dynamical isometry and a mean field theory of CNNs", ICML.
+convolutional networks", NeurIPS; Xiao et al. (2018), "Dynamical isometry and a mean field theory of CNNs",
+ICML.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def composed(start: Tensor, bases: Tensor, kernel: tuple[int, int]) -> Tensor:
         bases: (∑(k − 1), long, rank), of full rank: their spans are what the projectors keep.
         kernel: (k_h, k_w).
     """
-    taps = torch.linalg.qr(start)[0][:, :, None, None]
+    taps: Tensor = torch.linalg.qr(start)[0][:, :, None, None]
     if not len(bases):
         return taps
     spans = torch.linalg.qr(bases)[0]

@@ -7,7 +7,8 @@ Proved: QᴴQ = I (or QQᴴ = I) at every frequency, so the layer is an isometry
 image is padded circularly, and one kernel gives another map for each size of image.  A stride s is
 space-to-depth before.
 
-Trockman, Kolter (2021), "Orthogonalizing convolutional layers with the Cayley transform", ICLR, arXiv 2104.07167.
+Trockman, Kolter (2021), "Orthogonalizing convolutional layers with the Cayley transform", ICLR, arXiv
+2104.07167.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ class ConvLayer(Derived):
             largest = max(geometry.pads)
             if largest > min(x.shape[-2:]):
                 raise UsageError(
-                    f"{type(self).__name__}: an image {tuple(x.shape[-2:])} cannot be wrapped by {largest} cells",
+                    f"{type(self).__name__}: no {largest} cells wrap around an image {tuple(x.shape[-2:])}",
                     hint="take a smaller kernel, or zero padding",
                 )
             x = F.pad(x, geometry.pads, mode="circular")
@@ -126,7 +126,11 @@ class ConvLayer(Derived):
         """The map of that kernel, as the bounds know it."""
         geometry = self.geometry
         return Conv(
-            kernel, image, stride=geometry.stride, padding=geometry.padding, padding_mode=geometry.padding_mode
+            kernel,
+            image,
+            stride=geometry.stride,
+            padding=geometry.padding,
+            padding_mode=geometry.padding_mode,
         )
 
     def frozen(self, image: tuple[int, ...], fit: Fit, *values: Tensor) -> nn.Module:
@@ -138,7 +142,7 @@ class ConvLayer(Derived):
             geometry.kernel,
             geometry.stride,
             geometry.torch_padding,
-            padding_mode=geometry.padding_mode,
+            padding_mode="circular" if geometry.padding_mode == "circular" else "zeros",
             device="meta",
         )
         kernel = fit(values[0], lambda stored: proved_norm(self.linear_map(stored, image)))

@@ -98,4 +98,5 @@ def _norm(matrices: Tensor) -> Tensor:
     witnessed = torch.linalg.vector_norm(matrix @ vector)
     positive = witnessed.detach() > 0
     ratio = torch.where(positive, witnessed / torch.where(positive, witnessed.detach(), 1.0), 0.0)
-    return bound * ratio
+    result: Tensor = bound * ratio
+    return result

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
 from lipaudit.errors import UsageError
-from lipaudit.layers.derived import Derived, Values
+from lipaudit.layers.derived import Derived
 from lipaudit.layers.verified import Fit, dense_norm
 
 __all__ = ["DenseLayer", "check_features", "new_bias"]
@@ -23,7 +23,9 @@ def check_features(layer: str, **sizes: int) -> None:
     """
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise UsageError(f"{layer} does not allow {name}={size!r}", hint="allowed: whole numbers from 1 on")
+            raise UsageError(
+                f"{layer} does not allow {name}={size!r}", hint="allowed: whole numbers from 1 on"
+            )
 
 
 def new_bias(
@@ -68,4 +70,6 @@ class DenseLayer(Derived):
 
     def extra_repr(self) -> str:
         """As of `nn.Linear`."""
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        )

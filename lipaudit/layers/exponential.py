@@ -26,7 +26,7 @@ from lipaudit.errors import UsageError
 
 __all__ = ["LIMITS", "SkewExponential", "check_terms", "series", "within"]
 
-LIMITS = {3: 1.73205, 4: 2.82842, 7: 1.7643, 8: 3.3951, 11: 1.7015, 12: 3.379}
+LIMITS = {3: 1.73205, 4: 2.82842, 7: 1.7643, 8: 3.3951, 11: 1.701, 12: 3.379}
 """By the number of terms m: |p(iλ)| ≤ 1 for 0 ≤ λ ≤ limit."""
 
 

@@ -27,17 +27,18 @@ def spectrum_of(kernel: Tensor, image: tuple[int, ...]) -> Tensor:
         kernel: (c_out, c_in, k, k); taps beyond the image wrap.
         image: (h, w).
     """
+    # The centre tap at 0: y[a] = Σ_t K[t]·x[a + t − c], a correlation, hence the conjugate.
+    centre = [-((k - 1) // 2) for k in kernel.shape[2:]]
     for axis, (k, n) in enumerate(zip(kernel.shape[2:], image, strict=True), start=2):
         if k > n:
             short = [*kernel.shape]
             short[axis] = n
             places = torch.arange(k, device=kernel.device) % n
             kernel = kernel.new_zeros(short).index_add(axis, places, kernel)
-    # The centre tap at 0: y[a] = Σ_t K[t]·x[a + t − c], a correlation, hence the conjugate.
-    centre = [-((k - 1) // 2) for k in kernel.shape[2:]]
     widths = (0, image[1] - kernel.shape[3], 0, image[0] - kernel.shape[2])
     placed = F.pad(kernel, widths).roll(centre, (2, 3))
-    return torch.fft.rfft2(placed).conj().permute(2, 3, 0, 1)
+    spectrum: Tensor = torch.fft.rfft2(placed)
+    return spectrum.conj().permute(2, 3, 0, 1)
 
 
 def filtered(x: Tensor, matrices: Tensor) -> Tensor:
@@ -45,7 +46,8 @@ def filtered(x: Tensor, matrices: Tensor) -> Tensor:
     batch = x.shape[:-3]
     spectrum = torch.fft.rfft2(x.reshape(-1, *x.shape[-3:])).permute(2, 3, 1, 0)
     product = (matrices @ spectrum).permute(3, 2, 0, 1)
-    return torch.fft.irfft2(product, s=x.shape[-2:]).reshape(*batch, -1, *x.shape[-2:])
+    y: Tensor = torch.fft.irfft2(product, s=x.shape[-2:])
+    return y.reshape(*batch, -1, *x.shape[-2:])
 
 
 def stored_spectrum(matrices: Tensor, fit: Fit) -> tuple[Tensor, Tensor]:
@@ -102,7 +104,7 @@ class FrequencyFilter(nn.Module):
             at_each(self.real, a) - at_each(self.imaginary, b),
             at_each(self.real, b) + at_each(self.imaginary, a),
         )
-        y = torch.fft.irfft2(product, s=self.image)
+        y: Tensor = torch.fft.irfft2(product, s=self.image)
         if any(self.pads):
             y = y[:, :, top : self.image[0] - bottom, left : self.image[1] - right]
         return y if self.bias is None else y + self.bias[:, None, None]

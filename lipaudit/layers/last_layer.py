@@ -2,9 +2,9 @@
 
     z_i = ⟨w_i, x⟩/‖w_i‖ + b_i
 
-Proved: each logit has constant 1 in x, and each difference z_i − z_j has constant ‖w_i/‖w_i‖ − w_j/‖w_j‖‖ ≤ 2,
-which is what a margin is divided by.  The map to all logits at once has norm up to √classes: as the *last*
-layer it certifies more than a matrix of norm 1 does, anywhere else it is no 1-Lipschitz layer.
+Proved: each logit has constant 1 in x, and each difference z_i − z_j has constant ‖w_i/‖w_i‖ − w_j/‖w_j‖‖ ≤
+2, which is what a margin is divided by.  The map to all logits at once has norm up to √classes: as the *last*
+layer it may certify more than a matrix of norm 1; anywhere else it is no 1-Lipschitz layer.
 
 Singla, Singla, Feizi (2022), ICLR, arXiv 2108.04062, sec. 4.
 """

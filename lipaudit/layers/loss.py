@@ -2,11 +2,12 @@
 
     loss = τ · CE((z − u·onehot(y))/τ, y)
 
-The true logit is lowered by u before it is compared, so that the loss stays large until it leads by u; a small
-τ makes the loss nearly linear in what is missing.  A network of constant 1 is certified at radius ε where the
-true logit leads by √2·ε: u = √2·ε asks for just that, larger ones for more.
+The true logit is lowered by u before it is compared, so that the loss stays large until it leads by u; a
+small τ makes the loss nearly linear in what is missing.  A network of constant 1 is certified at radius ε
+where the true logit leads by √2·ε: u = √2·ε asks for just that, larger ones for more.
 
-Prach, Lampert (2022), "Almost-orthogonal layers for efficient general-purpose Lipschitz networks", ECCV, sec. 5.
+Prach, Lampert (2022), "Almost-orthogonal layers for efficient general-purpose Lipschitz networks", ECCV,
+sec. 5.
 """
 
 from __future__ import annotations
@@ -39,9 +40,7 @@ class MarginLoss(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """See the class."""
         wanted = F.one_hot(labels, logits.shape[-1]).to(logits)
-        return self.temperature * F.cross_entropy(
-            (logits - self.offset * wanted) / self.temperature, labels
-        )
+        return self.temperature * F.cross_entropy((logits - self.offset * wanted) / self.temperature, labels)
 
     def extra_repr(self) -> str:
         """The arguments."""

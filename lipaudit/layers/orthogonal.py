@@ -3,16 +3,18 @@
     Cayley    W = [U; V] square and rest:  A = U − Uᴴ + VᴴV,  Q = [(I + A)⁻¹(I − A); −2V(I + A)⁻¹]
     Björck    X ← X(3I − XᴴX)/2, from W divided by a bound on its norm
 
-**Cayley.**  QᴴQ = I.  Proof: with S = U − Uᴴ skew and M = VᴴV, A + Aᴴ = 2M, and QᴴQ = (I + A)⁻ᴴ[(I − A)ᴴ(I − A)
-+ 4M](I + A)⁻¹ since (I + A)⁻¹ and I − A commute; (I − A)ᴴ(I − A) + 2(A + Aᴴ) = (I + A)ᴴ(I + A). ∎  The real
-part of A is ⪰ 0, so I + A is invertible.
+**Cayley.**  QᴴQ = I.  Proof: A + Aᴴ = 2VᴴV ⪰ 0, so I + A is invertible; its inverse and I − A commute, so
+
+    QᴴQ = (I + A)⁻ᴴ[(I − A)ᴴ(I − A) + 2(A + Aᴴ)](I + A)⁻¹,
+
+and the bracket is (I + A)ᴴ(I + A). ∎
 
 **Björck.**  Each step maps a singular value σ to σ(3 − σ²)/2, and [0, 1] into itself: the norm is at most 1
 after any number of steps, whether or not they have converged, and every σ > 0 tends to 1.
 
 Trockman, Kolter (2021), "Orthogonalizing convolutional layers with the Cayley transform", ICLR; Björck, Bowie
-(1971), "An iterative algorithm for computing the best estimate of an orthogonal matrix", SIAM J. Numer. Anal. 8;
-Anil, Lucas, Grosse (2019), "Sorting out Lipschitz function approximation", ICML.
+(1971), "An iterative algorithm for computing the best estimate of an orthogonal matrix", SIAM J. Numer.
+Anal. 8; Anil, Lucas, Grosse (2019), "Sorting out Lipschitz function approximation", ICML.
 """
 
 from __future__ import annotations

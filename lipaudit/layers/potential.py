@@ -3,7 +3,8 @@
 Proved: with slopes of φ in [0, 1] the Jacobian is I − WᵀDSW, 0 ≤ D ≤ I, whose eigenvalues lie in
 [1 − ‖S^½W‖², 1]: the block has constant 1 as long as ‖S^½W‖² ≤ 2.  CPL and SLL are two ways to choose s.
 
-Meunier, Delattre, Araujo, Allauzen (2022), "A dynamical system perspective for Lipschitz neural networks", ICML.
+Meunier, Delattre, Araujo, Allauzen (2022), "A dynamical system perspective for Lipschitz neural networks",
+ICML.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def check_activation(layer: str, activation: nn.Module | None) -> nn.Module:
     if type(activation) not in MONOTONE:
         names = ", ".join(kind.__name__ for kind in MONOTONE)
         raise UsageError(
-            f"{layer} does not allow activation={activation!r}", hint=f"allowed, with slopes in [0, 1]: {names}"
+            f"{layer} does not allow activation={activation!r}",
+            hint=f"allowed, with slopes in [0, 1]: {names}",
         )
     return activation
 
@@ -48,9 +50,7 @@ def potential_step(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None
     return x - F.conv_transpose2d(scale[:, None, None] * hidden, weight, padding=padding)
 
 
-def stored_step(
-    weight: Tensor, scale: Tensor, image: tuple[int, ...], fit: Fit
-) -> tuple[Tensor, Tensor]:
+def stored_step(weight: Tensor, scale: Tensor, image: tuple[int, ...], fit: Fit) -> tuple[Tensor, Tensor]:
     """W and s as stored, with proved ‖S^½W‖² ≤ 2."""
     stored = weight.detach().to(fit.dtype)
 

@@ -10,6 +10,8 @@ before and dropped channels behind a square map: Singla, Feizi (2021), "Skew ort
 
 from __future__ import annotations
 
+from types import EllipsisType
+
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
@@ -75,7 +77,9 @@ class FirstEntries(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        return x[(..., slice(self.count), *[slice(None)] * (-self.dim - 1))]
+        behind = (slice(None),) * (-self.dim - 1)
+        kept: tuple[EllipsisType | slice, ...] = (..., slice(self.count), *behind)
+        return x[kept]
 
     def extra_repr(self) -> str:
         """The arguments."""

@@ -64,14 +64,16 @@ def _absolute_sums(rows: Tensor, steps: int) -> Tensor:
     """Σ_{j,u} |(KKᵀ)ᵐ|_ij,u for every row i."""
     k = rows.shape[2:]
     if steps == 1:
-        return F.conv2d(rows, rows, padding=(k[0] - 1, k[1] - 1)).abs().sum((1, 2, 3))
+        whole: Tensor = F.conv2d(rows, rows, padding=(k[0] - 1, k[1] - 1)).abs().sum((1, 2, 3))
+        return whole
     # As many grid points as the m-th power has taps, so that the inverse transform is exact.
     grid = [2**steps * (extent - 1) + 1 for extent in k]
     symbol = torch.fft.rfft2(rows, s=grid).permute(2, 3, 0, 1)
     power = symbol @ symbol.mH
     for _ in range(steps - 1):
         power = power @ power
-    return torch.fft.irfft2(power, s=grid, dim=(0, 1)).abs().sum((0, 1, 3))
+    taps: Tensor = torch.fft.irfft2(power, s=grid, dim=(0, 1))
+    return taps.abs().sum((0, 1, 3))
 
 
 def _reciprocal_root(sums: Tensor, steps: int) -> Tensor:

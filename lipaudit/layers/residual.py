@@ -85,7 +85,7 @@ class PotentialConv2d(ConvLayer):
     square: ClassVar[bool] = True
     allowed: ClassVar[Allowed] = Allowed("PotentialConv2d", odd=True)
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - torch's own convolution has as many
         self,
         in_channels: int,
         out_channels: int,

@@ -1,7 +1,7 @@
 """Sandwich layers: y = √2·Aᵀ Ψ φ(√2·Ψ⁻¹Bx + b), AAᵀ + BBᵀ = I, Ψ > 0 diagonal.
 
 Proved: constant 1 for slopes of φ in [0, 1].  The Jacobian is 2AᵀDB with D diagonal, 0 ≤ D ≤ I (Ψ cancels);
-for unit vectors a, c let p = Aa, q = Bc: 2pᵀDq ≤ 2Σ max(p_i q_i, 0) ≤ ½Σ(p_i + q_i)² ≤ ½‖[A B]‖²(‖a‖² + ‖c‖²) = 1.
+for unit vectors a, c let p = Aa, q = Bc: 2pᵀDq ≤ 2Σ max(p_i q_i, 0) ≤ ½Σ(p_i + q_i)² ≤ ½‖[A B]‖²·2 = 1.
 
     dense    [A B]ᵀ = cayley(free)
     kernel   [A B] an orthogonal convolution (`bcop`), with zero padding a block of one: ‖[A B]‖ ≤ 1

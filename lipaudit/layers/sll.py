@@ -1,8 +1,9 @@
 """SLL: SDP-based Lipschitz layers, y = x − 2Wᵀ T⁻¹φ(Wx + b), T_i = Σ_j |WWᵀ|_ij q_j/q_i, q > 0.
 
 Proved: constant 1 for slopes of φ in [0, 1] and any W, q (`potential`).  T − WWᵀ is similar to a symmetric
-diagonally dominant matrix by the weights q, so WWᵀ ⪯ T, that is ‖T^(−½)W‖ ≤ 1.  For kernels the sum runs over
-all shifts of the self-correlation as well, and holds for every size of image.  Units whose row is 0 do nothing.
+diagonally dominant matrix by the weights q, so WWᵀ ⪯ T, that is ‖T^(−½)W‖ ≤ 1.  For kernels the sum runs
+over all shifts of the self-correlation as well, and holds for every size of image.  Units whose row is 0 do
+nothing.
 
 Araujo, Havens, Delattre, Allauzen, Hu (2023), "A unified algebraic perspective on Lipschitz neural networks",
 ICLR, arXiv 2303.03169.
@@ -75,7 +76,7 @@ class SLLConv2d(PotentialConv2d):
 
     allowed: ClassVar[Allowed] = Allowed("SLLConv2d", odd=True)
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - torch's own convolution has as many
         self,
         in_channels: int,
         out_channels: int,

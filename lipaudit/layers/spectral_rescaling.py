@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import ClassVar, Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lipaudit.errors import UsageError
 from lipaudit.layers.arguments import Allowed, Options, Padding, Pair

@@ -13,7 +13,9 @@ from lipaudit.layers import NormalizedLinear, SOCConv2d
 SHAPES = [(3, 3, 3, 1), (2, 5, 3, 1), (5, 2, 3, 1), (2, 4, 3, 2), (3, 4, 2, 1), (3, 4, 4, 2), (2, 3, 5, 1)]
 IMAGES = [(6, 6), (4, 6)]
 CASES = [
-    (family, *shape) for family, shape in itertools.product(CONVS, SHAPES) if family not in ODD or shape[2] % 2
+    (family, *shape)
+    for family, shape in itertools.product(CONVS, SHAPES)
+    if family not in ODD or shape[2] % 2
 ]
 
 
@@ -53,7 +55,9 @@ def test_dense(family, c_in, c_out):
 
 @pytest.mark.parametrize("family", ["AOL", "spectral rescaling", "BCOP"])
 @pytest.mark.parametrize("mode", ["zeros", "circular"])
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (3, 3, 1), (5, 1, 2), ((3, 1), 1, (1, 0))])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(3, 1, 1), (3, 3, 1), (5, 1, 2), ((3, 1), 1, (1, 0))]
+)
 def test_paddings(family, mode, kernel, stride, padding):
     torch.manual_seed(2)
     layer = shaken(CONVS[family](2, 3, kernel, stride, padding, padding_mode=mode))
