@@ -15,6 +15,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -22,26 +23,27 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-__all__ = ["clean_accuracy", "load_arch"]
+__all__ = ["arch_module", "clean_accuracy", "margin_accuracy"]
 
 HERE = Path(__file__).resolve().parent
 STEPS = 200
+LINEAR = {"Conv2d", "Linear", "BatchNorm2d", "FrequencyFilter", "SkewExponential"}
 RADII = ("36/255", "72/255", "108/255", "1/2", "1")
 
 
-def load_arch(folder: Path) -> nn.Module:
-    """What `build()` of the folder's `arch.py` returns."""
+def arch_module(folder: Path) -> ModuleType:
+    """The folder's `arch.py`, imported."""
     spec = importlib.util.spec_from_file_location(f"{folder.name}_arch", folder / "arch.py")
     if spec is None or spec.loader is None:
         raise SystemExit(f"{folder} has no arch.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.build()
+    return module
 
 
 def load_model(folder: Path) -> nn.Module:
     """The stored network with its preprocessing in front: pixels in [0, 1] -> logits, in float64."""
-    network = load_arch(folder)
+    network = arch_module(folder).build()
     network.load_state_dict(load_file(folder / "model.safetensors"))
     with safe_open(folder / "model.safetensors", "pt") as file:
         preprocessing = json.loads(file.metadata()["lipaudit.preprocessing"])
@@ -59,6 +61,15 @@ def clean_accuracy(network: nn.Module, inputs: Tensor, labels: Tensor) -> float:
     return (logits.argmax(1) == labels).double().mean().item()
 
 
+@torch.no_grad()
+def margin_accuracy(network: nn.Module, inputs: Tensor, labels: Tensor, eps: float) -> float:
+    """The share of `inputs` whose true logit leads by more than √2·eps."""
+    logits = torch.cat([network(batch) for batch in inputs.split(500)])
+    true = logits.gather(1, labels[:, None])
+    others = logits.scatter(1, labels[:, None], -math.inf).amax(1, keepdim=True)
+    return (true - others > math.sqrt(2) * eps).double().mean().item()
+
+
 def power_iteration(linear: Callable[[Tensor], Tensor], shape: torch.Size) -> float:
     """The norm of a linear map on tensors of `shape`, from below."""
     generator = torch.Generator().manual_seed(0)
@@ -70,11 +81,17 @@ def power_iteration(linear: Callable[[Tensor], Tensor], shape: torch.Size) -> fl
     return image.norm().item()
 
 
+def flat(network: nn.Sequential) -> list[nn.Module]:
+    """The layers, those of nested sequences one by one."""
+    nested = [flat(layer) if isinstance(layer, nn.Sequential) else [layer] for layer in network]
+    return [layer for part in nested for layer in part]
+
+
 def layer_norms(network: nn.Module, sample: Tensor) -> list[tuple[str, float]]:
     """Name and norm of every linear layer, at the shapes `sample` meets; the other layers are 1-Lipschitz."""
     found = []
-    for index, layer in enumerate(network):
-        if isinstance(layer, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
+    for index, layer in enumerate(flat(network)):
+        if type(layer).__name__ in LINEAR:
             offset = layer(torch.zeros_like(sample))
             norm = power_iteration(lambda v, layer=layer, offset=offset: layer(v) - offset, sample.shape)
             found.append((f"{index} {type(layer).__name__}", norm))

@@ -2,9 +2,10 @@
 
     python train.py [--data-dir FOLDER] [--only NAME] [--epochs N]
 
-Each network is the plain module of its folder's `arch.py`.  Training puts a parametrization on its weights,
-and when it is over the parametrized weights are written back as plain numbers, so that `model.onnx` and
-`model.safetensors` hold ordinary layers with bit-identical weights.
+The first three networks are plain modules, `build()` of their folder's `arch.py`.  Training puts a
+parametrization on their weights, and when it is over the parametrized weights are written back as plain
+numbers.  The others are made of `lipaudit.layers`, `network()` of their `arch.py`; when training is over they
+are frozen.  Either way `model.onnx` and `model.safetensors` hold ordinary layers with bit-identical weights.
 
 Needs torch, onnx, onnxscript, safetensors and the `lipaudit` package (which reads MNIST).
 """
@@ -23,7 +24,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
-from measure import clean_accuracy, load_arch
+from measure import arch_module, clean_accuracy, margin_accuracy
 from onnxscript import optimizer, rewriter
 from onnxscript.rewriter.rules.common import materialize_reshape_shape_rule
 from safetensors.torch import save_file
@@ -34,10 +35,12 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from lipaudit.data import load_dataset
 from lipaudit.data.dataset import Dataset
+from lipaudit.layers import MarginLoss, freeze
 
 HERE = Path(__file__).resolve().parent
 SEED = 2024
-BATCH = 128
+EPS = 0.5
+EXAMPLE = torch.zeros(1, 1, 28, 28)
 
 
 class AlmostOrthogonal(nn.Module):
@@ -75,6 +78,7 @@ class Recipe:
         temperature: the loss is temperature * cross_entropy(logits / temperature).
         mean: the stored preprocessing, as decimal text; None for pixels as they are.
         std: likewise.
+        batch: images per step.
     """
 
     epochs: int
@@ -84,6 +88,12 @@ class Recipe:
     temperature: float
     mean: str | None
     std: str | None
+    batch: int = 128
+
+
+def lipschitz(epochs: int, rate: float) -> Recipe:
+    """For a network of `lipaudit.layers`, on pixels as they are."""
+    return Recipe(epochs, rate, None, 1.0, 0.1, None, None, batch=256)
 
 
 def almost_orthogonal(layer: nn.Module) -> None:
@@ -104,6 +114,14 @@ RECIPES = {
     "mnist_plain": Recipe(4, 0.005, None, 0.0, 1.0, "0.1307", "0.3081"),
     "mnist_spectral_norm": Recipe(4, 0.005, spectral_norm, 2.0, 0.1, None, None),
     "mnist_lipschitz": Recipe(8, 0.01, almost_orthogonal, 1.0, 0.1, None, None),
+    "mnist_aol": lipschitz(8, 0.01),
+    "mnist_bcop": lipschitz(6, 0.01),
+    "mnist_cayley": lipschitz(6, 0.01),
+    "mnist_lot": lipschitz(6, 0.01),
+    "mnist_soc": lipschitz(6, 0.01),
+    "mnist_cpl": lipschitz(8, 0.01),
+    "mnist_sll": lipschitz(8, 0.01),
+    "mnist_sandwich": lipschitz(8, 0.01),
 }
 
 
@@ -117,15 +135,16 @@ def train(network: nn.Module, recipe: Recipe, data: Dataset, epochs: int) -> Non
     for layer in linear_layers(network) if recipe.constrain else ():
         recipe.constrain(layer)
     images = normalise(data.images.to(torch.float32) / 255, recipe)
-    steps = epochs * (len(images) // BATCH)
+    steps = epochs * (len(images) // recipe.batch)
     optimiser = torch.optim.Adam(network.parameters(), lr=recipe.rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=steps, pct_start=0.2)
+    loss_of = MarginLoss(recipe.offset, recipe.temperature)
     network.train()
     for epoch in range(epochs):
         began, total = time.perf_counter(), 0.0
-        order = torch.randperm(len(images))[: len(images) // BATCH * BATCH]
-        for chosen in order.split(BATCH):
-            loss = margin_loss(network(images[chosen]), data.labels[chosen], recipe)
+        order = torch.randperm(len(images))[: len(images) // recipe.batch * recipe.batch]
+        for chosen in order.split(recipe.batch):
+            loss = loss_of(network(images[chosen]), data.labels[chosen])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -133,20 +152,12 @@ def train(network: nn.Module, recipe: Recipe, data: Dataset, epochs: int) -> Non
             total += loss.item()
         seconds = time.perf_counter() - began
         print(
-            f"  epoch {epoch + 1}/{epochs}  loss {total * BATCH / len(order):.4f}  {seconds:.0f} s",
+            f"  epoch {epoch + 1}/{epochs}  loss {total * recipe.batch / len(order):.4f}  {seconds:.0f} s",
             flush=True,
         )
     network.eval()
     for layer in linear_layers(network) if recipe.constrain else ():
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-
-
-def margin_loss(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    """Cross-entropy with an offset and a temperature (Prach, Lampert 2022, section 5)."""
-    wanted = functional.one_hot(labels, logits.shape[1])
-    return recipe.temperature * functional.cross_entropy(
-        (logits - recipe.offset * wanted) / recipe.temperature, labels
-    )
 
 
 def normalise(images: Tensor, recipe: Recipe) -> Tensor:
@@ -181,8 +192,7 @@ def save(network: nn.Module, recipe: Recipe, folder: Path) -> None:
         verbose=False,
         optimize=False,
     )
-    simplify(program.model)
-    model = program.model_proto
+    model = simplified(program, state)
     # The exporter notes the source line of every node, with this machine's paths.
     for node in model.graph.node:
         del node.metadata_props[:]
@@ -194,30 +204,44 @@ def save(network: nn.Module, recipe: Recipe, folder: Path) -> None:
     onnx.helper.set_model_props(model, metadata(recipe))
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, folder / "model.onnx")
-    check_same_weights(model, state)
+    if missing(model, state):
+        raise SystemExit(f"model.onnx and model.safetensors differ in {missing(model, state)}")
 
 
-def simplify(model: ir.Model) -> None:
-    """Turn shape arithmetic into constants, and touch no weight.
+def simplified(program: torch.onnx.ONNXProgram, state: dict[str, Tensor]) -> onnx.ModelProto:
+    """Shape arithmetic as constants, and every weight under its name, to the last bit.
 
-    The exporter's optimiser folds batch norm into the convolution, which rounds new weights: a network with
-    batch norm gets the one rewriting step it needs instead.
+    The exporter's optimiser stores copies of weights that are used transposed or reshaped, unless it folds
+    nothing that a weight takes part in; and it folds batch norm into the convolution, which rounds new weights:
+    such networks get the one rewriting step they need instead.
     """
-    if all(node.op_type != "BatchNormalization" for node in model.graph):
-        optimizer.optimize(model)
-        return
-    rewriter.rewrite(model, [materialize_reshape_shape_rule])
-    optimizer.remove_unused_nodes(model)
+    for by_itself in (True, False):
+        model = ir.from_proto(program.model_proto)
+        if by_itself:
+            optimizer.optimize(model)
+        else:
+            optimizer.optimize_ir(
+                model, should_fold=lambda node: None if state.keys().isdisjoint(names_of(node)) else False
+            )
+        if not missing(ir.to_proto(model), state):
+            return ir.to_proto(model)
+    rewriter.rewrite(program.model, [materialize_reshape_shape_rule])
+    optimizer.remove_unused_nodes(program.model)
+    return program.model_proto
 
 
-def check_same_weights(model: onnx.ModelProto, state: dict[str, Tensor]) -> None:
-    """Every weight of the module stands in the ONNX file under its name, to the last bit."""
+def names_of(node: ir.Node) -> list[str]:
+    """What the node reads."""
+    return [value.name for value in node.inputs if value is not None and value.name is not None]
+
+
+def missing(model: onnx.ModelProto, state: dict[str, Tensor]) -> list[str]:
+    """Weights of the module that the ONNX file does not hold under their names, to the last bit."""
     stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    for name, value in state.items():
-        if name.endswith("num_batches_tracked"):
-            continue
-        if name not in stored or not np.array_equal(stored[name], value.numpy()):
-            raise SystemExit(f"model.onnx and model.safetensors differ in {name}: did the exporter fold it?")
+    wanted = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    return [
+        n for n, value in wanted.items() if n not in stored or not np.array_equal(stored[n], value.numpy())
+    ]
 
 
 def build(name: str, data_dir: Path | None, epochs: int | None) -> None:
@@ -230,14 +254,21 @@ def build(name: str, data_dir: Path | None, epochs: int | None) -> None:
     )
     if training is None or test is None:
         raise SystemExit("MNIST was not found")
-    network = load_arch(HERE / name)
+    arch = arch_module(HERE / name)
+    made_of_layers = hasattr(arch, "network")
+    network = arch.network() if made_of_layers else arch.build()
     print(f"{name}: {sum(weight.numel() for weight in network.parameters())} parameters", flush=True)
     began = time.perf_counter()
     train(network, recipe, training, recipe.epochs if epochs is None else epochs)
     print(f"  trained in {time.perf_counter() - began:.0f} s")
+    if made_of_layers:
+        network = freeze(network, EXAMPLE)
     save(network, recipe, HERE / name)
     inputs = normalise(test.images.to(torch.float32) / 255, recipe)
     print(f"  clean accuracy on {len(test)} test images: {clean_accuracy(network, inputs, test.labels):.4f}")
+    if made_of_layers:
+        share = margin_accuracy(network, inputs, test.labels, EPS)
+        print(f"  share that a constant of 1 would certify at {EPS}: {share:.4f} (not a guarantee)")
 
 
 def write_test_set(data_dir: Path | None) -> None:

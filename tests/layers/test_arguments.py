@@ -114,7 +114,7 @@ def test_wrong_inputs(family):
 
 @pytest.mark.parametrize("family", [*ODD, "Cayley"])
 def test_a_stride_divides_the_image(family):
-    with pytest.raises(UsageError, match="multiples of the stride|space-to-depth"):
+    with pytest.raises(UsageError, match="space-to-depth by 2"):
         CONVS[family](2, 2, 3, stride=2)(torch.zeros(1, 2, 5, 4))
 
 

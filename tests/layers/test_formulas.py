@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from jacobian import jacobian
 from torch import nn
 

@@ -1,0 +1,39 @@
+"""A network for MNIST of Cayley layers.
+
+Every frequency is multiplied by an orthogonal matrix, which is what the files store.
+
+`network()` is what was trained; `build()` is the same network with plain layers, which the stored weights fill.
+The input is (N, 1, 28, 28), pixels in [0, 1].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from lipaudit.layers import CayleyConv2d, CayleyLinear, MaxMin, structure
+
+__all__ = ["build", "network"]
+
+
+def network() -> nn.Sequential:
+    """The network with its free parameters."""
+    return nn.Sequential(
+        CayleyConv2d(1, 24, 3, stride=2),
+        MaxMin(),
+        CayleyConv2d(24, 24, 3),
+        MaxMin(),
+        CayleyConv2d(24, 48, 3, stride=2),
+        MaxMin(),
+        CayleyConv2d(48, 48, 3),
+        MaxMin(),
+        nn.Flatten(),
+        CayleyLinear(48 * 7 * 7, 128),
+        MaxMin(),
+        CayleyLinear(128, 10),
+    )
+
+
+def build() -> nn.Module:
+    """The network as it is stored (with fresh weights of which nothing is proved)."""
+    return structure(network(), torch.zeros(1, 1, 28, 28))

@@ -1,0 +1,37 @@
+"""A network for MNIST of layer-wise orthogonal layers (LOT).
+
+Every frequency of the padded image is multiplied by a matrix of norm at most 1, which is what the files store.
+
+`network()` is what was trained; `build()` is the same network with plain layers, which the stored weights fill.
+The input is (N, 1, 28, 28), pixels in [0, 1].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from lipaudit.layers import CayleyLinear, LOTConv2d, MaxMin, structure
+
+__all__ = ["build", "network"]
+
+
+def network() -> nn.Sequential:
+    """The network with its free parameters."""
+    return nn.Sequential(
+        LOTConv2d(1, 24, 3, stride=2),
+        MaxMin(),
+        LOTConv2d(24, 24, 3),
+        MaxMin(),
+        LOTConv2d(24, 48, 3, stride=2),
+        MaxMin(),
+        nn.Flatten(),
+        CayleyLinear(48 * 7 * 7, 96),
+        MaxMin(),
+        CayleyLinear(96, 10),
+    )
+
+
+def build() -> nn.Module:
+    """The network as it is stored (with fresh weights of which nothing is proved)."""
+    return structure(network(), torch.zeros(1, 1, 28, 28))

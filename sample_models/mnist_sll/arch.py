@@ -1,0 +1,38 @@
+"""A network for MNIST of SDP-based Lipschitz layers (SLL).
+
+Residual blocks without further activations, scaled unit by unit.
+
+`network()` is what was trained; `build()` is the same network with plain layers, which the stored weights fill.
+The input is (N, 1, 28, 28), pixels in [0, 1].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from lipaudit.layers import AOLLinear, SLLConv2d, SLLLinear, SpaceToDepth, structure
+
+__all__ = ["build", "network"]
+
+
+def network() -> nn.Sequential:
+    """The network with its free parameters."""
+    return nn.Sequential(
+        SLLConv2d(1, 16, 3, stride=2),
+        SLLConv2d(16, 16, 3),
+        SpaceToDepth(2),
+        SLLConv2d(64, 64, 3),
+        SLLConv2d(64, 64, 3),
+        SLLConv2d(64, 64, 3),
+        nn.Flatten(),
+        AOLLinear(64 * 7 * 7, 128),
+        SLLLinear(128, 128),
+        SLLLinear(128, 128),
+        AOLLinear(128, 10),
+    )
+
+
+def build() -> nn.Module:
+    """The network as it is stored (with fresh weights of which nothing is proved)."""
+    return structure(network(), torch.zeros(1, 1, 28, 28))
