@@ -212,8 +212,8 @@ def simplified(program: torch.onnx.ONNXProgram, state: dict[str, Tensor]) -> onn
     """Shape arithmetic as constants, and every weight under its name, to the last bit.
 
     The exporter's optimiser stores copies of weights that are used transposed or reshaped, unless it folds
-    nothing that a weight takes part in; and it folds batch norm into the convolution, which rounds new weights:
-    such networks get the one rewriting step they need instead.
+    nothing that a weight takes part in; and it folds batch norm into the convolution, which rounds new
+    weights: such networks get the one rewriting step they need instead.
     """
     for by_itself in (True, False):
         model = ir.from_proto(program.model_proto)

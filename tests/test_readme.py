@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ruamel.yaml import YAML
 
 import lipaudit
+from lipaudit import layers
 from lipaudit.blocks import RULES
 from lipaudit.cli import main
 from lipaudit.cli.commands import COMMANDS, command_in, command_named
@@ -244,6 +245,11 @@ def test_words_about_fields_are_fields():
 # Snippets
 
 
+def test_the_table_of_layers():
+    names = set(re.findall(r"`(\w+)`", README[README.index("| family | layers |") :].split("\n\n")[0]))
+    assert names == set(layers.__all__) - {"MarginLoss", "freeze", "structure"}
+
+
 def test_the_python_snippet(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     exec(compile(marked("python"), "README.md", "exec"), {})  # noqa: S102 - our own README
@@ -252,6 +258,15 @@ def test_the_python_snippet(monkeypatch, capsys):
     assert 0.9 < float(lines[1]) <= 1.0
     assert 80 <= int(lines[2]) <= 100
     assert "Bracket(" in lines[3]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the exporter
+def test_the_layers_snippet(monkeypatch, tmp_path, capsys):
+    code = marked("layers").replace("sample_models/", f"{ROOT}/sample_models/")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own README
+    assert capsys.readouterr().out.splitlines()[-1] == "pass"
 
 
 def test_the_metadata_snippet(monkeypatch, tmp_path):

@@ -2,8 +2,8 @@
 
 Every linear map is rescaled to norm at most 1; MaxMin and space-to-depth are isometries.
 
-`network()` is what was trained; `build()` is the same network with plain layers, which the stored weights fill.
-The input is (N, 1, 28, 28), pixels in [0, 1].
+`network()` is what was trained; `build()` is the same network with plain layers, which the stored weights
+fill.  The input is (N, 1, 28, 28), pixels in [0, 1].
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Every frequency is multiplied by an orthogonal matrix, which is what the files store.
 
-`network()` is what was trained; `build()` is the same network with plain layers, which the stored weights fill.
-The input is (N, 1, 28, 28), pixels in [0, 1].
+`network()` is what was trained; `build()` is the same network with plain layers, which the stored weights
+fill.  The input is (N, 1, 28, 28), pixels in [0, 1].
 """
 
 from __future__ import annotations

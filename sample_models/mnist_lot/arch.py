@@ -1,9 +1,10 @@
 """A network for MNIST of layer-wise orthogonal layers (LOT).
 
-Every frequency of the padded image is multiplied by a matrix of norm at most 1, which is what the files store.
+Every frequency of the padded image is multiplied by a matrix of norm at most 1,
+which is what the files store.
 
-`network()` is what was trained; `build()` is the same network with plain layers, which the stored weights fill.
-The input is (N, 1, 28, 28), pixels in [0, 1].
+`network()` is what was trained; `build()` is the same network with plain layers, which the stored weights
+fill.  The input is (N, 1, 28, 28), pixels in [0, 1].
 """
 
 from __future__ import annotations

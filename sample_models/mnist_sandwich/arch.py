@@ -2,8 +2,8 @@
 
 Both maps of a layer are stored; no product of their norms would say 1, both together do.
 
-`network()` is what was trained; `build()` is the same network with plain layers, which the stored weights fill.
-The input is (N, 1, 28, 28), pixels in [0, 1].
+`network()` is what was trained; `build()` is the same network with plain layers, which the stored weights
+fill.  The input is (N, 1, 28, 28), pixels in [0, 1].
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Four terms of the exponential of a skew-symmetric map: a contraction, and nearly an isometry.
 
-`network()` is what was trained; `build()` is the same network with plain layers, which the stored weights fill.
-The input is (N, 1, 28, 28), pixels in [0, 1].
+`network()` is what was trained; `build()` is the same network with plain layers, which the stored weights
+fill.  The input is (N, 1, 28, 28), pixels in [0, 1].
 """
 
 from __future__ import annotations
