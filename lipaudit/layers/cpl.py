@@ -90,11 +90,15 @@ def _norm(matrices: Tensor) -> Tensor:
             largest = torch.where(largest > 0, largest, 1.0)
             gram, scale = gram / largest, 2 * scale + largest.log()
         norms = torch.linalg.matrix_norm(gram)
-        top = norms.argmax()
-        bound = ((norms[top].log() + scale) / 2**STEPS).exp()
-        columns = torch.linalg.vector_norm(gram[top], dim=0)
-        vector = gram[top][:, columns.argmax()] / columns.amax().clamp(min=torch.finfo(columns.dtype).tiny)
-    matrix = matrices[top] if W.shape[-2] > W.shape[-1] else matrices[top].mH
+        # Selected by tensors: nothing is read back from a device.
+        top = norms.argmax().reshape(1)
+        bound = ((norms.amax().log() + scale) / 2**STEPS).exp()
+        power = gram.index_select(0, top)[0]
+        columns = torch.linalg.vector_norm(power, dim=0)
+        vector = power.index_select(1, columns.argmax().reshape(1))[:, 0]
+        vector = vector / columns.amax().clamp(min=torch.finfo(columns.dtype).tiny)
+    matrix = matrices.index_select(0, top)[0]
+    matrix = matrix if W.shape[-2] > W.shape[-1] else matrix.mH
     witnessed = torch.linalg.vector_norm(matrix @ vector)
     positive = witnessed.detach() > 0
     ratio = torch.where(positive, witnessed / torch.where(positive, witnessed.detach(), 1.0), 0.0)

@@ -92,10 +92,10 @@ class Derived(nn.Module):
         image = self.image_of(x)
         if not torch.compiler.is_compiling():
             self.image = image
-        result: Tensor = self.after(self.run(x, *self.current(image)))
+        result: Tensor = self.after(self.run(x, *self._current(image)))
         return result
 
-    def current(self, image: tuple[int, ...]) -> Values:
+    def _current(self, image: tuple[int, ...]) -> Values:
         """The effective weights, kept ones where nothing changed.
 
         Raises:
@@ -120,7 +120,7 @@ class Derived(nn.Module):
 
     def _derived(self, image: tuple[int, ...]) -> Values:
         device = next(self.parameters()).device.type
-        if not torch.is_autocast_enabled(device):
+        if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
             return self.derive(image)
         with torch.autocast(device, enabled=False):
             return self.derive(image)

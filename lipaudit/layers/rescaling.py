@@ -38,6 +38,7 @@ def rescaled(weight: Tensor, steps: int) -> Tensor:
     """
     if weight.shape[0] > weight.shape[1]:
         return rescaled(weight.T, steps).T
+    weight = _tamed(weight)
     power = weight @ weight.T
     for _ in range(steps - 1):
         power = power @ power
@@ -52,12 +53,18 @@ def rescaled_kernel(kernel: Tensor, stride: tuple[int, int], steps: int) -> Tens
         stride: of the convolution.
         steps: T ≥ 1.
     """
-    split = phases(kernel, stride)
+    split = phases(_tamed(kernel), stride)
     by_input = split.shape[0] > split.shape[1]
     rows = split.transpose(0, 1) if by_input else split
     factors = _reciprocal_root(_absolute_sums(rows, steps), steps)
     scaled = split * (factors[None, :, None, None] if by_input else factors[:, None, None, None])
     return from_phases(scaled, stride, kernel.shape)
+
+
+def _tamed(weight: Tensor) -> Tensor:
+    """The largest entry 1, so that no power overflows: the result does not depend on a common factor."""
+    largest = weight.detach().abs().amax()
+    return weight / torch.where(largest > 0, largest, 1.0)
 
 
 def _absolute_sums(rows: Tensor, steps: int) -> Tensor:

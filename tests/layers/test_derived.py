@@ -202,11 +202,23 @@ def test_function_transforms_see_their_own_weights():
 def test_autocast_does_not_reach_the_derivation():
     layer, x = made(CayleyLinear, (2, 4))
     with torch.no_grad():
-        exact = layer.current(())[0].clone()
+        exact = layer._current(())[0].clone()
         layer._kept = None
         with torch.autocast("cpu", torch.bfloat16):
             layer(x)
-        torch.testing.assert_close(layer.current(())[0], exact, rtol=0, atol=0)
+        torch.testing.assert_close(layer._current(())[0], exact, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("kind", "shape"), FAMILIES)
+def test_tracers_and_devices_without_numbers_get_their_own(kind, shape):
+    layer, x = made(kind, shape)
+    with torch.no_grad():
+        wanted = layer(x)
+        kept = layer._kept
+        program = torch.export.export(layer, (x,))
+        torch.testing.assert_close(program.module()(x), wanted)
+        assert layer._kept is kept
+        assert layer.to("meta")(x.to("meta")).shape == wanted.shape
 
 
 def test_half_precision_is_refused():

@@ -24,7 +24,7 @@ from lipaudit.layers.cpl import _norm
 from lipaudit.layers.exponential import LIMITS, within
 from lipaudit.layers.frequency import filtered, spectrum_of
 from lipaudit.layers.orthogonal import bjorck, cayley
-from lipaudit.layers.rescaling import from_phases, phases, rescaled
+from lipaudit.layers.rescaling import from_phases, phases, rescaled, rescaled_kernel
 
 FLOAT = torch.float64
 
@@ -69,6 +69,16 @@ def test_rescaling_is_the_formula(steps):
     t = power.abs().sum(1) ** (1 / 2**steps)
     torch.testing.assert_close(rescaled(W, steps), W / t[:, None])
     torch.testing.assert_close(rescaled(W.T, steps), (W / t[:, None]).T)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_a_common_factor_does_not_matter(scale):
+    torch.manual_seed(13)
+    W, K = torch.randn(4, 6), torch.randn(3, 2, 3, 3)
+    for steps in (1, 4):
+        torch.testing.assert_close(rescaled(scale * W, steps), rescaled(W, steps))
+        one, other = (rescaled_kernel(k, (2, 1), steps) for k in (scale * K, K))
+        torch.testing.assert_close(one, other)
 
 
 def test_more_steps_come_closer_to_norm_1():
