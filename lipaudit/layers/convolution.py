@@ -82,19 +82,16 @@ class ConvLayer(Derived):
         """An uninitialised kernel (rows, columns, k, k)."""
         return nn.Parameter(torch.empty(rows, columns, *self.geometry.kernel, **tensor_options(options)))
 
+    def fits(self, x: Tensor) -> bool:
+        """(N, in_channels, H, W), or without N."""
+        return x.dim() in (3, 4) and x.shape[-3] == self.in_channels
+
     def image_of(self, x: Tensor) -> tuple[int, ...]:
         """(h, w).
 
         Raises:
-            UsageError: the input has other channels, or an image that the stride does not divide although it
-                is padded circularly.
+            UsageError: the image is padded circularly, and the stride does not divide it.
         """
-        channels = self.width if self.square else self.inner_channels
-        if x.dim() not in (3, 4) or x.shape[-3] != channels:
-            raise UsageError(
-                f"{type(self).__name__}({self.extra_repr()}) met an input of shape {tuple(x.shape)}",
-                hint=f"(N, {self.in_channels}, H, W) is expected",
-            )
         image = (int(x.shape[-2]), int(x.shape[-1]))
         circular = self.geometry.padding_mode == "circular"
         if circular and any(n % s for n, s in zip(image, self.geometry.stride, strict=True)):

@@ -58,6 +58,10 @@ class DenseLayer(Derived):
         self.in_features, self.out_features = in_features, out_features
         self.bias = new_bias(out_features, in_features, bias=bias, device=device, dtype=dtype)
 
+    def fits(self, x: Tensor) -> bool:
+        """(*, in_features)."""
+        return x.dim() > 0 and x.shape[-1] == self.in_features
+
     def run(self, x: Tensor, *values: Tensor) -> Tensor:
         """Wx + b."""
         return F.linear(x, values[0], self.bias)

@@ -81,13 +81,26 @@ class Derived(nn.Module):
         """
         raise NotImplementedError
 
+    def fits(self, x: Tensor) -> bool:
+        """Whether the layer takes inputs of that shape."""
+        raise NotImplementedError
+
     def image_of(self, x: Tensor) -> tuple[int, ...]:
         """() for vectors."""
         del x
         return ()
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """See the class.
+
+        Raises:
+            UsageError: the input has another number of channels or features, or of axes.
+        """
+        if not self.fits(x):
+            raise UsageError(
+                f"{type(self).__name__}({self.extra_repr()}) met an input of shape {tuple(x.shape)}",
+                hint="the first number is that of the channels or features it takes",
+            )
         x = self.before(x)
         image = self.image_of(x)
         if not torch.compiler.is_compiling():

@@ -55,6 +55,10 @@ class PotentialLinear(Derived):
         nn.init.xavier_normal_(self.weight)
         self.bias = new_bias(hidden, width, bias=bias, device=device, dtype=dtype)
 
+    def fits(self, x: Tensor) -> bool:
+        """(*, in_features)."""
+        return x.dim() > 0 and x.shape[-1] == self.in_features
+
     def run(self, x: Tensor, *values: Tensor) -> Tensor:
         """The block."""
         return potential_step(x, values[0], values[1], self.bias, self.activation)

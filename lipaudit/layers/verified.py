@@ -18,7 +18,7 @@ from lipaudit.spectral import Dense, LinearMap, prove
 
 __all__ = ["MOST", "Fit", "dense_norm", "proved_norm"]
 
-MOST = 1 - 2.0**-21
+MOST = 1 - 2.0**-22
 """What stored weights are scaled to: below 1 by what proving them again, by other means, may cost."""
 TRIES = 12
 STEP = 2.0**-23

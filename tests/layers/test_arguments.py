@@ -118,6 +118,12 @@ def test_a_stride_divides_the_image(family):
         CONVS[family](2, 2, 3, stride=2)(torch.zeros(1, 2, 5, 4))
 
 
+@pytest.mark.parametrize("family", DENSE)
+def test_wrong_features(family):
+    with pytest.raises(UsageError, match=r"shape \(2, 3\)"):
+        DENSE[family](4, 5)(torch.zeros(2, 3))
+
+
 def test_a_stride_divides_the_circle():
     layer = AOLConv2d(2, 2, 3, 2, 1, padding_mode="circular")
     with pytest.raises(UsageError, match="circle"):

@@ -142,6 +142,17 @@ def test_bjorck_stays_below_1_on_its_way(shape, iterations):
     assert float(torch.linalg.svdvals(bjorck(flat, iterations).double()).max()) <= 1 + 2e-6
 
 
+@pytest.mark.parametrize("iterations", [5, 15, 30])
+@pytest.mark.parametrize("smallest", [1.0, 1e-3, 1e-6])
+def test_bjorck_of_nearly_singular_matrices_in_float32(smallest, iterations):
+    torch.manual_seed(14)
+    left = torch.linalg.qr(torch.randn(8, 8, dtype=FLOAT))[0]
+    right = torch.linalg.qr(torch.randn(50, 8, dtype=FLOAT))[0]
+    weight = (left * smallest ** torch.linspace(0, 1, 8, dtype=FLOAT)) @ right.T
+    for made in (bjorck(weight.float(), iterations), bjorck(weight.float().T, iterations)):
+        assert float(torch.linalg.svdvals(made.double()).max()) <= 1 + 2e-6
+
+
 @pytest.mark.parametrize("shape", [(7, 4, 6), (1, 8, 8), (3, 6, 4)])
 def test_the_norm_that_cpl_divides_by_is_a_bound_with_the_norms_gradient(shape):
     torch.manual_seed(7)

@@ -29,7 +29,8 @@ def test_training_keeps_the_constant(family):
     assert unmoved == []
 
 
-@pytest.mark.parametrize("family", CONVS)
+# CPL's bound is a constant times the norm, with the gradient of the norm: no derivative to the last digit.
+@pytest.mark.parametrize("family", [name for name in DENSE if name != "CPL"])
 def test_derivatives(family):
     torch.manual_seed(1)
     layer = shaken(DENSE[family](3, 4)).double()  # AOL has a kink at orthogonal weights
@@ -39,9 +40,7 @@ def test_derivatives(family):
     def outputs(*values):
         return torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (x,))
 
-    # CPL's bound is a constant times the norm, of which the gradient is that of the norm.
-    if family != "CPL":
-        assert torch.autograd.gradcheck(outputs, tuple(layer.parameters()), rtol=1e-3, atol=1e-6)
+    assert torch.autograd.gradcheck(outputs, tuple(layer.parameters()), rtol=1e-3, atol=1e-6)
 
 
 def test_householder_learns_its_angles():
