@@ -16,35 +16,21 @@ import warnings
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot
 
 from lipaudit.cost.memory import is_out_of_memory
 from lipaudit.cost.work import CannotRun, Work, bytes_of
+from lipaudit.layers import MarginLoss
 from lipaudit.load import LoadedModel
 from lipaudit.load.architecture import build_module
 from lipaudit.load.blame import first_line
 
-__all__ = ["margin_loss", "training_step"]
+__all__ = ["training_step"]
 
-_MARGIN, _TEMPERATURE = 0.5, 0.25
+_LOSS = MarginLoss(0.5, 0.25)
 _MOMENTUM = 0.9
 _WITH_ARCH = ("safetensors", "checkpoint")
 _HOW = "the --arch module in train mode: forward, margin loss, backward, SGD with momentum"
 _SEED = 0
-
-
-def margin_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy after the label's score was lowered by the margin: small where it leads by more.
-
-    Args:
-        scores: (N, K).
-        labels: (N,) whole numbers below K.
-
-    Returns:
-        A single number.
-    """
-    lowered = scores - _MARGIN * one_hot(labels, scores.shape[1]).to(scores.dtype)
-    return _TEMPERATURE * cross_entropy(lowered / _TEMPERATURE, labels)
 
 
 def training_step(loaded: LoadedModel, arch: str | None, device: torch.device, count: int) -> Work:
@@ -91,7 +77,7 @@ def _step(module: nn.Module, shape: tuple[int, ...], count: int, device: torch.d
     optimiser = torch.optim.SGD(trained, lr=0.0, momentum=_MOMENTUM)
 
     def run() -> None:
-        margin_loss(module(samples), labels).backward()
+        _LOSS(module(samples), labels).backward()
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
 

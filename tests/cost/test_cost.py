@@ -15,7 +15,7 @@ from lipaudit.cost import Asked, memory, prepare, time_all, timing
 from lipaudit.cost.forward import forward_pass
 from lipaudit.cost.memory import is_out_of_memory, peak_of
 from lipaudit.cost.parameters import count_parameters
-from lipaudit.cost.training import margin_loss, training_step
+from lipaudit.cost.training import training_step
 from lipaudit.cost.work import CannotRun, bytes_of
 from lipaudit.errors import UsageError
 from lipaudit.load import load_model
@@ -375,15 +375,6 @@ def test_an_onnx_file_does_not_train(tmp_path):
     costs = prepare(model, "net.py:make", Asked(4, CPU, train=True)).costs()
     assert costs.training is None
     assert "a file of format onnx holds the trained program" in costs.notes[0]
-
-
-def test_the_loss_asks_for_a_margin():
-    labels = torch.tensor([0])
-    wide, narrow = torch.tensor([[3.0, 0.0]]), torch.tensor([[0.25, 0.0]])
-    assert margin_loss(wide, labels) < 1e-3
-    assert margin_loss(narrow, labels) > margin_loss(torch.tensor([[0.5, 0.0]]), labels)
-    plain = 0.25 * nn.functional.cross_entropy((wide - torch.tensor([[0.5, 0.0]])) / 0.25, labels)
-    assert torch.equal(margin_loss(wide, labels), plain)
 
 
 def test_float64_stays_float64(tmp_path):
