@@ -81,6 +81,7 @@ def step(tmp_path):
             check=False,
             timeout=60,
         )
+        run.printed = (done.stdout + done.stderr).splitlines()
         called, output = tmp_path / "called", tmp_path / "output"
         words = called.read_text().splitlines() if called.exists() else None
         told = dict(line.split("=", 1) for line in output.read_text().splitlines()) if output.exists() else {}
@@ -135,9 +136,13 @@ def test_further_options_are_words_not_commands(step, tmp_path):
 
 
 def test_a_quotation_without_an_end_is_an_error(step):
-    code, words, _ = step(model="m", args="--max-lipschitz '20")
-    assert code != 0
-    assert words is None
+    code, words, told = step(model="m", args="--max-lipschitz '20")
+    assert (code, words, told) == (2, None, {"exit-code": "2"})
+    (line,) = step.printed
+    assert (
+        line
+        == "::error title=lipaudit::the input args cannot be split into words: ValueError: No closing quotation"
+    )
 
 
 @pytest.mark.parametrize("name", HOOKS)
@@ -145,14 +150,32 @@ def test_hooks(name):
     hook = HOOKS[name]
     assert {"id", "name", "entry", "language"} <= set(hook)
     assert hook["pass_filenames"] is False
-    pattern = re.compile(hook["files"])
-    assert all(pattern.search(file) for file in ("lipaudit.toml", "ci/lipaudit.toml", "pyproject.toml"))
-    assert not pattern.search("model.onnx")
+
+
+POLICIES = ("lipaudit.toml", "ci/lipaudit.toml", "pyproject.toml")
+MODELS = ("model.onnx", "a/b.onnx", "model.onnx.data", "m.pt2", "w.safetensors", "w.pt", "w.pth", "w.ckpt")
+REPORTS = ("lipaudit-report.json", "ci/lipaudit.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("lipaudit-policy-check", POLICIES),
+        ("lipaudit-gate", (*POLICIES, *REPORTS, *MODELS)),
+        ("lipaudit-verify", (*REPORTS, *MODELS)),
+    ],
+)
+def test_hooks_run_when_what_they_read_changes(name, files):
+    pattern = re.compile(HOOKS[name]["files"])
+    every = {*POLICIES, *REPORTS, *MODELS, "onnx", "README.md", "net.py", "package.json"}
+    assert {file for file in every if pattern.search(file)} == set(files)
 
 
 def test_the_gates_hook_runs_where_the_action_writes():
     report = ACTION["inputs"]["report"]["default"]
     assert HOOKS["lipaudit-gate"]["args"] == [report]
+    assert HOOKS["lipaudit-gate"]["verbose"] is True, "a warning of a gate that passes would not be seen"
+    assert HOOKS["lipaudit-verify"]["args"][0] == report
     assert re.search(HOOKS["lipaudit-gate"]["files"], report)
 
 

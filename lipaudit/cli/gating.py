@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from lipaudit.cli import failures, github, outputs, streams, values
+from lipaudit.cli import failures, github, outputs, streams, values, workflow
 from lipaudit.cli.judging import policy_meant
+from lipaudit.cli.model_file import Present, looked_at, other_warning, present_line
 from lipaudit.cli.stored import STDIN, read_report
 from lipaudit.errors import ExitCode, UsageError
 from lipaudit.moment import judging_day, moment
@@ -73,6 +74,7 @@ def run(request: GateRequest) -> ExitCode:
     report = read_report(request.report)
     day = judging_day(now, [waiver.expires for waiver in policy.waivers], report.run.started)
     judged = _judged(policy, report, day)
+    present = _present(request, report)
     failed: ExitCode | None = None
     try:
         outputs.write_targets(targets, judged, quiet=request.quiet)
@@ -81,7 +83,8 @@ def run(request: GateRequest) -> ExitCode:
         raise
     finally:
         github.annotate(judged, [] if policy.file is None else [policy.file.path])
-        _tell(request, targets, judged, failed)
+        _warn(present)
+        _tell(request, targets, judged, (failed, present_line(report.evidence.model.files, present)))
         github.summarize(judged, failed)
     return ExitCode(judged.exit_code)
 
@@ -112,13 +115,36 @@ def _judged(policy: Policy, report: AuditReport, today: date) -> AuditReport:
     return judged.model_copy(update={"evidence_sha256": None, "schema_version": report.schema_version})
 
 
+def _present(request: GateRequest, report: AuditReport) -> tuple[Present, ...]:
+    """The model's files in the current folder and beside the report."""
+    beside = () if request.report == STDIN else (Path(request.report).parent,)
+    return looked_at(report.evidence.model.files, (Path(), *beside))
+
+
+def _warn(present: Iterable[Present]) -> None:
+    """Of a file that is not the audited one, also where little is said: the verdict is not about it."""
+    warning = other_warning(present)
+    if warning and workflow.is_job():
+        streams.command(workflow.command_line("warning", {"title": "lipaudit: another file"}, warning))
+    elif warning:
+        streams.say(f"warning: {warning}")
+
+
 def _tell(
     request: GateRequest,
     targets: Sequence[outputs.Target[AuditReport]],
     judged: AuditReport,
-    failed: ExitCode | None,
+    ended: tuple[ExitCode | None, str],
 ) -> None:
-    """How it was judged, the verdict last."""
+    """How it was judged, the verdict last.
+
+    Args:
+        request: what was asked for.
+        targets: where reports went.
+        judged: the report.
+        ended: with what the step ends because a report could not be written, and what is known of the model.
+    """
+    failed, model = ended
     colour = streams.colour_wanted(sys.stdout, request.color)
     verdict = verdict_line(judged, colour=colour, failed=failed, alone=request.quiet) + "\n"
     if any(target.path is None for target in targets):
@@ -131,4 +157,4 @@ def _tell(
         on_terminal = sys.stdout is not None and sys.stdout.isatty()
         columns = shutil.get_terminal_size((WIDTH, 24)).columns if on_terminal else WIDTH
         width = max(NARROWEST, min(WIDTH, columns))
-        streams.write_screen(f"{judgement_text(judged, width, colour=colour)}\n{verdict}")
+        streams.write_screen(f"{judgement_text(judged, width, colour=colour, model=model)}\n{verdict}")

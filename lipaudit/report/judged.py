@@ -108,8 +108,15 @@ def _waiver_words(waiver: Waiver) -> str:
     return f"{where}until {waiver.expires} by {printable(waiver.owner)}"
 
 
-def judgement_text(report: AuditReport, width: int, *, colour: bool = False) -> str:
-    """The model, findings, budgets and what would help: what a second judgement can have changed."""
+def judgement_text(report: AuditReport, width: int, *, colour: bool = False, model: str = "") -> str:
+    """The model, findings, budgets and what would help: what a second judgement can have changed.
+
+    Args:
+        report: the judged one.
+        width: columns; lines are folded to it.
+        colour: whether to use it.
+        model: what is known of the model's file by now; empty leaves the line out.
+    """
     evidence = report.evidence
     data = evidence.dataset
     facts = [printable(evidence.model.name), f"weights {evidence.model.weights_sha256[:12]}"]
@@ -121,6 +128,7 @@ def judgement_text(report: AuditReport, width: int, *, colour: bool = False) -> 
     inner = width - _LABEL
     parts = [
         ("report", _folded([" · ".join([*facts, f"audited {printable(report.run.started)}"])], inner)),
+        ("model", _folded([model] if model else [], inner)),
         ("findings", _folded(_finding_lines(untold(evidence)), inner)),
         ("policy", _policy_lines(evidence, inner, colour=colour)),
         ("next", _folded(remedies(evidence), inner)),
