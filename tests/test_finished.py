@@ -180,7 +180,15 @@ def test_no_budget_of_a_policy_is_judged_by_a_part(audit, tmp_path, place):
     assert [b.metric for b in report.evidence.budgets].count("require") == 1
     assert len(report.evidence.budgets) == 5
     assert {b.outcome for b in report.evidence.budgets} == {"inconclusive"}
+    assert {b.message for b in report.evidence.budgets} == {"not judged: interrupted"}
+    assert not any(b.layers for b in report.evidence.budgets)
     assert (report.verdict, report.exit_code) == ("incomplete", 130)
+
+
+def test_the_screen_says_how_many_layers_there_are(audit, whole):
+    layers = len(whole.evidence.layers)
+    assert f"· 1 of {layers} layers ·" in to_text(stopped(audit, "bounding layers", 1))
+    assert f"· {layers} layers ·" in to_text(stopped(audit, "certifying", 1))
 
 
 def test_a_gate_takes_it_for_incomplete(audit, tmp_path, capfd):

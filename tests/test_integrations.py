@@ -139,10 +139,8 @@ def test_a_quotation_without_an_end_is_an_error(step):
     code, words, told = step(model="m", args="--max-lipschitz '20")
     assert (code, words, told) == (2, None, {"exit-code": "2"})
     (line,) = step.printed
-    assert (
-        line
-        == "::error title=lipaudit::the input args cannot be split into words: ValueError: No closing quotation"
-    )
+    assert line.startswith("::error title=lipaudit::the input args cannot be split into words: ")
+    assert line.endswith("No closing quotation")
 
 
 @pytest.mark.parametrize("name", HOOKS)

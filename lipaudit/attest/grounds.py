@@ -40,7 +40,10 @@ def _why(clause: str, evidence: Evidence, data: Dataset | None) -> str:
     """Why the clause has no ground; "" if it has."""
     record = evidence.dataset
     if clause in NEVER:
-        return "it rests on an attack, which is not repeated"
+        return (
+            "it rests on an attack, which is never repeated: drop require.attacked from policies of reports that "
+            "are verified, or accept exit 3"
+        )
     if record is None:
         return ""
     if data is None:

@@ -170,7 +170,7 @@ def _check_counts(found: Robustness, rows: Sequence[SampleRecord], ledger: Ledge
         if possible > correct:
             ledger.differs(f"{place}.possible_count", possible, correct)
         elif possible < correct:
-            ledger.unchecked.append(f"{place}.possible_count: it rests on attacks")
+            ledger.unchecked.append("what no method could exceed (possible_count) where attacks say it")
     median = sorted(radii)[(len(radii) - 1) // 2] if radii else None
     told = None if found.median_radius is None else _value(found.median_radius)
     ledger.equal("robustness.median_radius", told, median)

@@ -18,7 +18,7 @@ from lipaudit.cli.judging import policy_meant
 from lipaudit.cli.stored import read_report
 from lipaudit.errors import ExitCode, InputRefused, UsageError
 from lipaudit.moment import judging_day, moment
-from lipaudit.policy import Budget, Policy, judge
+from lipaudit.policy import Budget, Judgement, Policy, judge
 from lipaudit.policy.baseline import incomparable
 from lipaudit.report.canonical import to_json
 from lipaudit.report.model import AuditReport, Evidence
@@ -62,7 +62,7 @@ def run(request: BaselineRequest) -> ExitCode:
         outputs.check_place(place, {Path(request.report): "the report itself"} | policy_file)
     report = read_report(request.report)
     policy.check_layers([layer.name for layer in report.evidence.layers])
-    _check(policy, report)
+    waived = _check(policy, report)
     olds = {place: read_file(place) for place in policy.baselines if place.is_file()}
     same = {place for place, old in olds.items() if old.evidence_sha256 == report.evidence_sha256}
     moves = [
@@ -73,7 +73,12 @@ def run(request: BaselineRequest) -> ExitCode:
     ]
     streams.write_screen("".join(f"{move.text}\n" for move in moves))
     if any(move.looser for move in moves) and not request.allow_increase:
-        raise UsageError("the new baseline would allow more than the old one", hint="--allow-increase")
+        raise UsageError(
+            "the new baseline would allow more than the old one",
+            hint="add --allow-increase if that is meant",
+        )
+    if waived:
+        streams.write_screen(f"{waived}\n")
     for place in policy.baselines:
         if place in same:
             streams.write_data(f"unchanged {place}: it has the same evidence\n")
@@ -83,8 +88,8 @@ def run(request: BaselineRequest) -> ExitCode:
     return ExitCode.PASS
 
 
-def _check(policy: Policy, report: AuditReport) -> None:
-    """The report answers for itself, ratchets aside."""
+def _check(policy: Policy, report: AuditReport) -> str:
+    """The report answers for itself, ratchets aside; what is said of budgets that it meets by a waiver only."""
     if report.evidence_sha256 is None:
         raise InputRefused(
             "this report is no baseline: it carries no digest of its evidence (schema 1.0), so nobody can "
@@ -97,7 +102,7 @@ def _check(policy: Policy, report: AuditReport) -> None:
     # Not what it was called when it was made: the old ratchet may have failed then, and is compared below.
     assumed = report.evidence.preprocessing.assumption is not None
     if judgement.verdict == "pass" and not assumed:
-        return
+        return _waived(judgement)
     reasons = [f"{b.id}: {b.message}" for b in judgement.outcomes if not b.is_met]
     reasons += [finding.message for finding in judgement.findings if finding.level == "error"]
     reasons += ["its preprocessing is assumed"] if assumed and not reasons else []
@@ -105,6 +110,16 @@ def _check(policy: Policy, report: AuditReport) -> None:
         f"this report is no baseline ({judgement.verdict}): " + "; ".join(map(printable, reasons)),
         hint="audit again until everything but the ratchets passes",
     )
+
+
+def _waived(judgement: Judgement) -> str:
+    """`1 budget waived until 2027-01-31`: the first day on which one of the waivers ends."""
+    names = [outcome.id for outcome in judgement.outcomes if outcome.waived]
+    if not names:
+        return ""
+    ends = min(w.expires for w in judgement.waivers if w.state == "used" and w.budget in names)
+    told = ", ".join(map(printable, names))
+    return f"{plural(len(names), 'budget')} waived until {ends}: {told}"
 
 
 def _moves(budget: Budget, earlier: AuditReport | None, new: Evidence) -> Iterator[_Move]:

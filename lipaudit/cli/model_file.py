@@ -1,8 +1,8 @@
 """Is the file of the model's name that lies here the one that was audited?
 
-A stored report speaks of bytes, by size and SHA-256; `gate` judges it without them.  Where a file of that name
-lies in the current folder or beside the report, it most likely is what will be deployed, so it is compared.
-What lies here is no evidence: it is told, and changes neither the report nor its verdict.
+A stored report speaks of bytes, by size and SHA-256; `gate` judges it without them.  Where a file of that
+name lies in the current folder or beside the report, it most likely is what will be deployed, so it is
+compared.  What lies here is no evidence: it is told, and changes neither the report nor its verdict.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def present_line(files: Sequence[FileRecord], present: Sequence[Present]) -> str
     if any(not one.same for one in present):
         return f"not the file that lies here; {_VERIFY} tells what is true of that"
     if same and same == {file.name for file in files}:
-        return f"{', '.join(map(printable, sorted(same)))} here: the bytes that were audited; {_VERIFY} proves it again"
+        names = ", ".join(map(printable, sorted(same)))
+        return f"{names} here: the bytes that were audited; {_VERIFY} proves it again"
     return f"the model's file was not looked at: {_VERIFY} does that"
 
 

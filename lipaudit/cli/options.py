@@ -204,7 +204,7 @@ Plot = Annotated[
     list[str] | None,
     typer.Option(
         "--plot",
-        metavar="PATH",
+        metavar="FILE.svg",
         hidden=True,
         help="Draw certified accuracy against radius, as -o svg=PATH does. Repeatable.",
     ),

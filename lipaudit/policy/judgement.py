@@ -9,24 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from fractions import Fraction
 from typing import Literal
 
 from lipaudit.policy.budget import Baselines
 from lipaudit.policy.policy import Policy
 from lipaudit.policy.space import in_space, is_identity, space_of
-from lipaudit.policy.verdict import decide, is_incomplete, undecided
+from lipaudit.policy.verdict import decide, is_incomplete, undecided, unjudged
 from lipaudit.policy.waiver import apply_waivers, waiver_findings
 from lipaudit.report.canonical import sealed
 from lipaudit.report.inputs import AssumptionRecord, PreprocessingRecord
+from lipaudit.report.interruption import is_interrupted
 from lipaudit.report.judgement import BudgetOutcome, PolicyRecord, Waiver
 from lipaudit.report.model import AuditReport, Evidence, Finding, NetworkBracket, Run, Verdict
+from lipaudit.report.remedies import preprocessing_flags
 from lipaudit.report.wording import printable
 
 __all__ = ["Judgement", "judge"]
 
 _GUESS = "the preprocessing is a guess"
-_PART = "the audit was interrupted"
 _UNJUDGED = "; a budget is not judged by a guess"
 _AMPLIFYING = frozenset({"LIP201", "LIP202", "LIP203"})
 """Findings that explain why a Lipschitz budget is not met; without one, layers may amplify."""
@@ -90,7 +90,7 @@ def judge(
         UsageError: if a budget names a layer that the report does not have.
     """
     names = [layer.name for layer in evidence.layers]
-    interrupted = any(finding.rule == "LIP307" for finding in evidence.findings)
+    interrupted = is_interrupted(evidence.findings)
     if not interrupted:  # of layers that were not reached nothing is known
         policy.check_layers(names)
     how = evidence.preprocessing
@@ -100,10 +100,13 @@ def judge(
     )
     assumed = evidence.preprocessing.assumption
     guessed = assumed is not None and (strict or not assumed.clear)
-    if interrupted or guessed:
-        outcomes = undecided(outcomes, _PART if interrupted else _GUESS, whole=not interrupted)
+    if interrupted:
+        outcomes = unjudged(outcomes, "interrupted")
+    elif guessed:
+        outcomes = undecided(outcomes, _GUESS)
     outcomes, waivers = apply_waivers(outcomes, policy.waivers, today, names)
-    findings = (*_kept(evidence, outcomes, guessed=guessed), *waiver_findings(waivers))
+    told = [waiver for waiver in waivers if not interrupted or waiver.state == "expired"]
+    findings = (*_kept(evidence, outcomes, guessed=guessed), *waiver_findings(told))
     verdict, code = decide(outcomes, incomplete=is_incomplete(evidence.global_, findings))
     file = policy.file
     record = None
@@ -115,7 +118,8 @@ def judge(
 def _kept(evidence: Evidence, outcomes: Iterable[BudgetOutcome], *, guessed: bool) -> Iterable[Finding]:
     """The audit's findings, as far as this judgement asks for them."""
     judged = tuple(outcomes)
-    unmet = any(o.metric == "lipschitz" and o.outcome != "pass" for o in judged) and not guessed
+    unmet = any(o.metric == "lipschitz" and o.outcome != "pass" for o in judged)
+    unmet = unmet and not guessed and not is_interrupted(evidence.findings)
     dropped = _OWN if unmet else _OWN | _AMPLIFYING
     found = tuple(finding for finding in evidence.findings if finding.rule not in dropped)
     if evidence.global_.upper.value is None and not any(f.rule in _EXPLAINED for f in found):
@@ -152,7 +156,10 @@ def _boundless(network: NetworkBracket) -> Finding:
 def _assumed(how: PreprocessingRecord, found: AssumptionRecord) -> Finding:
     message = f"preprocessing assumed: {found.convention} ({found.correct}/{found.samples} correct)"
     return Finding(
-        rule="LIP305", level="warning", message=printable(message), advice=f"state it: {_flags(how)}"
+        rule="LIP305",
+        level="warning",
+        message=printable(message),
+        advice=f"state it: {preprocessing_flags(how)}",
     )
 
 
@@ -180,12 +187,3 @@ def _milder(finding: Finding) -> Finding:
         layer=finding.layer,
         advice=finding.advice,
     )
-
-
-def _flags(how: PreprocessingRecord) -> str:
-    """The options that state a preprocessing exactly."""
-    parts = [f"--scale {how.scale}"] if Fraction(how.scale) != 1 or not (how.mean or how.std) else []
-    parts += [f"--mean {','.join(how.mean)}"] if how.mean else []
-    parts += [f"--std {','.join(how.std)}"] if how.std else []
-    parts += [f"--layout {how.layout}"] if how.layout else []
-    return " ".join(parts)

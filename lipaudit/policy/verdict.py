@@ -15,7 +15,7 @@ from lipaudit.errors import ExitCode
 from lipaudit.report.judgement import BudgetOutcome
 from lipaudit.report.model import Finding, NetworkBracket, Verdict
 
-__all__ = ["decide", "is_incomplete", "most_serious", "undecided"]
+__all__ = ["decide", "is_incomplete", "most_serious", "undecided", "unjudged"]
 
 _ERRORS = (
     ExitCode.INTERNAL,
@@ -26,22 +26,33 @@ _ERRORS = (
 )
 
 
-def undecided(
-    outcomes: Iterable[BudgetOutcome], why: str, *, whole: bool = True
-) -> tuple[BudgetOutcome, ...]:
+def undecided(outcomes: Iterable[BudgetOutcome], why: str) -> tuple[BudgetOutcome, ...]:
     """The same budgets without a judgement, because what was judged may not be what is meant.
+
+    Requirements stand: they are facts about the audit.
 
     Args:
         outcomes: what became of them.
         why: said in their messages.
-        whole: whether the audit came to its end: requirements are facts about it, and stand then.
     """
-    return tuple(o if whole and o.metric == "require" else _undecided(o, why) for o in outcomes)
+    return tuple(o if o.metric == "require" else _undecided(o, f"{o.message}; {why}") for o in outcomes)
 
 
-def _undecided(outcome: BudgetOutcome, why: str) -> BudgetOutcome:
+def unjudged(outcomes: Iterable[BudgetOutcome], why: str) -> tuple[BudgetOutcome, ...]:
+    """Budgets and requirements on an audit that did not come to its end: nothing was compared.
+
+    Args:
+        outcomes: what a part of the evidence would have given.
+        why: the reason, which is all that is said.
+    """
+    return tuple(
+        _undecided(o, f"not judged: {why}").model_copy(update={"layers": (), "baseline": None})
+        for o in outcomes
+    )
+
+
+def _undecided(outcome: BudgetOutcome, message: str) -> BudgetOutcome:
     rows = tuple(row.model_copy(update={"outcome": "inconclusive"}) for row in outcome.layers)
-    message = f"{outcome.message}; {why}"
     return outcome.model_copy(update={"outcome": "inconclusive", "message": message, "layers": rows})
 
 

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from lipaudit.report.inputs import ModelRecord
 from lipaudit.report.model import AuditReport, Evidence, Layer, Robustness
-from lipaudit.report.remedies import offenders_text, remedies
+from lipaudit.report.remedies import offenders_text, preprocessing_flags, remedies
 from lipaudit.report.wording import printable, shown_down, shown_up
 
 __all__ = ["costliest", "next_steps", "remarks", "without_bound"]
@@ -23,6 +23,7 @@ _LOOSE = 100.0  # a bound this far above the witnessed value says more about the
 _MANY = 3
 _KNOWN_DATA = {(784, 10): "mnist", (3072, 10): "cifar10", (3072, 100): "cifar100"}
 """Data sets by the numbers of entries of a sample and of classes."""
+_ASSUMED = frozenset({"LIP304", "LIP305", "LIP306"})  # findings whose advice tells the flags
 _WORTHLESS = frozenset({"LIP301", "LIP302"})  # near chance, outputs that are not finite
 
 
@@ -30,6 +31,11 @@ def remarks(report: AuditReport) -> tuple[str, ...]:
     """What a reader would otherwise conclude wrongly from the numbers alone."""
     evidence = report.evidence
     found: list[str] = []
+    if evidence.budgets and _is_assumed(evidence):
+        found.append(
+            "The budgets were judged by a preprocessing that nobody stated: no other usual one does as well, "
+            "but `gate` takes no assumption (exit 3)."
+        )
     if evidence.global_.upper.status == "not_analysed":
         found.append("The network was not bounded as a whole: only its layers and what runs up to them.")
     elif evidence.global_.upper.value is None:
@@ -60,6 +66,10 @@ def next_steps(report: AuditReport) -> tuple[str, ...]:
     if not evidence.budgets:
         steps.append(
             "Set a budget, so that a change for the worse fails: --max-lipschitz L, --min-certified EPS:SHARE"
+        )
+    if _is_assumed(evidence):
+        steps.append(
+            f"State the preprocessing that was assumed: {preprocessing_flags(evidence.preprocessing)}"
         )
     steps += remedies(evidence)
     named = offenders_text(evidence)
@@ -98,6 +108,12 @@ def _radius_remarks(evidence: Evidence, robustness: Robustness) -> list[str]:
     elif robustness.curve and not any(point.certified_count for point in robustness.curve):
         found.append(f"No sample is certified at any asked radius (median radius {shown_down(median, 2)}).")
     return found
+
+
+def _is_assumed(evidence: Evidence) -> bool:
+    """Whether the preprocessing is an assumption, and no finding says so."""
+    told = any(finding.rule in _ASSUMED for finding in evidence.findings)
+    return evidence.preprocessing.assumption is not None and not told
 
 
 def _is_useless(evidence: Evidence) -> bool:

@@ -6,12 +6,19 @@ always does; whoever wants what was finished finds it in `report`.
 
 from __future__ import annotations
 
-from lipaudit.report.model import AuditReport, Finding
+import re
+from collections.abc import Iterable
+
+from lipaudit.report.model import AuditReport, Evidence, Finding
 from lipaudit.report.wording import plural
 
-__all__ = ["UNATTACKED", "Interrupted", "interruption_finding", "unasked"]
+__all__ = ["UNATTACKED", "Interrupted", "interruption_finding", "is_interrupted", "layers_text", "unasked"]
 
 UNATTACKED = "Nobody tried to refute these claims: the audit was interrupted."
+
+
+_RULE = "LIP307"
+_BOUNDED = re.compile(r": \d+ of (\d{1,9}) layers? bounded")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -38,11 +45,24 @@ def interruption_finding(stage: str, layers: tuple[int, int], samples: tuple[int
     if samples is not None:
         message += f", {samples[0]} of {plural(samples[1], 'sample')} evaluated"
     return Finding(
-        rule="LIP307",
+        rule=_RULE,
         level="error",
         message=message,
         advice="audit again; --limit N evaluates fewer samples, --profile fast bounds layers sooner",
     )
+
+
+def is_interrupted(findings: Iterable[Finding]) -> bool:
+    """Whether a report's audit did not come to its end."""
+    return any(finding.rule == _RULE for finding in findings)
+
+
+def layers_text(evidence: Evidence) -> str:
+    """`16 layers`, or `3 of 16 layers` where an interrupted audit reached no more."""
+    bounded = len(evidence.layers)
+    told = (_BOUNDED.search(finding.message) for finding in evidence.findings if finding.rule == _RULE)
+    total = next((int(match[1]) for match in told if match), bounded)
+    return plural(bounded, "layer") if total <= bounded else f"{bounded} of {plural(total, 'layer')}"
 
 
 def unasked(compared: int, evaluated: int) -> str:

@@ -7,6 +7,7 @@ from textwrap import wrap
 
 from rich.style import Style
 
+from lipaudit.report.interruption import is_interrupted
 from lipaudit.report.judgement import BudgetOutcome, LayerOutcome, Waiver
 from lipaudit.report.model import AuditReport, Evidence, Finding
 from lipaudit.report.remedies import remedies
@@ -48,8 +49,9 @@ def policy_rows(evidence: Evidence) -> Iterator[tuple[str, str]]:
         yield from (("", line) for line in _layer_lines(budget))
         used = (w for w in evidence.waivers if w.budget == budget.id and w.state == "used")
         yield from (("", f"waived {_waiver_words(w)}: {printable(w.reason)}") for w in used)
+    idle = ("expired",) if is_interrupted(evidence.findings) else ("unused", "expired")
     for waiver in evidence.waivers:
-        if waiver.state != "used":  # its reason stands in its finding
+        if waiver.state in idle:  # its reason stands in its finding
             yield waiver.state.upper(), f"waiver of {printable(waiver.budget)} {_waiver_words(waiver)}"
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 from lipaudit.report.exact import read_exact
+from lipaudit.report.inputs import PreprocessingRecord
+from lipaudit.report.interruption import is_interrupted
 from lipaudit.report.judgement import BudgetOutcome
 from lipaudit.report.model import Evidence, Layer
 from lipaudit.report.wording import printable, shown_up
@@ -20,6 +22,7 @@ __all__ = [
     "has_weights",
     "is_elsewhere",
     "offenders_text",
+    "preprocessing_flags",
     "remedies",
     "replaceable_text",
 ]
@@ -68,7 +71,9 @@ def replaceable_text(evidence: Evidence) -> str:
 
 
 def remedies(evidence: Evidence) -> Iterator[str]:
-    """One sentence per reason for which budgets are not met and not waived."""
+    """One sentence per reason for which budgets are not met and not waived; none where none was judged."""
+    if is_interrupted(evidence.findings):
+        return
     unmet = [budget for budget in evidence.budgets if not budget.is_met]
     elsewhere = [budget for budget in unmet if is_elsewhere(budget)]
     if elsewhere:
@@ -88,6 +93,15 @@ def remedies(evidence: Evidence) -> Iterator[str]:
         yield from _tighter(evidence, compared)
     if any(budget.metric == "lipschitz" and not budget.layers for budget in compared):
         yield from _preprocessing(evidence)
+
+
+def preprocessing_flags(how: PreprocessingRecord) -> str:
+    """The options that state a preprocessing exactly."""
+    parts = [f"--scale {how.scale}"] if Fraction(how.scale) != 1 or not (how.mean or how.std) else []
+    parts += [f"--mean {','.join(how.mean)}"] if how.mean else []
+    parts += [f"--std {','.join(how.std)}"] if how.std else []
+    parts += [f"--layout {how.layout}"] if how.layout else []
+    return " ".join(parts)
 
 
 def _tighter(evidence: Evidence, budgets: Iterable[BudgetOutcome]) -> Iterator[str]:

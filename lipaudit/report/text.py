@@ -15,6 +15,7 @@ from rich.text import Text
 from lipaudit.errors import ExitCode
 from lipaudit.report import advice, wording
 from lipaudit.report.inputs import AssumptionRecord
+from lipaudit.report.interruption import layers_text
 from lipaudit.report.judged import STYLES, coloured, outcome_columns, policy_line, policy_rows, untold
 from lipaudit.report.layer_rows import omission
 from lipaudit.report.layer_table import layer_table
@@ -133,7 +134,7 @@ def _policy(evidence: Evidence) -> Iterable[RenderableType]:
 def _model_line(report: AuditReport) -> Text:
     evidence = report.evidence
     model, data = evidence.model, evidence.dataset
-    facts = [wording.printable(model.name), model.format, wording.plural(len(evidence.layers), "layer")]
+    facts = [wording.printable(model.name), model.format, layers_text(evidence)]
     if model.num_classes is not None:
         facts.append(wording.plural(model.num_classes, "class", "classes"))
     if data is None:

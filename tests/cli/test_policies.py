@@ -309,6 +309,19 @@ def test_a_report_that_answers_for_nothing_is_no_baseline(run, here, more, chang
     assert not (here / "base.json").exists()
 
 
+def test_what_a_waiver_excuses_is_told_of_a_baseline(run, here):
+    other = '[[budget]]\nid = "c"\nmetric = "clean_accuracy"\nmin = 1\n'
+    waivers = "".join(WAIVER.format(day).replace('"r"', '"c"', 1) for day in ("2999-07-02", "2999-07-01"))
+    (here / "lipaudit.toml").write_text(RATCHET + other + waivers)
+    store()
+    done = run("baseline", "update", "report.json")
+    assert done.code == 0
+    assert done.out.splitlines()[1:] == [
+        "1 budget waived until 2999-07-01: c",
+        "wrote " + str(here / "base.json"),
+    ]
+
+
 def test_a_policy_without_a_ratchet_has_no_baseline(run, here):
     (here / "lipaudit.toml").write_text('[[budget]]\nmetric = "lipschitz"\nmax = 99\n')
     store()

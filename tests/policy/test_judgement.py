@@ -9,7 +9,9 @@ from lipaudit.bound import Bound
 from lipaudit.errors import UsageError
 from lipaudit.policy import Policy, judge, parse_budgets, with_flags
 from lipaudit.report.inputs import AssumptionRecord
+from lipaudit.report.judged import policy_rows
 from lipaudit.report.model import Finding, NetworkBracket
+from lipaudit.report.remedies import remedies
 
 TODAY = date(2026, 6, 1)
 LIMIT = '[[budget]]\nmetric = "lipschitz"\nmax = {}\n'
@@ -151,3 +153,21 @@ def test_a_green_judgement_after_a_red_one(policy):
     assert (green.verdict, green.exit_code) == ("pass", 0)
     assert green.evidence.policy.name == "lipaudit.toml"
     assert green.evidence_sha256 != red.evidence_sha256
+
+
+def test_an_interrupted_audit_is_not_judged_and_nothing_is_advised(judged):
+    text = (
+        '[[budget]]\nid = "l"\nmetric = "lipschitz"\nlayers = ["conv*", "none"]\nmax = 1\n'
+        '[[budget]]\nid = "r"\nmetric = "lipschitz"\nbaseline = "missing.json"\nmax_increase = 0\n'
+        '[[waiver]]\nbudget = "l"\nlayers = ["none"]\nreason = "r"\nowner = "o"\n'
+        "expires = 2999-01-01\n"
+    )
+    found = (rule("LIP307", "error"), *AMPLIFYING)
+    judgement = judged(text, findings=found)
+    assert {(o.outcome, o.message, o.layers, o.baseline) for o in judgement.outcomes} == {
+        ("inconclusive", "not judged: interrupted", (), None)
+    }
+    assert rules(judgement) == ["LIP307"]
+    report = judgement.report(sample.evidence(findings=found), sample.report().run)
+    assert [row for row in policy_rows(report.evidence) if "not judged" not in row[1]] == []
+    assert list(remedies(report.evidence)) == []

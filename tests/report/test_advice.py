@@ -5,6 +5,7 @@ import sample_report as sample
 
 from lipaudit.bound import Bound, Estimate
 from lipaudit.report.advice import costliest, next_steps, remarks
+from lipaudit.report.inputs import AssumptionRecord
 from lipaudit.report.judgement import BaselineRecord, LayerOutcome
 from lipaudit.report.model import Block, NetworkBracket
 from lipaudit.report.number import Number, Unbounded
@@ -227,3 +228,36 @@ def test_data_that_the_network_could_take_are_named(shape, classes, said):
     found = words(next_steps(report.model_copy(update={"evidence": evidence})))
     assert said in found
     assert ("Certify radii" in found) == bool(said)
+
+
+BUDGETS = (sample.budget(),)
+
+
+def assumed(*findings, budgets=BUDGETS):
+    found = AssumptionRecord(
+        convention="MNIST",
+        correct=96,
+        samples=100,
+        runner_up="pixels",
+        runner_up_correct=10,
+        runner_up_samples=100,
+        clear=True,
+        plausible=True,
+    )
+    how = sample.evidence().preprocessing.model_copy(update={"assumption": found, "source": "default"})
+    return sample.report(preprocessing=how, findings=findings, budgets=budgets)
+
+
+def test_an_assumed_preprocessing_is_to_be_stated():
+    report = assumed()
+    assert "judged by a preprocessing that nobody stated" in words(remarks(report))
+    assert next_steps(report) == (
+        "State the preprocessing that was assumed: --mean 0.1307 --std 0.3081 --layout chw",
+    )
+    assert remarks(assumed(budgets=())) == ()
+    assert "--mean 0.1307" in words(next_steps(assumed(budgets=())))
+
+
+def test_an_assumption_that_a_finding_tells_is_not_told_twice():
+    told = sample.finding().model_copy(update={"rule": "LIP305"})
+    assert (remarks(assumed(told)), next_steps(assumed(told))) == ((), ())

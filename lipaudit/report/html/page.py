@@ -17,6 +17,7 @@ from lipaudit.report.html.refutation import refutation_section
 from lipaudit.report.html.reviewers import limitation_section, reviewer_section
 from lipaudit.report.html.verdict import verdict_section
 from lipaudit.report.html.waterfall import waterfall_section
+from lipaudit.report.interruption import layers_text
 from lipaudit.report.model import AuditReport
 from lipaudit.report.wording import plural
 
@@ -91,7 +92,7 @@ def _meta(name: str, content: str) -> Markup:
 def _header(report: AuditReport) -> Markup:
     evidence = report.evidence
     model, data = evidence.model, evidence.dataset
-    facts = [model.format, plural(len(evidence.layers), "layer")]
+    facts = [model.format, layers_text(evidence)]
     if model.num_classes is not None:
         facts.append(plural(model.num_classes, "class", "classes"))
     facts.append(
