@@ -41,8 +41,8 @@ def _why(clause: str, evidence: Evidence, data: Dataset | None) -> str:
     record = evidence.dataset
     if clause in NEVER:
         return (
-            "it rests on an attack, which is never repeated: drop require.attacked from policies of reports that "
-            "are verified, or accept exit 3"
+            "it rests on an attack, which is never repeated: drop require.attacked from policies of reports "
+            "that are verified, or accept exit 3"
         )
     if record is None:
         return ""

@@ -89,7 +89,7 @@ def run(request: BaselineRequest) -> ExitCode:
 
 
 def _check(policy: Policy, report: AuditReport) -> str:
-    """The report answers for itself, ratchets aside; what is said of budgets that it meets by a waiver only."""
+    """The report answers for itself, ratchets aside; a line on budgets that it meets by a waiver only."""
     if report.evidence_sha256 is None:
         raise InputRefused(
             "this report is no baseline: it carries no digest of its evidence (schema 1.0), so nobody can "

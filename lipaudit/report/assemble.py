@@ -194,7 +194,16 @@ def falsification_record(outcome: Outcome) -> Falsification | None:
     )
 
 
-_AMPLIFIES = "normalise this layer by its true norm, not by a reshaped or estimated one"
+_ROUNDED, _NEARLY = 1 + 1e-5, 2.0
+"""What float32 weights leave above 1, and what a normalisation that is a little off does."""
+_AMPLIFIES = (
+    "a layer that is meant to be 1-Lipschitz is to be normalised by its true norm, not by a reshaped or "
+    "estimated one"
+)
+_ORDINARY = (
+    "nothing keeps this small, as is usual after ordinary training: train for small gains (spectral "
+    "normalisation, orthogonal or other 1-Lipschitz layers), or allow more"
+)
 _STATED = "this is the preprocessing (scale/std), no layer: --threat-space input measures behind it"
 
 
@@ -226,16 +235,18 @@ def layer_findings(layers: Sequence[Analysed], blocks: Sequence[Block]) -> tuple
                     message=f"{layer.node.op.name}{place} amplifies: a witness exceeds 1 and reaches "
                     f"{shown_down(layer.lower.value)}",
                     layer=name,
-                    advice=_on_amplifying(layer.node.op.name),
+                    advice=_on_amplifying(layer.node.op.name, layer.lower.value),
                 )
             )
     return (*found, *(_excess(block) for block in blocks if _exceeds(block)))
 
 
-def _on_amplifying(op: str) -> str:
+def _on_amplifying(op: str, witnessed: float) -> str:
     if op == PREPROCESSING:
         return _STATED
-    return _AMPLIFIES if has_weights(op) else ""
+    if not has_weights(op):
+        return ""
+    return _AMPLIFIES if witnessed <= _NEARLY else _ORDINARY
 
 
 def _exceeds(block: Block) -> bool:
@@ -250,8 +261,18 @@ def _excess(block: Block) -> Finding:
         message=f"the part from {printable(block.source)} to here is not proved to be 1-Lipschitz, only "
         f"≤ {bound_text(block.upper)} ({printable(block.rule)})",
         layer=block.end,
-        advice="a few 1e-7 above 1 are the rounding of float32 weights; more is a wrong normalisation, image "
-        "size or number of terms, or a scale that the next layer takes back",
+        advice=_on_excess(block.upper.value),
+    )
+
+
+def _on_excess(upper: float | None) -> str:
+    if upper is None or upper > _NEARLY:
+        return _ORDINARY
+    if upper <= _ROUNDED:
+        return "this little is the rounding of float32 weights: allow it in the limit"
+    return (
+        "of a part that is meant to be 1-Lipschitz: a wrong normalisation, image size or number of terms, or "
+        "a scale that the next layer takes back"
     )
 
 

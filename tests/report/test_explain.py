@@ -17,11 +17,13 @@ from lipaudit.errors import ExitCode
 from lipaudit.ops import OPS
 from lipaudit.ops.activation import CONSTANTS
 from lipaudit.passes.compose_activations import EXACT
+from lipaudit.policy.requirement import CLAUSES
 from lipaudit.report import layer_table
 from lipaudit.report.explain import ENTRIES, find, near, short
-from lipaudit.report.judgement import Metric
+from lipaudit.report.judgement import Metric, Waiver
 from lipaudit.report.model import _CODES, Finding
 from lipaudit.spectral import METHODS
+from lipaudit.spectral.select import PROFILES
 
 PACKAGE = Path(lipaudit.__file__).parent
 
@@ -129,6 +131,16 @@ def test_the_words_of_the_screen_are_explained():
     assert not sorted(word for word in words if find(word) is None)
 
 
+def test_the_words_of_policies_are_explained():
+    for clause in CLAUSES:
+        assert find(f"require.{clause}") is not None
+        assert find(clause) is not None
+    states = typing.get_args(Waiver.model_fields["state"].annotation)
+    assert "unused" in states
+    words = {*states, *(profile.name for profile in PROFILES), "profile"} - {"used"}
+    assert not sorted(word for word in words if find(word) is None)
+
+
 @pytest.mark.parametrize("name", ["aten.exp.default", "aten.foo", "ATEN.pow.Tensor_Scalar"])
 def test_an_operation_without_a_rule_is_explained_by_torchs_name(name):
     assert find(name).name == "aten"
@@ -184,6 +196,11 @@ def test_short_is_one_sentence():
 def test_what_is_misspelt_is_suggested(typed, meant):
     assert find(typed) is None
     assert meant in near(typed)
+
+
+@pytest.mark.parametrize("word", ["xyz", "lorem", "frobnicate", "certificate authority", "banana"])
+def test_what_resembles_nothing_gets_no_suggestion(word):
+    assert near(word) == ()
 
 
 @pytest.mark.parametrize("word", ["", " ", "x" * 100_000, "\x1b[2J", "LIP", "exit", "١", "exit 6"])

@@ -14,12 +14,22 @@ from lipaudit.report.explain.findings import FINDINGS
 from lipaudit.report.explain.methods import METHODS
 from lipaudit.report.explain.operations import OPERATIONS
 from lipaudit.report.explain.outcomes import OUTCOMES
+from lipaudit.report.explain.policies import POLICIES
 from lipaudit.report.explain.structure import GAINS, RULES
 from lipaudit.report.explain.terms import TERMS
 
 __all__ = ["ENTRIES", "Entry", "find", "near", "short"]
 
-ENTRIES: tuple[Entry, ...] = (*FINDINGS, *OUTCOMES, *METHODS, *RULES, *GAINS, *OPERATIONS, *TERMS)
+ENTRIES: tuple[Entry, ...] = (
+    *FINDINGS,
+    *OUTCOMES,
+    *METHODS,
+    *RULES,
+    *GAINS,
+    *OPERATIONS,
+    *TERMS,
+    *POLICIES,
+)
 """All of them, in the order in which they are listed."""
 
 
@@ -39,6 +49,8 @@ def _words(entries: Iterable[Entry]) -> dict[str, Entry]:
 
 
 _TABLE = _words(ENTRIES)
+_ALIKE = 0.72
+"""Of `difflib`: one letter of four may differ.  At 0.5 any word resembled something."""
 
 
 def find(words: str) -> Entry | None:
@@ -54,7 +66,7 @@ def find(words: str) -> Entry | None:
 
 def near(words: str) -> tuple[str, ...]:
     """Names that are spelt alike, the closest first."""
-    close = get_close_matches(_plain(words), _TABLE, n=3, cutoff=0.5)
+    close = get_close_matches(_plain(words), _TABLE, n=3, cutoff=_ALIKE)
     return tuple(dict.fromkeys(_TABLE[word].name for word in close))
 
 

@@ -43,9 +43,10 @@ FINDINGS: tuple[Entry, ...] = (
         short="A layer provably amplifies: a witness shows a constant above 1.",
         why="It is reported where a budget on the Lipschitz constant is not met. In a network that is meant "
         "to be 1-Lipschitz it is the cause: the normalisation is estimated, made for another image size or "
-        "padding, or was not applied before export.",
-        todo="Normalise the layer by its true norm (`lipaudit MODEL -v` shows it), then export and audit "
-        "again.",
+        "padding, or was not applied before export. A layer far above 1 was not normalised at all, as is "
+        "usual after ordinary training.",
+        todo="Of a 1-Lipschitz network, normalise the layer by its true norm (`lipaudit MODEL -v` shows it), "
+        "then export and audit again; of another one, train for small gains or allow more.",
         reference="Gouk, Frank, Pfahringer, Cree (2021), Regularisation of neural networks by enforcing "
         "Lipschitz continuity, Machine Learning 110",
     ),
@@ -65,7 +66,8 @@ FINDINGS: tuple[Entry, ...] = (
         short="A part that was bounded as a whole is not proved to be 1-Lipschitz.",
         why="Layers inside of such a part may amplify by design; what counts is the part. Where it exceeds "
         "1 by a few 1e-7, that is the rounding of float32 weights. More is a wrong normalisation, image "
-        "size or number of terms, or a scale that the next layer takes back.",
+        "size or number of terms, or a scale that the next layer takes back; far above 1, a part that "
+        "nothing keeps small.",
         todo="Compare the excess with 1e-6; above it, look at how the block is parametrised.",
     ),
     _finding(
