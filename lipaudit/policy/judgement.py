@@ -106,7 +106,7 @@ def judge(
         outcomes = undecided(outcomes, _GUESS)
     outcomes, waivers = apply_waivers(outcomes, policy.waivers, today, names)
     told = [waiver for waiver in waivers if not interrupted or waiver.state == "expired"]
-    findings = (*_kept(evidence, outcomes, guessed=guessed), *waiver_findings(told))
+    findings = (*_kept(evidence, outcomes, guessed=guessed), *waiver_findings(told, names))
     verdict, code = decide(outcomes, incomplete=is_incomplete(evidence.global_, findings))
     file = policy.file
     record = None

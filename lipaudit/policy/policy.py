@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from lipaudit.errors import UsageError
 from lipaudit.policy.budget import Budget
+from lipaudit.policy.misspelt import layers_called
 from lipaudit.policy.naming import meant
 from lipaudit.policy.space import PIXEL, Space
 from lipaudit.policy.waiver import Waiver
@@ -79,15 +79,16 @@ class Policy:
     def check_layers(self, layers: Sequence[str]) -> None:
         """Every pattern of a budget must mean a layer: one that is misspelt would limit nothing.
 
+        One of a waiver need not: it excuses less than was meant, which its finding tells, and the layers of a
+        network that was pruned since are no mistake in reports that are judged again.
+
         Raises:
             UsageError: naming similar layers.
         """
         for budget in self.budgets:
             for pattern in budget.layers:
                 if not meant([pattern], layers):
-                    near = get_close_matches(pattern, layers, n=3) or list(layers[:3])
-                    called = f"layers are called {', '.join(near)}, …" if near else "there are no layers"
                     raise UsageError(
                         f"{self.place(budget.line)}budget {budget.id!r}: no layer is called {pattern!r}",
-                        hint=f"{called}; * stands for any text",
+                        hint=f"{layers_called(pattern, layers)}; * stands for any text",
                     )

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from lipaudit.policy.naming import excused
+from lipaudit.policy.misspelt import layers_called
+from lipaudit.policy.naming import excused, meant
 from lipaudit.report.judgement import BudgetOutcome, LayerOutcome
 from lipaudit.report.judgement import Waiver as WaiverRecord
 from lipaudit.report.model import Finding
@@ -97,9 +98,14 @@ def restored(records: Iterable[WaiverRecord]) -> tuple[Waiver, ...]:
     )
 
 
-def waiver_findings(records: Iterable[WaiverRecord]) -> tuple[Finding, ...]:
-    """One finding for each waiver, whatever became of it."""
-    return tuple(_finding(record) for record in records)
+def waiver_findings(records: Iterable[WaiverRecord], layers: Sequence[str]) -> tuple[Finding, ...]:
+    """One finding for each waiver, whatever became of it.
+
+    Args:
+        records: of the waivers.
+        layers: the names of all layers, in the network's order.
+    """
+    return tuple(_finding(record, layers) for record in records)
 
 
 def _state(waiver: Waiver, today: date, *, used: bool) -> Literal["used", "unused", "expired"]:
@@ -137,7 +143,7 @@ def _marked_layer(row: LayerOutcome, covered: Collection[str]) -> LayerOutcome:
     return row.model_copy(update={"waived": True})
 
 
-def _finding(record: WaiverRecord) -> Finding:
+def _finding(record: WaiverRecord, layers: Sequence[str]) -> Finding:
     about = f"budget {printable(record.budget)}" + (
         f" at {', '.join(map(printable, record.layers))}" if record.layers else ""
     )
@@ -154,10 +160,17 @@ def _finding(record: WaiverRecord) -> Finding:
             rule="LIP402",
             level="warning",
             message=f"a waiver of {about} excuses nothing ({whose})",
-            advice="remove it, or check its names of layers: what it would excuse next, nobody has looked at",
+            advice=_misspelt(record, layers) or "remove it: what it would excuse next, nobody has looked at",
         )
     return Finding(
         rule="LIP403",
         level="note",
         message=f"{about} is waived until {record.expires} ({whose})",
+        advice=_misspelt(record, layers),
     )
+
+
+def _misspelt(record: WaiverRecord, layers: Sequence[str]) -> str:
+    """The first name or pattern that means no layer, though something was to be excused; "" if each does."""
+    wrong = next((pattern for pattern in record.layers if not meant([pattern], layers)), None)
+    return "" if wrong is None else printable(f"no layer is called {wrong}: {layers_called(wrong, layers)}")

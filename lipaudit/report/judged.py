@@ -139,9 +139,9 @@ def judgement_text(report: AuditReport, width: int, *, colour: bool = False, mod
 
 
 def untold(evidence: Evidence) -> tuple[Finding, ...]:
-    """The findings but for notes of waivers in force, which stand below their budgets."""
+    """The findings but for notes of waivers in force, which stand below their budgets, unless they advise."""
     below = any(waiver.state == "used" for waiver in evidence.waivers)
-    return tuple(finding for finding in evidence.findings if not (below and finding.rule == "LIP403"))
+    return tuple(f for f in evidence.findings if not (below and f.rule == "LIP403" and not f.advice))
 
 
 def _finding_lines(findings: Sequence[Finding]) -> Iterator[str]:

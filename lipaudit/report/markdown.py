@@ -14,6 +14,7 @@ from lipaudit.report.judgement import BudgetOutcome, Waiver
 from lipaudit.report.markdown_escape import code, line, prose
 from lipaudit.report.model import AuditReport, Evidence, Finding, Layer, Robustness
 from lipaudit.report.problems import unmet_layers
+from lipaudit.report.remedies import amplifies
 
 __all__ = ["MOST", "cut", "to_markdown"]
 
@@ -203,9 +204,11 @@ def _layers(evidence: Evidence) -> Iterator[str]:
         shown = tuple(layer for layer in evidence.layers if id(layer) in kept)
     every = wording.plural(len(worst), "layer")
     title = f"All {every}" if len(shown) == len(worst) else f"{len(shown)} of {every}"
-    if len(worst) > WORST:
-        yield f"The {WORST} that cost most:"
-        yield _layer_table(worst[:WORST])
+    amplifying = [layer for layer in worst if amplifies(layer.upper.value)][:WORST]
+    if len(worst) > WORST and amplifying:
+        several = len(amplifying) > 1
+        yield f"The {len(amplifying)} that cost most:" if several else "The one that costs most:"
+        yield _layer_table(amplifying)
     yield _folded(title, _layer_table(shown))
 
 

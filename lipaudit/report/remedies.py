@@ -19,6 +19,7 @@ from lipaudit.report.wording import printable, shown_up
 __all__ = [
     "ELSEWHERE",
     "PREPROCESSING",
+    "amplifies",
     "has_weights",
     "is_elsewhere",
     "offenders_text",
@@ -42,6 +43,11 @@ _PIXELS = "[0,1]"
 def has_weights(op: str) -> bool:
     """Whether an operation of this name is learned: retraining or normalising can make it smaller."""
     return op in _WEIGHTED or "conv" in op or op.endswith("_norm")
+
+
+def amplifies(upper: float | None) -> bool:
+    """Whether a bound is above 1 by more than float32 weights can round; None is no bound at all."""
+    return upper is None or upper > 1 + _ROUNDING
 
 
 def is_elsewhere(outcome: BudgetOutcome) -> bool:
@@ -174,6 +180,6 @@ def _own(layers: Iterable[Layer]) -> dict[str, float | None]:
 
 
 def _worst(factors: dict[str, float | None]) -> str:
-    known = {name: value for name, value in factors.items() if value is not None and value > 1 + _ROUNDING}
+    known = {name: value for name, value in factors.items() if value is not None and amplifies(value)}
     largest = sorted(known, key=lambda name: -known[name])[:_MANY]
     return ", ".join(f"{name} (≤ {shown_up(known[name])})" for name in largest)

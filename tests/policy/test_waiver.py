@@ -6,6 +6,7 @@ import pytest
 import sample_report as sample
 
 from lipaudit.bound import Bound, Estimate
+from lipaudit.report.judged import untold
 from lipaudit.report.model import Layer, NetworkBracket
 
 LAST = date(2026, 6, 1)
@@ -141,3 +142,16 @@ def test_the_very_name_of_a_layer_means_that_layer(judged):
     # Without a layer of that name it is a pattern.
     judgement = judged(text('max = 2\nlayers = ["conv*"]', f"layers = {waiver}"), layers=layers[1:])
     assert judgement.verdict == "pass"
+
+
+def test_a_misspelt_layer_is_told_and_excuses_nothing(judged):
+    """Not an error as in a budget: it excuses too little, never too much."""
+    judgement = judged(text(LIMITED, 'layers = ["cov3"]'), layers=LAYERS)
+    finding = judgement.findings[-1]
+    assert (finding.rule, judgement.verdict) == ("LIP402", "fail")
+    assert finding.advice.startswith("no layer is called cov3: layers are called conv3, ")
+    assert judged(text("max = 99"), layers=LAYERS).findings[-1].advice.startswith("remove it: ")
+    finding = judged(text(LIMITED, 'layers = ["conv2", "cov3"]'), layers=LAYERS).findings[-1]
+    assert (finding.rule, finding.advice[:27]) == ("LIP403", "no layer is called cov3: la")
+    report = sample.report(findings=(finding,), waivers=judged(text(LIMITED), layers=LAYERS).waivers)
+    assert untold(report.evidence) == (finding,), "it is shown although the waiver is in force"

@@ -108,7 +108,7 @@ def test_the_screen_says_that_a_budget_is_waived():
 
 
 def test_the_note_of_a_waiver_is_not_told_twice():
-    note = sample.finding("note").model_copy(update={"rule": "LIP403"})
+    note = sample.finding("note").model_copy(update={"rule": "LIP403", "advice": ""})
     for shown in (to_text, lambda report: judgement_text(report, 96)):
         fields = {"budgets": (BUDGET,), "findings": (note, sample.finding())}
         assert "LIP403" not in shown(sample.report("fail", waivers=(WAIVER,), **fields))

@@ -11,8 +11,10 @@ from cmarkgfm.cmark import Options
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lipaudit.bound import Bound
 from lipaudit.report.markdown import FEW, LAYERS, MOST, WORST, cut, to_markdown
 from lipaudit.report.markdown_escape import LONGEST, code, line, prose
+from lipaudit.report.number import Number
 from lipaudit.report.wording import printable
 
 OURS = {"h2", "h3", "p", "table", "thead", "tbody", "tr", "th", "td", "ul", "li", "strong", "code"} | {
@@ -182,3 +184,21 @@ def test_cuts_are_whole_paragraphs(most):
 def test_no_line_is_a_command_of_a_runner():
     for report in zoo.REPORTS.values():
         assert not re.search(r"^\s*::|##\[", to_markdown(report), re.MULTILINE)
+
+
+def costly(*uppers):
+    """How often each layer is named before the folded table, and what stands there."""
+    layers = []
+    for k, upper in enumerate(uppers):
+        ends = {"upper": Number.from_bound(Bound(upper, "m")), "lower": Number.not_analysed(), "slack": None}
+        layers.append(sample.conv(k).model_copy(update=ends))
+    shown, _, _ = to_markdown(sample.report(layers=tuple(layers))).partition("<details>")
+    return [shown.count(f"`conv{k}`") for k in range(len(uppers))], shown
+
+
+def test_layers_that_cost_nothing_are_not_called_costly():
+    found, shown = costly(1, 1.000001, 3, 1, 2, 0.5, 1)
+    assert found == [0, 0, 1, 0, 1, 0, 0]
+    assert "The 2 that cost most:" in shown
+    assert "The one that costs most:" in costly(1, 1, 3, 1, 1, 1)[1]
+    assert "cost" not in costly(*[1] * 9)[1]
