@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from lipaudit.report.exact import read_exact
-from lipaudit.report.model import Robustness, SampleRecord
+from lipaudit.report.model import CurvePoint, Evidence, Robustness, SampleRecord
 
-__all__ = ["Counted", "counted", "is_certified"]
+__all__ = ["Counted", "counted", "headline_point", "is_certified"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +52,22 @@ def is_certified(sample: SampleRecord, eps: Fraction) -> bool:
     """Whether the stored radius of a sample exceeds `eps`."""
     radius = sample.radius
     return sample.correct and (not isinstance(radius, float) or Fraction(radius) > eps)
+
+
+def headline_point(evidence: Evidence) -> CurvePoint | None:
+    """The radius that sentences speak of, in every format: a budget's, else the first asked one."""
+    robustness = evidence.robustness
+    if robustness is None or not robustness.curve or robustness.clean_accuracy.n == 0:
+        return None
+    asked = {read_exact(point.eps_exact): point for point in reversed(robustness.curve)}
+    budgets = (budget.eps for budget in evidence.budgets if budget.eps is not None)
+    found = (asked.get(eps) for eps in map(_radius, budgets) if eps is not None)
+    return next((point for point in found if point is not None), robustness.curve[0])
+
+
+def _radius(text: str) -> Fraction | None:
+    """None where a stored report holds no number."""
+    try:
+        return read_exact(text)
+    except ValueError:
+        return None

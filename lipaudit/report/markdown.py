@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from lipaudit.errors import ExitCode
 from lipaudit.report import advice, wording
+from lipaudit.report.counts import headline_point
 from lipaudit.report.judgement import BudgetOutcome, Waiver
 from lipaudit.report.markdown_escape import code, line, prose
 from lipaudit.report.model import AuditReport, Evidence, Finding, Layer, Robustness
@@ -99,15 +100,15 @@ def _claims(evidence: Evidence) -> Iterator[str]:
         seen = wording.estimate_text(bracket.lower)
         yield f"Witnessed: some change of the input is amplified {seen} times."
     if evidence.robustness is not None and evidence.dataset is not None:
-        yield _certified_claim(evidence.robustness, evidence.dataset.name, space)
+        yield _certified_claim(evidence, evidence.robustness, evidence.dataset.name)
 
 
-def _certified_claim(robustness: Robustness, data: str, space: str) -> str:
-    clean = robustness.clean_accuracy
+def _certified_claim(evidence: Evidence, robustness: Robustness, data: str) -> str:
+    clean, space = robustness.clean_accuracy, prose(evidence.preprocessing.threat_space)
     if clean.n == 0:
         return f"No sample of {code(data)} was evaluated."
     said = f"Of {clean.n} samples of {code(data)}, {clean.count} are classified correctly"
-    point = next(iter(robustness.curve), None)
+    point = headline_point(evidence)
     if point is None:
         return f"{said}."
     share = wording.percent_down(point.certified_count, point.n)

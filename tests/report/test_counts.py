@@ -4,9 +4,12 @@ from fractions import Fraction
 
 import sample_report as sample
 
-from lipaudit.report.counts import counted, is_certified
+from lipaudit.report import to_html
+from lipaudit.report.counts import counted, headline_point, is_certified
+from lipaudit.report.markdown import to_markdown
 from lipaudit.report.model import SampleRecord, Tally
 from lipaudit.report.number import Unbounded
+from lipaudit.report.wording import eps_text
 
 
 def row(index, radius, *, correct=True):
@@ -38,3 +41,24 @@ def test_what_is_certified_is_possible():
     )
     found = counted(radii, Fraction(1))
     assert found.certified <= found.possible <= found.n
+
+
+def test_sentences_speak_of_a_budgets_radius_else_of_the_first():
+    def spoken(*eps):
+        budgets = [sample.budget().model_copy(update={"id": str(k), "eps": e}) for k, e in enumerate(eps)]
+        return headline_point(sample.evidence(budgets=tuple(budgets))).eps_exact
+
+    first, second, *_ = (point.eps_exact for point in sample.robustness().curve)
+    assert spoken() == spoken(None) == spoken("nonsense") == spoken("77") == first
+    assert spoken("77", second, first) == second
+    assert spoken("144/510") == second, "spelt otherwise"
+    assert headline_point(sample.evidence(robustness=None)) is None
+
+
+def test_html_and_markdown_speak_of_one_radius():
+    second = sample.robustness().curve[1]
+    budget = sample.budget().model_copy(update={"eps": second.eps_exact})
+    report = sample.report(budgets=(budget,))
+    size = eps_text(second.eps_exact)
+    assert f"under every change of l2 size at most {size}" in to_markdown(report)
+    assert f"by at most {size} in l2 distance" in to_html(report)

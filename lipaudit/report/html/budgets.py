@@ -7,7 +7,7 @@ from fractions import Fraction
 from lipaudit.report.exact import read_exact
 from lipaudit.report.html.axis import log_axis
 from lipaudit.report.html.markup import Child, Markup, heading, scrolling, stacking, table, tag
-from lipaudit.report.judgement import BudgetOutcome, LayerOutcome, Waiver
+from lipaudit.report.judgement import BudgetOutcome, LayerOutcome, Metric, Waiver
 from lipaudit.report.model import Evidence
 from lipaudit.report.wording import (
     NOT_ANALYSED,
@@ -147,14 +147,21 @@ def _baseline(budget: BudgetOutcome) -> Markup | None:
     base = budget.baseline
     if base is None:
         return None
-    shown = shown_up if budget.metric in {"lipschitz", "slack"} else shown_down
-    said = shown(base.value) if isinstance(base.value, float) else NOT_ANALYSED
+    said = _said(budget.metric, base.value) if isinstance(base.value, float) else NOT_ANALYSED
     return tag(
         "p",
         f"Compared with {base.name}, which said {said}. SHA-256 of its evidence ",
         tag("code", base.evidence_sha256),
         class_="note",
     )
+
+
+def _said(metric: Metric, value: float) -> str:
+    """A share as a percentage, as everywhere; its nine digits are the number that is compared."""
+    if metric in {"lipschitz", "slack"}:
+        return shown_up(value)
+    exact = Fraction(repr(value))
+    return percent_down(exact.numerator, exact.denominator)
 
 
 def _layers(budget: BudgetOutcome) -> Markup | None:

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from lipaudit.report.counts import headline_point
 from lipaudit.report.judgement import BudgetOutcome, Metric
-from lipaudit.report.model import AuditReport, CurvePoint, Evidence
+from lipaudit.report.model import AuditReport, Evidence
 from lipaudit.report.wording import eps_text, estimate_text, plural, shown_down, shown_up, slack_text
 
 __all__ = [
@@ -20,7 +21,6 @@ __all__ = [
     "Tone",
     "claims",
     "distance_words",
-    "headline_point",
     "is_pixels",
     "noun",
     "reasons",
@@ -140,16 +140,6 @@ def is_pixels(evidence: Evidence) -> bool:
 
 
 _IMAGE_AXES = 3  # batch, and at least two axes
-
-
-def headline_point(evidence: Evidence) -> CurvePoint | None:
-    """The asked radius to speak of: the largest that keeps half of the samples, else the smallest."""
-    robustness = evidence.robustness
-    if robustness is None or not robustness.curve or robustness.clean_accuracy.n == 0:
-        return None
-    ordered = sorted(robustness.curve, key=lambda point: point.eps)
-    half = [point for point in ordered if 2 * point.certified_count >= point.n]
-    return half[-1] if half else ordered[0]
 
 
 def _about_answers(evidence: Evidence) -> Iterator[str]:

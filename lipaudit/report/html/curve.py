@@ -58,7 +58,7 @@ def curve_picture(
         tag("path", d=f"{line}V{frame.y(0):g}H{LEFT:g}Z", class_="area", fill="none") if line else None,
         tag("path", d=_path(frame, possible_steps(robustness, end)), class_="possible", **_DASHED),
         tag("path", d=line, **_PROVED) if line else None,
-        *_marks(frame, robustness.curve),
+        *_marks(frame, robustness, end),
         *_legend(frame),
     )
     title = "Certified accuracy against l2 radius"
@@ -126,10 +126,11 @@ def _axes(frame: Frame, space: str, n: int) -> list[Markup]:
     ]
 
 
-def _marks(frame: Frame, curve: Sequence[CurvePoint]) -> list[Markup]:
+def _marks(frame: Frame, robustness: Robustness, end: float) -> list[Markup]:
     """A line and a dot at every asked radius, its share beside it where there is room."""
     parts: list[Markup] = []
-    shown = [point for point in sorted(curve, key=lambda p: p.eps) if point.eps <= frame.end]
+    possible = possible_steps(robustness, end)
+    shown = [point for point in sorted(robustness.curve, key=lambda p: p.eps) if point.eps <= frame.end]
     places = [frame.x(point.eps) for point in shown]
     taken = LEFT  # up to here a mark or a label stands
     for index, point in enumerate(shown):
@@ -143,11 +144,24 @@ def _marks(frame: Frame, curve: Sequence[CurvePoint]) -> list[Markup]:
         place = (x + 8, "start") if after - x >= _ROOM else (x - 8, "end") if x - taken >= _ROOM else None
         if place is not None:
             label = percent_down(point.certified_count, point.n)
-            parts.append(words(label, place[0], max(y - 8, frame.roof + 4), place[1], "value"))
+            above = frame.y(_possible_beside(possible, point.eps, before=place[1] == "end"))
+            parts.append(words(label, place[0], _label_height(frame, y, above), place[1], "value"))
         taken = x + (_ROOM if place is not None and place[1] == "start" else 0.0)
     return parts
 
 
+def _possible_beside(steps: Sequence[Step], eps: float, *, before: bool) -> int:
+    """What no method can exceed just before or just behind a radius."""
+    return next((step.count for step in steps if (eps <= step.end if before else eps < step.end)), 0)
+
+
+def _label_height(frame: Frame, dot: float, dashed: float) -> float:
+    """Over the dot, and over the dashed line where that would run through the digits."""
+    height = max(dot - 8, frame.roof + 4)
+    return dashed - 6 if height - _DIGITS < dashed < height + 3 else height
+
+
+_DIGITS = 12.0  # how high they are
 _DOTTED: Drawn = {"stroke_width": 1.0, "stroke_dasharray": "1.5 3"}
 
 

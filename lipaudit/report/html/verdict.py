@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from lipaudit.report.counts import headline_point
 from lipaudit.report.html.claim import (
     GLYPHS,
     claims,
     distance_words,
-    headline_point,
     reasons,
     tone,
     verdict_words,

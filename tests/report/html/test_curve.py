@@ -172,3 +172,21 @@ def test_no_share_stands_above_another_radius(asked):
         left = x if share.get("text-anchor") == "start" else x - width
         own = min(marks, key=lambda mark: abs(mark - x))
         assert not any(left < mark < left + width for mark in marks if mark != own)
+
+
+@pytest.mark.parametrize("certified", range(80, 100))
+def test_no_label_lies_on_the_dashed_line(certified):
+    """12 pixels of digits, wherever the curve is just below what no method can exceed."""
+    for possible in {max(certified, 97), 100}:
+        robustness = of_radii(*[1.0] * certified, *[0.2] * (100 - certified), asked=("1/2",))
+        (point,) = robustness.curve
+        curve = (point.model_copy(update={"possible_count": possible}),)
+        robustness = robustness.model_copy(
+            update={"curve": curve, "clean_accuracy": Tally(count=possible, n=100)}
+        )
+        picture = curve_picture(sample.evidence(), robustness, (640, 400), "x")
+        (label,) = [t for t in picture.iter("text") if t.text == f"{certified}.00 %"]
+        dashed = 40 + (400 - 90) * (1 - possible / 100)
+        baseline = float(label.get("y"))
+        assert not baseline - 10 < dashed < baseline + 2
+        assert baseline <= 40 + (400 - 90) * (1 - certified / 100) - 4

@@ -501,3 +501,17 @@ def test_the_day_is_that_of_the_run():
 def test_a_layer_without_a_lower_end_is_not_zero():
     layer = Layer.of("only", "conv2d", Bound(2.0, "embedding"), None, Bound(2.0, "product"))
     assert "≤ 2 —" in re.sub(r"(≤ 2)(—)", r"\1 \2", Page(to_html(sample.report(layers=(layer,)))).text())
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "said"),
+    [
+        ("clean_accuracy", 0.57, "57.00 %"),
+        ("certified_accuracy", 0.935, "93.50 %"),
+        ("lipschitz", 0.935, "0.935"),
+    ],
+)
+def test_a_baseline_says_a_share_as_everything_does(metric, value, said):
+    base = BaselineRecord(name="base.json", evidence_sha256=sample.DIGEST, value=value)
+    budget = sample.budget().model_copy(update={"metric": metric, "baseline": base, "evidence": {}})
+    assert f"which said {said}." in to_html(sample.report(budgets=(budget,)))
