@@ -132,7 +132,7 @@ def _moves(budget: Budget, earlier: AuditReport | None, new: Evidence) -> Iterat
         yield _Move(f"{name}: no baseline yet → {values_text(budget, after)}", looser=False)
         return
     old = earlier.evidence
-    why = incomparable(budget.metric, new, old)
+    why = incomparable(budget.metric, new, earlier)
     if why:
         yield _Move(f"{name}: the old baseline cannot be compared: {why}", looser=True)
         return

@@ -1,4 +1,7 @@
-"""`lipaudit convert report.json -o r.sarif`: a report that was made before, in other formats."""
+"""`lipaudit convert report.json -o r.sarif`: a report that was made before, in other formats.
+
+What may have been changed since, because it is older than digests, says so in each of them (`LIP308`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lipaudit.cli import outputs
-from lipaudit.cli.stored import STDIN, read_report
+from lipaudit.cli.stored import STDIN, doubted, read_report
 from lipaudit.errors import ExitCode, UsageError
 
 __all__ = ["run"]
@@ -25,5 +28,5 @@ def run(source: str, output: Sequence[str]) -> ExitCode:
     if not targets:
         raise UsageError("nothing to convert to", hint="lipaudit convert report.json -o report.sarif")
     outputs.check_targets(targets, {} if source == STDIN else {Path(source): "the report itself"})
-    outputs.write_targets(targets, read_report(source))
+    outputs.write_targets(targets, doubted(read_report(source)))
     return ExitCode.PASS

@@ -12,24 +12,15 @@ from pathlib import Path
 from lipaudit.cli import failures, github, outputs, streams, values, workflow
 from lipaudit.cli.judging import policy_meant
 from lipaudit.cli.model_file import Present, looked_at, other_warning, present_line
-from lipaudit.cli.stored import STDIN, read_report
+from lipaudit.cli.stored import STDIN, doubted, read_report
 from lipaudit.errors import ExitCode, UsageError
 from lipaudit.moment import judging_day, moment
 from lipaudit.policy import Policy, judge, load_baselines, parse_budgets, with_flags
 from lipaudit.report import AuditReport
 from lipaudit.report.judged import judgement_text
-from lipaudit.report.model import Finding
 from lipaudit.report.text import NARROWEST, WIDTH, verdict_line
 
 __all__ = ["GateRequest", "run"]
-
-
-_UNSEALED = Finding(
-    rule="LIP308",
-    level="error",
-    message="the report carries no digest of its evidence (schema 1.0): it may have been changed",
-    advice="audit the model again with this version",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +97,7 @@ def _check_baselines(policy: Policy, source: Iterable[Path]) -> None:
 
 def _judged(policy: Policy, report: AuditReport, today: date) -> AuditReport:
     """The report with this judgement; what had no digest gets none, since it may have been changed."""
-    evidence = report.evidence
-    if report.evidence_sha256 is None and _UNSEALED not in evidence.findings:
-        evidence = evidence.model_copy(update={"findings": (*evidence.findings, _UNSEALED)})
+    evidence = doubted(report).evidence
     judged = judge(policy, evidence, today, load_baselines(policy), strict=True).report(evidence, report.run)
     if report.evidence_sha256 is not None:
         return judged

@@ -13,12 +13,19 @@ from typing import Any
 
 from lipaudit.attest.standing import follows, standing
 from lipaudit.cli import streams, values
-from lipaudit.errors import InputRefused, InputUnavailable
+from lipaudit.errors import ExitCode, InputRefused, InputUnavailable
 from lipaudit.report import AuditReport, stored
+from lipaudit.report.model import Finding
 
-__all__ = ["STDIN", "checked", "read_report", "read_text"]
+__all__ = ["STDIN", "checked", "doubted", "read_report", "read_text"]
 
 STDIN = "-"
+_UNSEALED = Finding(
+    rule="LIP308",
+    level="error",
+    message="the report carries no digest of its evidence (schema 1.0): it may have been changed",
+    advice="audit the model again with this version",
+)
 
 
 def read_report(place: str) -> AuditReport:
@@ -69,6 +76,16 @@ def checked(text: str, place: str, document: Mapping[str, Any] | None = None) ->
             "it was changed"
         )
     return report
+
+
+def doubted(report: AuditReport) -> AuditReport:
+    """The report itself, or with a finding if nobody can tell whether it was changed: never green then."""
+    if report.evidence_sha256 is not None or _UNSEALED in report.evidence.findings:
+        return report
+    evidence = report.evidence.model_copy(update={"findings": (*report.evidence.findings, _UNSEALED)})
+    verdict, code = standing(evidence)
+    ended = {} if report.exit_code == ExitCode.INTERRUPTED else {"verdict": verdict, "exit_code": code}
+    return report.model_copy(update={"evidence": evidence, **ended})
 
 
 def _shown(place: str) -> str:

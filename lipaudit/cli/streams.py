@@ -30,18 +30,34 @@ __all__ = [
     "write_screen",
 ]
 
-_STDOUT = 1
-_STDERR = 2
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
 _COLOUR = ("auto", "always", "never")
 
 
 def make_writable() -> None:
-    """Let both streams take every path and sign, whatever the locale."""
+    """Let both streams take every path and sign, whatever the locale; and keep their numbers from others."""
+    _hold_numbers()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A path that is no UTF-8 goes out as the bytes it came in with; other encodings get codes.
             is_utf8 = stream.encoding.lower().replace("-", "") == "utf8"
             stream.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
+
+
+def _hold_numbers() -> None:
+    """Give closed standard descriptors to nobody: else the next pipe or file has their number.
+
+    The process that reads files talks to us on two of them, and libraries write to 1 and 2 whatever is there.
+    """
+    for descriptor in (_STDIN, _STDOUT, _STDERR):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != descriptor:
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
+            os.set_inheritable(descriptor, True)
 
 
 def write_data(text: str) -> None:

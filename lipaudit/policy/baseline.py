@@ -42,8 +42,11 @@ def measured(evidence: Evidence, metric: Metric, layer: Layer | None = None) -> 
     return Unbounded() if upper.status == "unbounded" else upper.value
 
 
-def incomparable(metric: Metric, evidence: Evidence, earlier: Evidence) -> str:
+def incomparable(metric: Metric, evidence: Evidence, report: AuditReport) -> str:
     """Why an earlier report's numbers are nothing to compare with; "" if they are."""
+    earlier = report.evidence
+    if report.evidence_sha256 is None:
+        return "it carries no digest (schema 1.0): nobody can tell whether it was changed"
     if is_incomplete(earlier.global_, earlier.findings):
         return "its own audit is incomplete"
     spaces = (evidence.preprocessing.threat_space, earlier.preprocessing.threat_space)
@@ -121,7 +124,7 @@ def _earlier(
     report = baselines.get(ratchet.path)
     if report is None:
         return name, None, f"the baseline {name} was not given"
-    why = incomparable(metric, evidence, report.evidence)
+    why = incomparable(metric, evidence, report)
     return name, report, f"not comparable with {name}: {why}" if why else ""
 
 

@@ -49,16 +49,30 @@ def test_the_verdicts_code_is_not_repeated(run, tmp_path, verdict):
 
 
 def test_an_old_report_stays_one(run, tmp_path):
-    """Schema 1.0 has no digest: as JSON it is what it was, and whatever is read of it says so again."""
+    """Schema 1.0 has no digest: as JSON it has none either, and whatever is read of it says so again."""
     first, second = tmp_path / "first.json", tmp_path / "second.json"
     done = run("convert", OLD, "-o", first)
     assert (done.code, "carries no digest of its evidence (schema 1.0)" in done.err) == (0, True)
     document = json.loads(first.read_text(encoding="utf-8"))
     assert (document["schema_version"], document["evidence_sha256"]) == ("1.0", None)
-    assert stored_report(first.read_text("utf-8")) == stored_report(OLD.read_text("utf-8"))
+    old, new = stored_report(OLD.read_text("utf-8")), stored_report(first.read_text("utf-8"))
+    assert [f.rule for f in new.evidence.findings] == [*(f.rule for f in old.evidence.findings), "LIP308"]
+    assert new.evidence.model_copy(update={"findings": old.evidence.findings}) == old.evidence
     done = run("convert", first, "-o", second)
     assert (done.code, "carries no digest" in done.err) == (0, True)
     assert second.read_bytes() == first.read_bytes()
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("csv", "svg")])
+def test_no_format_of_an_old_report_is_green(run, tmp_path, name):
+    document = json.loads(OLD.read_text("utf-8"))
+    green = {"budgets": [], "findings": []}
+    document |= {"verdict": "pass", "exit_code": 0, "evidence": document["evidence"] | green}
+    (tmp_path / "old.json").write_text(json.dumps(document), "utf-8")
+    done = run("convert", tmp_path / "old.json", "-o", f"{name}=-")
+    assert done.code == 0
+    assert "it may have been changed" in " ".join(done.out.split())
+    assert "PASS" not in done.out
 
 
 def test_what_lost_its_digest_is_refused(run, report, tmp_path):

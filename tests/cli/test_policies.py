@@ -39,6 +39,22 @@ def test_what_has_no_digest_is_no_baseline(run, here):
     assert not (here / "base.json").exists()
 
 
+def test_a_baseline_without_a_digest_decides_nothing(run, here):
+    """It may have been edited: every limit that was written into it would pass."""
+    (here / "lipaudit.toml").write_text(RATCHET)
+    old = json.loads(to_json(store("base.json"))) | {"schema_version": "1.0", "evidence_sha256": None}
+    (here / "base.json").write_text(json.dumps(old))
+    store()
+    done = run("gate", "report.json")
+    assert done.code == 1
+    assert "it carries no digest" in " ".join(done.out.split())
+    done = run("baseline", "update", "report.json")
+    assert done.code == 2
+    assert "it carries no digest" in done.out
+    assert run("baseline", "update", "report.json", "--allow-increase").code == 0
+    assert run("gate", "report.json").code == 0
+
+
 def test_a_layer_that_is_gone_loosens_the_ratchet(run, here):
     (here / "lipaudit.toml").write_text(RATCHET + 'layers = ["conv*"]\n')
     store("base.json")

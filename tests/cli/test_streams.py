@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import sample_report as sample
+import tiny_models as tiny
 from rich.cells import cell_len
 from stand_in import STAND_IN, TESTS, shell
 
@@ -125,6 +126,21 @@ def test_closed_streams_keep_the_exit_code(model, closed):
     assert done.returncode == 0
     done = shell(f'lipaudit "{model}.no" {closed}; exit $?')
     assert done.returncode == 5
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_nobody_elses_number(tmp_path, closed):
+    """The process that reads the model is handed two descriptors; one of them must not be stdout."""
+    tiny.write_onnx(tmp_path / "m.onnx")
+    command = f'"$1" -m lipaudit "$2" -o json="$3" {closed}'
+    done = subprocess.run(
+        ["/bin/bash", "-c", command, "bash", sys.executable, tmp_path / "m.onnx", tmp_path / "r.json"],
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert from_json((tmp_path / "r.json").read_text("utf-8")).verdict == "pass"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")  # noqa: PTH110

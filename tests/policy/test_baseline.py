@@ -7,7 +7,7 @@ import pytest
 import sample_report as sample
 
 from lipaudit.bound import Bound, Estimate
-from lipaudit.report.canonical import digest_of
+from lipaudit.report.canonical import digest_of, sealed
 from lipaudit.report.model import NetworkBracket, Tally
 
 PLACE = pathlib.Path("/somewhere/base.json")
@@ -20,7 +20,7 @@ def against(judged):
     """Judge `now` by a baseline that differs from the hand-made report by `changes`."""
 
     def of(text, changes, **now):
-        (outcome,) = judged(text, baselines={PLACE: sample.report(**changes)}, **now).outcomes
+        (outcome,) = judged(text, baselines={PLACE: sealed(sample.report(**changes))}, **now).outcomes
         return outcome
 
     return of
@@ -156,3 +156,14 @@ def test_a_layer_that_is_gone_is_named(against):
     ]  # fmt: skip
     # What is new in it has nothing to be compared with either.
     assert against(text, {"layers": sample.evidence().layers[:2]}).outcome == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    "text", [RISE.format("lipschitz"), RISE.format("slack"), FALL.format("clean_accuracy")]
+)
+def test_what_may_have_been_edited_is_nothing_to_compare_with(judged, text):
+    old = sample.report()
+    (sound,) = judged(text, baselines={PLACE: sealed(old)}).outcomes
+    (found,) = judged(text, baselines={PLACE: old}).outcomes
+    assert (sound.outcome, found.outcome) == ("pass", "inconclusive")
+    assert "not comparable with base.json: it carries no digest" in found.message
