@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from operator import itemgetter
 from pathlib import Path
 from textwrap import fill
 
@@ -64,14 +65,25 @@ def check(name: str | None) -> ExitCode:
 
 
 def _told(policy: Policy, path: Path, today: date) -> Iterator[str]:
-    waivers = plural(len(policy.waivers), "waiver")
-    yield f"{printable(str(path))}: {plural(len(policy.budgets), 'budget')}, {waivers}"
-    for budget in policy.budgets:
-        yield f"  line {budget.line or 0:>4}  {printable(budget.id)}: {printable(budget.words)}"
-        if budget.baseline is not None:
-            yield f"{_INDENT}{_baseline(budget, budget.baseline)}"
-    for waiver in policy.waivers:
-        yield f"  line {waiver.line or 0:>4}  {_waiver(waiver, today)}"
+    """What there is, then each of it in the order of the file."""
+    required = sum(budget.metric == "require" for budget in policy.budgets)
+    counts = (
+        plural(len(policy.budgets) - required, "budget"),
+        *([plural(required, "requirement")] if required else []),
+        plural(len(policy.waivers), "waiver"),
+    )
+    yield f"{printable(str(path))}: {', '.join(counts)}"
+    told = [(budget.line or 0, list(_budget(budget))) for budget in policy.budgets]
+    told += [(waiver.line or 0, [_waiver(waiver, today)]) for waiver in policy.waivers]
+    for line, (first, *rest) in sorted(told, key=itemgetter(0)):
+        yield f"  line {line:>4}  {first}"
+        yield from (f"{_INDENT}{more}" for more in rest)
+
+
+def _budget(budget: Budget) -> Iterator[str]:
+    yield f"{printable(budget.id)}: {printable(budget.words)}"
+    if budget.baseline is not None:
+        yield _baseline(budget, budget.baseline)
 
 
 def _baseline(budget: Budget, path: Path) -> str:

@@ -72,8 +72,8 @@ class FloorBudget:
         """How many samples are what."""
         what = "classified correctly" if self.eps is None else f"certified at l2 radius {self.eps_text}"
         if isinstance(self.limit, Ratchet):
-            below = f"at most {self.limit.text} of all samples fewer than in {self.limit.path.name}"
-            return f"{below} are {what}"
+            step = f"at most {self.limit.text} of all samples" if self.limit.step else "not at all"
+            return f"the share of samples {what} is {step} below that in {self.limit.path.name}"
         return f"at least {self.limit.text} of the samples are {what}"
 
     @property

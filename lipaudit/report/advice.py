@@ -12,7 +12,7 @@ from fractions import Fraction
 from lipaudit.report.inputs import ModelRecord
 from lipaudit.report.model import AuditReport, Evidence, Layer, Robustness
 from lipaudit.report.remedies import offenders_text, preprocessing_flags, remedies
-from lipaudit.report.wording import printable, shown_down, shown_up
+from lipaudit.report.wording import printable, radius_text, shown_up
 
 __all__ = ["costliest", "next_steps", "remarks", "without_bound"]
 
@@ -100,13 +100,13 @@ def _radius_remarks(evidence: Evidence, robustness: Robustness) -> list[str]:
         return found
     if _in_pixels(evidence) and 0 < median < GREY_LEVEL:
         found.append(
-            f"Median certified radius {shown_down(median, 2)}: less than one grey level of one pixel "
+            f"Median certified radius {radius_text(median)}: less than one grey level of one pixel "
             "(1/255). This certificate is of no practical use; the model was not trained for it."
         )
     elif median == 0:
         found.append("Median certified radius 0: for at least half of the samples nothing is certified.")
     elif robustness.curve and not any(point.certified_count for point in robustness.curve):
-        found.append(f"No sample is certified at any asked radius (median radius {shown_down(median, 2)}).")
+        found.append(f"No sample is certified at any asked radius (median radius {radius_text(median)}).")
     return found
 
 

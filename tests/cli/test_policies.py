@@ -85,11 +85,24 @@ def test_check_says_what_is_asked_for(run, here):
     assert done.code == 5  # the baseline is missing: an audit would end with it
     assert "no such baseline" in done.err
     words = " ".join(done.out.split())
-    assert "3 budgets, 0 waivers" in words
+    assert "2 budgets, 1 requirement, 0 waivers" in words
     assert "line 1 r: the l2 Lipschitz constant of the network is at most 2% above that in base.json" in words
     assert "base.json is missing" in words
     assert "line 6 clean_accuracy: at least 95% of the samples are classified correctly" in words
     assert "line 10 require.attacked" in words
+
+
+def test_check_tells_things_in_the_order_of_the_file(run, here):
+    fall = '[[budget]]\nid = "{}"\nmetric = "clean_accuracy"\nbaseline = "base.json"\nmax_decrease = {}\n'
+    texts = ["[require]\nattacked = true\n", WAIVER.format("2999-07-02"), RATCHET]
+    (here / "lipaudit.toml").write_text("".join([*texts, fall.format("a", '"1%"'), fall.format("b", 0)]))
+    store("base.json")
+    done = run("policy", "check")
+    rows = [row.split() for row in done.out.splitlines() if row.startswith("  line")]
+    assert [row[1] for row in rows] == ["2", "3", "8", "13", "18"]
+    words = " ".join(done.out.split())
+    assert "a: the share of samples classified correctly is at most 1% of all samples below that in" in words
+    assert "b: the share of samples classified correctly is not at all below that in base.json" in words
 
 
 def test_check_tells_what_the_baseline_says(run, here):
