@@ -46,7 +46,11 @@ def attest(report: str, key: str | None, output: str | None) -> ExitCode:
     if place is not None:
         outputs.check_place(place, {Path(report): "the report itself", Path(key): "the key itself"})
     at = moment()
-    payload = payload_of(_text(report, _MAKE_REPORT), at)
+    text = _text(report, _MAKE_REPORT)
+    try:
+        payload = payload_of(text, at)
+    except InputRefused as error:
+        raise InputRefused(f"{report}: {error.message}", hint=error.hint) from error
     private = keys.read_private(_bytes(key, keys.LARGEST_KEY, _MAKE_KEY), key, _known_passphrase)
     _warn_if_shared(key)
     envelope = attested(payload, private)

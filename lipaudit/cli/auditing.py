@@ -24,6 +24,7 @@ from lipaudit.report import AuditReport, to_text
 from lipaudit.report.interruption import Interrupted
 from lipaudit.report.text import NARROWEST, WIDEST, WIDTH, verdict_line
 from lipaudit.report.tried import tried_lines
+from lipaudit.report.wording import plural
 
 __all__ = ["audit_arguments", "check_samples", "run"]
 
@@ -214,6 +215,11 @@ def _show(
 ) -> None:
     """What is said on the screen; stdout is left alone where a report was asked for there."""
     github.annotate(report, files)
+    data = report.evidence.dataset
+    if data is not None and request.limit is not None and request.limit > data.total and not request.quiet:
+        streams.say(
+            f"note: --limit {request.limit}: there are {plural(data.total, 'sample')}, so it limits nothing"
+        )
     if request.quiet:
         for reason in _reasons(report):
             streams.say(reason)

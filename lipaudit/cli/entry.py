@@ -94,6 +94,11 @@ def with_command(arguments: list[str]) -> list[str]:
         _check_second(arguments)
         return arguments
     if first.isidentifier() and not os.path.lexists(first):  # a word, as commands are; a path is a model
+        if first == "help":
+            name = command_in(arguments[1:])
+            call = f"`lipaudit {name} --help`" if name else "`lipaudit --help`"
+            hint = f"{call} tells more; `lipaudit explain WORD` tells what a word means"
+            raise UsageError("'help' is neither a command nor a file", hint=hint)
         close = get_close_matches(first.lower(), FIRST_WORDS, n=1)
         if close:
             raise UsageError(

@@ -53,6 +53,8 @@ def run(request: GateRequest) -> ExitCode:
     if request.report != STDIN:
         values.existing_file(request.report, kind="the path of a JSON report")
     if not policy.budgets:
+        if request.report != STDIN:
+            read_report(request.report)  # what is no report is told first: no policy would help
         raise UsageError(
             "there is nothing to judge the report by",
             hint="--policy FILE, --max-lipschitz L or --min-certified EPS:SHARE; "

@@ -40,6 +40,7 @@ _FIXED = (
     ("-h, --help", "This text; --help-all shows every option."),
     ("--help-all", "Every option, and the exit codes."),
 )
+_THIS = ("-h, --help", "This text.")
 _ALSO_FIXED = (("-V, --version", "Print the version."),)
 
 
@@ -62,10 +63,11 @@ def help_text(command: str = "", *, everything: bool = False) -> str:
 def _command_help(command: str) -> str:
     """A command of its own: how it is called, what it does, its options."""
     usage = " ".join([f"lipaudit {command}", *_arguments(command)])
-    rows = list(_option_rows(command, everything=True))
+    rows = [*_option_rows(command, everything=True), _THIS]
     text = "\n".join(wrap(command_named(command).help, _WIDTH))
-    options = f"\n{_section('Options', rows)}" if rows else ""
-    return f"Usage:\n  {usage}{' [options]' if rows else ''}\n\n{text}\n{options}"
+    return (
+        f"Usage:\n  {usage}{' [options]' if len(rows) > 1 else ''}\n\n{text}\n\n{_section('Options', rows)}"
+    )
 
 
 def _arguments(command: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from operator import itemgetter
 from pathlib import Path
 from textwrap import fill
@@ -15,7 +15,7 @@ from lipaudit.errors import ExitCode, InputUnavailable
 from lipaudit.moment import judging_day, moment
 from lipaudit.policy import Budget, Policy, load_baselines, load_policy
 from lipaudit.policy.source import POLICY
-from lipaudit.policy.template import TEMPLATE
+from lipaudit.policy.template import template
 from lipaudit.policy.waiver import Waiver
 from lipaudit.report.stored import read_report
 from lipaudit.report.text import WIDTH
@@ -24,6 +24,7 @@ from lipaudit.report.wording import plural, printable
 __all__ = ["check", "init"]
 
 _INDENT = " " * 13
+_AHEAD = 90  # days that the example of a waiver holds
 _SOON = 30  # days before its last one that a waiver is called out
 
 
@@ -34,7 +35,8 @@ def init(name: str | None) -> ExitCode:
         UsageError: if the file is there already, or cannot be written.
     """
     path = Path(name or POLICY)
-    outputs.write_new(path, TEMPLATE.encode("utf-8"), 0o644)
+    ahead = moment().date() + timedelta(days=_AHEAD)
+    outputs.write_new(path, template(ahead).encode("utf-8"), 0o644)
     streams.write_data(
         f"wrote {path}: remove the # of a budget to switch it on, then `lipaudit policy check`\n"
     )

@@ -6,8 +6,10 @@ Archives are read with ``allow_pickle=False``: a file cannot bring code along.
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 import zlib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -68,8 +70,18 @@ def _find(path: Path, data_dir: Path | None) -> Path:
             return place
     raise InputUnavailable(
         "no such file: " + ", ".join(str(place) for place in places),
-        hint="npz:PATH is relative to the current folder, or to --data-dir",
+        hint=f"{_meant(path, places)}npz:PATH is relative to the current folder, or to --data-dir",
     )
+
+
+def _meant(path: Path, places: list[Path]) -> str:
+    """`did you mean npz:test.npz? `, of the archives that lie there; "" if none is spelt alike."""
+    names: list[str] = []
+    for place in places:
+        with contextlib.suppress(OSError, ValueError):
+            names += [sibling.stem for sibling in place.parent.iterdir() if sibling.suffix == ".npz"]
+    close = get_close_matches(path.stem, names, n=1)  # the suffix makes all names alike
+    return f"did you mean npz:{path.with_name(close[0] + '.npz')}? " if close else ""
 
 
 def read_arrays(path: Path, keys: tuple[str, str]) -> dict[str, NDArray[Any]]:

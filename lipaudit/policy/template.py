@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["TEMPLATE"]
+from datetime import date
+
+__all__ = ["TEMPLATE", "template"]
 
 TEMPLATE = """\
 # What an audit of this model must show. lipaudit reads the closest lipaudit.toml going up from the current
@@ -62,3 +64,10 @@ TEMPLATE = """\
 #owner = "jane@example.org"
 #expires = 2027-01-31
 """
+
+_EXAMPLE = "2027-01-31"
+
+
+def template(expires: date) -> str:
+    """The example, with this last day of its waiver: one that has passed would be no example."""
+    return TEMPLATE.replace(_EXAMPLE, expires.isoformat())

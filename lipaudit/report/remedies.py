@@ -95,6 +95,10 @@ def remedies(evidence: Evidence) -> Iterator[str]:
         )
     guessed = any(finding.level == "error" for finding in evidence.findings)  # whose advice comes first
     compared = [b for b in judged if not _is_incomparable(b) and not (guessed and b.outcome != "fail")]
+    constant = [b for b in compared if b.metric == "lipschitz" and _is_zero(b.limit)]
+    if constant:
+        yield "Only a network whose output is constant has a Lipschitz constant of 0: set a limit above 0."
+        compared = [budget for budget in compared if budget not in constant]
     if all(layer.upper.value is not None for layer in evidence.layers):
         yield from _tighter(evidence, compared)
     if any(budget.metric == "lipschitz" and not budget.layers for budget in compared):
@@ -167,6 +171,13 @@ def _unit(evidence: Evidence, budget: BudgetOutcome) -> str:
     return (
         f"A budget in another unit than the audit's is not judged: {other}, or write {write.format(found)}."
     )
+
+
+def _is_zero(limit: str) -> bool:
+    try:
+        return read_exact(limit) == 0
+    except ValueError:
+        return False
 
 
 def _is_incomparable(budget: BudgetOutcome) -> bool:

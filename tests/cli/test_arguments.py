@@ -260,3 +260,26 @@ def test_the_table_of_commands_is_the_parsers():
         assert command_named(name).help
     with pytest.raises(KeyError):
         command_named("other")
+
+
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [
+        (["help"], "`lipaudit --help`"),
+        (["help", "gate"], "`lipaudit gate --help`"),
+        (["help", "policy", "check"], "`lipaudit policy check --help`"),
+        (["help", "x"], "`lipaudit --help`"),
+    ],
+)
+def test_help_as_a_word_says_how_it_is_asked_for(run, tmp_path, monkeypatch, words, call):
+    monkeypatch.chdir(tmp_path)
+    done = run(*words)
+    assert done.code == 2
+    assert call in done.err
+
+
+def test_a_limit_beyond_the_data_is_told(run, pipeline, model):
+    total = pipeline.report.evidence.dataset.total
+    assert "limits nothing" in run(model, "-d", "mnist", "--limit", total + 1).err
+    assert "limits nothing" not in run(model, "-d", "mnist", "--limit", total).err
+    assert "limits nothing" not in run(model, "-d", "mnist", "--limit", total + 1, "-q").err

@@ -341,3 +341,12 @@ def test_neither_command_loads_torch(report, key, tmp_path):
     modules = set(done.stdout.splitlines()[-1].split())
     assert "cryptography" in modules
     assert not modules & {"torch", "numpy", "onnx"}
+
+
+def test_what_is_not_attested_is_named(run, tmp_path, key):
+    old = tmp_path / "old.json"
+    document = json.loads(s.report_text()) | {"schema_version": "1.0", "evidence_sha256": None}
+    old.write_text(json.dumps(document), encoding="utf-8")
+    done = run("attest", old, "--key", key)
+    assert done.code == 4
+    assert f"error: {old}: this report carries no digest" in done.err

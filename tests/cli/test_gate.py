@@ -378,3 +378,11 @@ def test_no_variable_revives_a_waiver(run, here, monkeypatch, started, expires):
     assert done.code == 1
     assert "LIP401" in done.out
     assert f"EXPIRED  waiver of lipschitz until {expires} by o\n" in done.out
+
+
+def test_what_is_no_report_is_told_before_that_there_is_no_budget(run, here):
+    (here / "model.onnx").write_bytes(b"\x08\x07\x12\xff")
+    done = run("gate", "model.onnx")
+    assert done.code == 4
+    assert "model.onnx is no report" in done.err
+    assert run("gate", "missing.json").code == 5

@@ -9,6 +9,7 @@ import pytest
 
 from lipaudit import __version__
 from lipaudit.cli.commands import COMMANDS, command_named
+from lipaudit.cli.help import help_text
 from lipaudit.errors import ExitCode
 from lipaudit.report.canonical import shipped_schema
 
@@ -136,3 +137,8 @@ def test_the_process_itself_imports_nothing_heavy(command):
     assert "lipaudit.cli.entry" in imported
     heavy = {"torch", "torchvision", "onnx", "onnxruntime", "numpy", "pydantic"}
     assert not {name.partition(".")[0] for name in imported} & heavy
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "audit"])
+def test_help_of_a_command_tells_of_itself(command):
+    assert "  -h, --help              This text.\n" in help_text(command)

@@ -375,3 +375,14 @@ def test_a_policy_without_budgets_is_told(run, pipeline, model, tmp_path):
     policy.write_text('[[budget]]\nmetric = "lipschitz"\nmax = 1\n')
     assert "warning" not in run(model, "--policy", policy).err
     assert len(pipeline.calls) == 3
+
+
+def test_a_folder_that_takes_no_file_is_not_called_missing(run, pipeline, model, monkeypatch):
+    def refuse(**_):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    done = run(model, "-o", model.parent / "x.json")
+    assert done.code == 2
+    assert f"no file can be made in {model.parent}" in done.err
+    assert pipeline.calls == []

@@ -1,12 +1,13 @@
 """`policy init`, `policy check` and `baseline update`."""
 
 import json
+from datetime import date
 
 import pytest
 import sample_report as sample
 
 from lipaudit.bound import Bound, Estimate
-from lipaudit.policy.template import TEMPLATE
+from lipaudit.policy.template import template
 from lipaudit.report.canonical import from_json, sealed, to_json
 from lipaudit.report.model import NetworkBracket, Tally
 
@@ -68,7 +69,8 @@ def test_a_layer_that_is_gone_loosens_the_ratchet(run, here):
 def test_init_writes_once(run, here):
     done = run("policy", "init")
     assert done.code == 0
-    assert (here / "lipaudit.toml").read_text(encoding="utf-8") == TEMPLATE
+    assert (here / "lipaudit.toml").read_text(encoding="utf-8") == template(date(2999, 8, 30))
+    assert "#expires = 2999-08-30\n" in template(date(2999, 8, 30)), "ninety days ahead"
     (here / "lipaudit.toml").write_text("mine")
     assert run("policy", "init").code == 2
     assert (here / "lipaudit.toml").read_text() == "mine"

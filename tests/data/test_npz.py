@@ -201,3 +201,15 @@ def test_a_name_that_no_system_takes():
             load_dataset(f"npz:{text}")
         with pytest.raises(InputUnavailable):
             load_dataset(f"imagefolder:{text}")
+
+
+@pytest.mark.parametrize("data_dir", [False, True])
+def test_a_misspelt_name_is_recognised(tmp_path, monkeypatch, data_dir):
+    folder = tmp_path / "there" if data_dir else tmp_path
+    folder.mkdir(exist_ok=True)
+    (folder / "test.npz").touch()
+    monkeypatch.chdir(tmp_path)
+    for name, meant in (("tst.npz", "did you mean npz:test.npz? "), ("other.npz", "")):
+        with pytest.raises(InputUnavailable) as caught:
+            load_dataset(f"npz:{name}", data_dir=folder if data_dir else None)
+        assert caught.value.hint == f"{meant}npz:PATH is relative to the current folder, or to --data-dir"

@@ -261,3 +261,9 @@ def test_an_assumed_preprocessing_is_to_be_stated():
 def test_an_assumption_that_a_finding_tells_is_not_told_twice():
     told = sample.finding().model_copy(update={"rule": "LIP305"})
     assert (remarks(assumed(told)), next_steps(assumed(told))) == ((), ())
+
+
+def test_a_limit_of_zero_is_not_trained_for():
+    zero = sample.budget("fail").model_copy(update={"limit": "0"})
+    (step,) = next_steps(sample.report("fail", budgets=(zero,)))
+    assert step.startswith("Only a network whose output is constant")
