@@ -289,8 +289,9 @@ def _reported(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         folder = path.parent
         if folder.is_dir():  # /proc, say
-            reason = f"no file can be made in {folder}"
-            raise UsageError(f"cannot write {path}: {reason}", hint="choose another place") from error
+            raise UsageError(
+                f"cannot write {path}: no file can be made in {folder}", hint="choose another place"
+            ) from error
         raise UsageError(f"cannot write {path}: no folder {folder}", hint="create it first") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)

@@ -84,7 +84,7 @@ def doubted(report: AuditReport) -> AuditReport:
         return report
     evidence = report.evidence.model_copy(update={"findings": (*report.evidence.findings, _UNSEALED)})
     verdict, code = standing(evidence)
-    ended = {} if report.exit_code == ExitCode.INTERRUPTED else {"verdict": verdict, "exit_code": code}
+    ended = {} if ExitCode(report.exit_code) is ExitCode.INTERRUPTED else {"verdict": verdict, "exit_code": code}
     return report.model_copy(update={"evidence": evidence, **ended})
 
 
