@@ -83,9 +83,11 @@ def doubted(report: AuditReport) -> AuditReport:
     if report.evidence_sha256 is not None or _UNSEALED in report.evidence.findings:
         return report
     evidence = report.evidence.model_copy(update={"findings": (*report.evidence.findings, _UNSEALED)})
+    told = report.model_copy(update={"evidence": evidence})
+    if ExitCode(report.exit_code) is ExitCode.INTERRUPTED:
+        return told
     verdict, code = standing(evidence)
-    ended = {} if ExitCode(report.exit_code) is ExitCode.INTERRUPTED else {"verdict": verdict, "exit_code": code}
-    return report.model_copy(update={"evidence": evidence, **ended})
+    return told.model_copy(update={"verdict": verdict, "exit_code": code})
 
 
 def _shown(place: str) -> str:

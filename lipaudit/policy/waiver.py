@@ -13,7 +13,7 @@ from datetime import date
 from typing import Literal
 
 from lipaudit.policy.misspelt import layers_called
-from lipaudit.policy.naming import excused, meant
+from lipaudit.policy.naming import excused
 from lipaudit.report.judgement import BudgetOutcome, LayerOutcome
 from lipaudit.report.judgement import Waiver as WaiverRecord
 from lipaudit.report.model import Finding
@@ -172,5 +172,5 @@ def _finding(record: WaiverRecord, layers: Sequence[str]) -> Finding:
 
 def _misspelt(record: WaiverRecord, layers: Sequence[str]) -> str:
     """The first name or pattern that means no layer, though something was to be excused; "" if each does."""
-    wrong = next((pattern for pattern in record.layers if not meant([pattern], layers)), None)
+    wrong = next((pattern for pattern in record.layers if not excused([pattern], layers)), None)
     return "" if wrong is None else printable(f"no layer is called {wrong}: {layers_called(wrong, layers)}")
