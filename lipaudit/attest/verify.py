@@ -117,7 +117,7 @@ def verify(  # noqa: PLR0913 - the options of the command line
         )
         judged = None if policy is None else load_policy(Path(policy))
         check_claims(report, loaded, found, ledger, Terms(again, judged, memory, stage, advance))
-    if policy is None and not any("(--policy)" in told for told in ledger.unchecked):
+    if policy is None:
         ledger.unchecked.append("which budgets were asked for: the report's word (--policy)")
     ledger.unchecked.append("names and texts: of layers' places, files, findings' advice, people")
     ledger.unchecked.append("`run`: when, where and with which options the audit ran")

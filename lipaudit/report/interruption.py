@@ -45,7 +45,7 @@ def interruption_finding(stage: str, layers: tuple[int, int], samples: tuple[int
     if samples is not None:
         message += f", {samples[0]} of {plural(samples[1], 'sample')} evaluated"
     return Finding(
-        rule=_RULE,
+        rule="LIP307",
         level="error",
         message=message,
         advice="audit again; --limit N evaluates fewer samples, --profile fast bounds layers sooner",
