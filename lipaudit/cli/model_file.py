@@ -68,7 +68,7 @@ def present_line(files: Sequence[FileRecord], present: Sequence[Present]) -> str
     """One line of the screen: whether the model's file was looked at, and what does what is left undone."""
     same = {one.path.name for one in present if one.same}
     if any(not one.same for one in present):
-        return f"not the file that lies here; {_VERIFY} tells what is true of that"
+        return f"another file lies here than the one that was audited: {_VERIFY} tells what is true of it"
     if same and same == {file.name for file in files}:
         names = ", ".join(map(printable, sorted(same)))
         return f"{names} here: the bytes that were audited; {_VERIFY} proves it again"
