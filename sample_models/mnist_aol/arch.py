@@ -20,17 +20,17 @@ def network() -> nn.Sequential:
     """The network with its free parameters."""
     return nn.Sequential(
         SpaceToDepth(2),
-        AOLConv2d(4, 32, 3, padding=1),
-        MaxMin(),
-        AOLConv2d(32, 32, 3, padding=1),
+        AOLConv2d(4, 16, 3, padding=1),
         MaxMin(),
         SpaceToDepth(2),
-        AOLConv2d(128, 64, 3, padding=1),
+        AOLConv2d(64, 64, 3, padding=1),
+        MaxMin(),
+        AOLConv2d(64, 64, 3, padding=1),
         MaxMin(),
         nn.Flatten(),
-        AOLLinear(64 * 7 * 7, 128),
+        AOLLinear(64 * 7 * 7, 96),
         MaxMin(),
-        AOLLinear(128, 10),
+        AOLLinear(96, 10),
     )
 
 

@@ -19,16 +19,16 @@ __all__ = ["build", "network"]
 def network() -> nn.Sequential:
     """The network with its free parameters."""
     return nn.Sequential(
-        BCOPConv2d(1, 32, 3, stride=2),
+        BCOPConv2d(1, 16, 3, stride=2),
         MaxMin(),
-        BCOPConv2d(32, 32, 3),
+        BCOPConv2d(16, 48, 3, stride=2),
         MaxMin(),
-        BCOPConv2d(32, 64, 3, stride=2),
+        BCOPConv2d(48, 48, 3),
         MaxMin(),
         nn.Flatten(),
-        BjorckLinear(64 * 7 * 7, 128),
+        BjorckLinear(48 * 7 * 7, 96),
         MaxMin(),
-        BjorckLinear(128, 10),
+        BjorckLinear(96, 10),
     )
 
 

@@ -19,18 +19,16 @@ __all__ = ["build", "network"]
 def network() -> nn.Sequential:
     """The network with its free parameters."""
     return nn.Sequential(
-        CayleyConv2d(1, 24, 3, stride=2),
+        CayleyConv2d(1, 16, 3, stride=2),
         MaxMin(),
-        CayleyConv2d(24, 24, 3),
+        CayleyConv2d(16, 32, 3, stride=2),
         MaxMin(),
-        CayleyConv2d(24, 48, 3, stride=2),
-        MaxMin(),
-        CayleyConv2d(48, 48, 3),
+        CayleyConv2d(32, 32, 3),
         MaxMin(),
         nn.Flatten(),
-        CayleyLinear(48 * 7 * 7, 128),
+        CayleyLinear(32 * 7 * 7, 96),
         MaxMin(),
-        CayleyLinear(128, 10),
+        CayleyLinear(96, 10),
     )
 
 

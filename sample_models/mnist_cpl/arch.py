@@ -1,6 +1,7 @@
 """A network for MNIST of convex potential layers (CPL).
 
-Residual blocks without further activations; the file stores W and 2/B², of which B ≥ ‖W‖ is proved.
+Residual blocks, with orthogonal matrices (Cayley) where the width changes; the file stores W and 2/B², of
+which B ≥ ‖W‖ is proved.
 
 `network()` is what was trained; `build()` is the same network with plain layers, which the stored weights
 fill.  The input is (N, 1, 28, 28), pixels in [0, 1].
@@ -11,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from lipaudit.layers import AOLLinear, CPLConv2d, CPLLinear, SpaceToDepth, structure
+from lipaudit.layers import CayleyLinear, CPLConv2d, CPLLinear, SpaceToDepth, structure
 
 __all__ = ["build", "network"]
 
@@ -23,13 +24,11 @@ def network() -> nn.Sequential:
         CPLConv2d(16, 16, 3),
         SpaceToDepth(2),
         CPLConv2d(64, 64, 3),
-        CPLConv2d(64, 64, 3),
-        CPLConv2d(64, 64, 3),
         nn.Flatten(),
-        AOLLinear(64 * 7 * 7, 128),
-        CPLLinear(128, 128),
-        CPLLinear(128, 128),
-        AOLLinear(128, 10),
+        CayleyLinear(64 * 7 * 7, 96),
+        CPLLinear(96, 96),
+        CPLLinear(96, 96),
+        CayleyLinear(96, 10),
     )
 
 

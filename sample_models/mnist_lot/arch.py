@@ -20,14 +20,14 @@ __all__ = ["build", "network"]
 def network() -> nn.Sequential:
     """The network with its free parameters."""
     return nn.Sequential(
-        LOTConv2d(1, 24, 3, stride=2),
+        LOTConv2d(1, 16, 3, stride=2),
         MaxMin(),
-        LOTConv2d(24, 24, 3),
+        LOTConv2d(16, 32, 3, stride=2),
         MaxMin(),
-        LOTConv2d(24, 48, 3, stride=2),
+        LOTConv2d(32, 32, 3),
         MaxMin(),
         nn.Flatten(),
-        CayleyLinear(48 * 7 * 7, 96),
+        CayleyLinear(32 * 7 * 7, 96),
         MaxMin(),
         CayleyLinear(96, 10),
     )

@@ -1,6 +1,6 @@
 """A network for MNIST of SDP-based Lipschitz layers (SLL).
 
-Residual blocks without further activations, scaled unit by unit.
+Residual blocks scaled unit by unit, with orthogonal matrices (Cayley) where the width changes.
 
 `network()` is what was trained; `build()` is the same network with plain layers, which the stored weights
 fill.  The input is (N, 1, 28, 28), pixels in [0, 1].
@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from lipaudit.layers import AOLLinear, SLLConv2d, SLLLinear, SpaceToDepth, structure
+from lipaudit.layers import CayleyLinear, SLLConv2d, SLLLinear, SpaceToDepth, structure
 
 __all__ = ["build", "network"]
 
@@ -23,13 +23,11 @@ def network() -> nn.Sequential:
         SLLConv2d(16, 16, 3),
         SpaceToDepth(2),
         SLLConv2d(64, 64, 3),
-        SLLConv2d(64, 64, 3),
-        SLLConv2d(64, 64, 3),
         nn.Flatten(),
-        AOLLinear(64 * 7 * 7, 128),
-        SLLLinear(128, 128),
-        SLLLinear(128, 128),
-        AOLLinear(128, 10),
+        CayleyLinear(64 * 7 * 7, 96),
+        SLLLinear(96, 96),
+        SLLLinear(96, 96),
+        CayleyLinear(96, 10),
     )
 
 

@@ -23,14 +23,12 @@ def network() -> nn.Sequential:
         MaxMin(),
         SOCConv2d(16, 16, 3, terms=4),
         MaxMin(),
-        SOCConv2d(16, 32, 3, stride=2, terms=4),
-        MaxMin(),
-        SOCConv2d(32, 32, 3, terms=4),
+        SOCConv2d(16, 16, 3, terms=4),
         MaxMin(),
         nn.Flatten(),
-        CayleyLinear(32 * 7 * 7, 128),
+        CayleyLinear(16 * 14 * 14, 96),
         MaxMin(),
-        CayleyLinear(128, 10),
+        CayleyLinear(96, 10),
     )
 
 
