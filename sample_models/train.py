@@ -132,7 +132,9 @@ RECIPES = {
     "mnist_cpl": lipschitz(3, 0.01),
     "mnist_sll": lipschitz(3, 0.01),
     "mnist_sandwich": lipschitz(6, 0.01),
-    "cifar10_sandwich": on_cifar(12, 0.01, 1.0, 0.25),
+    "cifar10_sandwich": on_cifar(10, 0.01, 0.7, 0.25),
+    "cifar10_cayley": on_cifar(10, 0.01, 0.7, 0.25),
+    "cifar10_bcop": on_cifar(10, 0.01, 0.7, 0.25),
 }
 
 
