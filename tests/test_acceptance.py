@@ -16,6 +16,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import load_file
 
 import lipaudit
 from lipaudit.bound import Bound
@@ -27,6 +28,9 @@ from lipaudit.report.canonical import evidence_json, from_json
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "sample_models"
 NAMES = ("mnist_lipschitz", "mnist_plain", "mnist_spectral_norm")
+FAMILIES = sorted({path.parent.name for path in SAMPLES.glob("*/model.onnx")} - {*NAMES})
+QUICK = ("mnist_cayley", "mnist_sandwich")
+"""Of the families, those that are audited by default: one of filters by frequency, one of whole blocks."""
 IMAGES = SAMPLES / "mnist_test.npz"
 DATA = f"npz:{IMAGES}"
 MNIST = ROOT.parent / "shared" / "data"
@@ -38,6 +42,11 @@ needs_mnist = pytest.mark.skipif(
     not (MNIST / "mnist" / "t10k-images-idx3-ubyte.gz").exists(),
     reason="no MNIST in ../shared/data/mnist beside the sources",
 )
+
+
+def slow(names):
+    """Parameters that are run by `-m slow`."""
+    return [pytest.param(name, marks=pytest.mark.slow) for name in sorted(names)]
 
 
 def onnx_of(name):
@@ -373,20 +382,37 @@ def test_radii_that_are_too_large_are_attacked(refused, monkeypatch):
 # The same network in two formats
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *FAMILIES])
+def test_both_files_hold_the_same_weights(name):
+    stored = {t.name: numpy_helper.to_array(t) for t in onnx.load(onnx_of(name)).graph.initializer}
+    weights = load_file(SAMPLES / name / "model.safetensors")
+    assert {n: stored[n].tobytes() for n in weights if n in stored} == {
+        n: w.tobytes() for n, w in weights.items() if not n.endswith("num_batches_tracked")
+    }
+    assert all(path.stat().st_size < 4_000_000 for path in (SAMPLES / name).iterdir())
+
+
+@pytest.mark.parametrize("name", [*NAMES, *QUICK, *slow(set(FAMILIES) - {*QUICK})])
 def test_onnx_and_safetensors_agree(name):
     folder = SAMPLES / name
-    options = {"dataset": DATA, "limit": 40, "attack": False}
+    data = DATA if name.startswith("mnist") else "none"
+    options = {"dataset": data, "limit": 40 if name.startswith("mnist") else None, "attack": False}
     one = lipaudit.audit(folder / "model.onnx", **options).evidence
     two = lipaudit.audit(folder / "model.safetensors", arch=f"{folder / 'arch.py'}:build", **options).evidence
     assert two.global_.upper.value == pytest.approx(one.global_.upper.value, rel=1e-6)
     assert two.preprocessing == one.preprocessing
     assert two.dataset == one.dataset
+    assert (one.model.trust, two.model.trust) == ("data only", "runs the --arch file")
+    if name in FAMILIES:
+        assert max(one.global_.upper.value, two.global_.upper.value) <= 1.001
+        assert one.findings == two.findings == ()
+    if one.robustness is None or two.robustness is None:
+        assert one.robustness is two.robustness is None
+        return
     assert two.robustness.clean_accuracy == one.robustness.clean_accuracy
     for a, b in zip(one.robustness.samples, two.robustness.samples, strict=True):
         assert (a.index, a.predicted) == (b.index, b.predicted)
         assert b.radius == pytest.approx(a.radius, rel=1e-4, abs=1e-6)
-    assert (one.model.trust, two.model.trust) == ("data only", "runs the --arch file")
 
 
 def test_preprocessing_by_flags_equals_the_metadata(audit):
