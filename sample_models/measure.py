@@ -2,10 +2,10 @@
 
     python measure.py
 
-Nothing here is a guarantee: norms come from power iteration, hence from below.  For each model it prints
-the clean accuracy on `mnist_test.npz`, the norm of every linear layer and their product, the largest Jacobian
-norm over the images (a witness: the network's true constant is at least that), and the certified accuracy
-that the product of the norms would give.  All distances are between images with pixels in [0, 1].
+Nothing here is a guarantee: norms come from power iteration, hence from below.  For each model of MNIST it
+prints the clean accuracy on `mnist_test.npz`, the norm of every linear layer and their product, the largest
+Jacobian norm over the images (a witness: the network's true constant is at least that), and the certified
+accuracy that the product of the norms would give.  All distances are between images with pixels in [0, 1].
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def main() -> None:
     with np.load(HERE / "mnist_test.npz") as archive:
         images = torch.from_numpy(archive["images"]).double()[:, None] / 255
         labels = torch.from_numpy(archive["labels"])
-    for folder in sorted(path.parent for path in HERE.glob("*/model.safetensors")):
+    for folder in sorted(path.parent for path in HERE.glob("mnist_*/model.safetensors")):
         network = load_model(folder)
         print(f"{folder.name}: clean accuracy {clean_accuracy(network, images, labels):.3f}")
         norms = layer_norms(network, images[:1])

@@ -133,8 +133,8 @@ RECIPES = {
     "mnist_sll": lipschitz(3, 0.01),
     "mnist_sandwich": lipschitz(6, 0.01),
     "cifar10_sandwich": on_cifar(10, 0.01, 0.7, 0.25),
-    "cifar10_cayley": on_cifar(10, 0.01, 0.7, 0.25),
-    "cifar10_bcop": on_cifar(10, 0.01, 0.7, 0.25),
+    "cifar10_cayley": on_cifar(10, 0.002, 0.7, 0.25),
+    "cifar10_bcop": on_cifar(10, 0.002, 0.7, 0.25),
 }
 
 
