@@ -326,7 +326,8 @@ def main() -> None:
     torch.use_deterministic_algorithms(True)
     for name in [options.only] if options.only else RECIPES:
         build(name, options.data_dir, options.epochs)
-    write_test_set(options.data_dir)
+    if options.only is None or RECIPES[options.only].data == "mnist":
+        write_test_set(options.data_dir)
 
 
 if __name__ == "__main__":

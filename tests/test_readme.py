@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shlex
 import subprocess
 from collections import defaultdict
@@ -368,3 +369,49 @@ def test_what_an_audit_of_the_samples_proves(column, name):
     convolutions = [layer.upper.value for layer in evidence.layers if layer.op == "conv2d"]
     shown = [float(n) for n in told["bounds on the convolutions"][column].split(", ")]
     assert shown == pytest.approx(convolutions, rel=0.01)
+
+
+FAMILY_RADII = ("36/255", "72/255", "108/255", "0.5", "1")
+FAMILY_NAMES = sorted(
+    path.parent.name for path in SAMPLES.glob("*/arch.py") if "def network" in path.read_text()
+)
+DATA = ROOT.parent / "shared" / "data"
+
+
+def family_row(name):
+    """The numbers about one network of the samples' README, as texts under the table's headings."""
+    rows = rows_of("One network per family")
+    return dict(zip(rows["network"], rows[f"`{name}`"], strict=True))
+
+
+def test_every_family_has_its_row():
+    told = {name.strip("`") for name in rows_of("One network per family") if name.startswith("`")}
+    assert told == {*FAMILY_NAMES}
+    assert len(FAMILY_NAMES) == 11
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_the_sizes_of_the_families(name):
+    told = family_row(name)
+    trained = runpy.run_path(str(SAMPLES / name / "arch.py"))["network"]()
+    assert told["parameters"] == f"{sum(weight.numel() for weight in trained.parameters()):,}"
+    assert told["MB"] == f"{(SAMPLES / name / 'model.onnx').stat().st_size / 1e6:.1f}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+def test_what_an_audit_of_a_family_proves(name):
+    data = name.split("_", 1)[0]
+    if not (DATA / data).exists():
+        pytest.skip(f"no {data} beside the sources")
+    told = family_row(name)
+    evidence = lipaudit.audit(
+        SAMPLES / name / "model.onnx", dataset=data, data_dir=DATA, eps=FAMILY_RADII
+    ).evidence
+    assert evidence.findings == ()
+    assert evidence.falsification.hits == 0
+    assert evidence.global_.lower.value <= evidence.global_.upper.value <= 1.001
+    assert float(told["constant ≤"]) == pytest.approx(evidence.global_.upper.value, rel=1e-5)
+    assert float(told["clean"]) == pytest.approx(evidence.robustness.clean_accuracy.count / 100, abs=0.03)
+    for point in evidence.robustness.curve:
+        assert float(told[point.eps_exact]) == pytest.approx(point.certified_count / 100, abs=0.03)
