@@ -1,6 +1,7 @@
 """`lipaudit convert report.json -o r.sarif`: a report that was made before, in other formats.
 
-What may have been changed since, because it is older than digests, says so in each of them that has words (`LIP308`).
+What may have been changed since, because it is older than digests, says so in each of them that has words
+(`LIP308`).
 """
 
 from __future__ import annotations
