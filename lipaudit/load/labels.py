@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from torch import nn
@@ -41,23 +40,24 @@ def titled(path: str, titles: Titles) -> str:
 def node_titles(nodes: Sequence[tuple[str, str]]) -> list[str]:
     """What people read as the names of ONNX nodes, all different.
 
-    That is the node's own name, without the slashes and the `node_` that exporters put around it unless
-    another node is called or would be called so.  A node without a name is called after its operator.
+    That is the node's own name, without the slashes and the `node_` that exporters put around them if the
+    names stay different: all are shortened or none, so that a pattern means all of a kind.  A node without a
+    name is called after its operator.
 
     Args:
         nodes: names, which may be empty, and operators.
     """
-    short = [_EXPORTED.sub("", name.strip("/")) or name.strip("/") for name, _ in nodes]
-    whole, cut = {name for name, _ in nodes}, Counter(short)
-    named = [
-        part if cut[part] == 1 and (part == name or part not in whole) else name
-        for part, (name, _) in zip(short, nodes, strict=True)
-    ]
-    kept = whole | set(named)
+    whole = {name for name, _ in nodes}
+    short = {name: _EXPORTED.sub("", name.strip("/")) for name in whole}
+    named = {name for name in whole if name.strip("/")}
+    cut = [short[name] for name in named]
+    shown = short if all(cut) and len(set(cut)) == len(cut) else {name: name for name in named}
+    kept = whole | {shown[name] for name in named}
     found: list[str] = []
-    for title, part, (_, operator) in zip(named, short, nodes, strict=True):
-        fresh = bool(part) and title not in found
-        found.append(title if fresh else unused(title if part else operator, "_", kept | set(found)))
+    for name, operator in nodes:
+        title = shown[name] if name in named else operator
+        fresh = name in named and title not in found
+        found.append(title if fresh else unused(title, "_", kept | set(found)))
     return found
 
 

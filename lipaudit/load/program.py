@@ -50,7 +50,7 @@ class Program(nn.Module):
         inner: shape that the steps take, where it is another: the program has no batch axis.
 
     Attributes:
-        titles: what the file calls the buffers.
+        titles: what the file calls the buffers and the modules.
     """
 
     def __init__(
@@ -69,22 +69,14 @@ class Program(nn.Module):
         self._names = {name: f"stored_{i}" for i, name in enumerate(tensors)}
         for name, place in self._names.items():
             self.register_buffer(place, tensors[name])
-        self.titles: Titles = {place: titles.get(name, name) for name, place in self._names.items()}
+        sites = dict.fromkeys(step.path for step in steps if step.path)
+        places = {path: f"site_{i}" for i, path in enumerate(sites)}
+        for place in places.values():
+            self.add_module(place, _Site())
+        self._sites = {path: getattr(self, place) for path, place in places.items()}
+        stored = {place: titles.get(name, name) for name, place in self._names.items()}
+        self.titles: Titles = stored | {place: path for path, place in places.items()}
         self._writes = any(step.in_place for step in steps)
-        self._sites = {path: self._site(path) for path in {step.path for step in steps}}
-
-    def _site(self, path: str) -> nn.Module | None:
-        """The module of that path, made where it is missing; None for the root."""
-        module: nn.Module = self
-        for part in path.split(".") if path else ():
-            known = module._modules.get(part)  # noqa: SLF001 - `getattr` finds methods, too
-            if known is None:
-                if hasattr(module, part):
-                    return None
-                known = _Site()
-                module.add_module(part, known)
-            module = known
-        return None if module is self else module
 
     def forward(self, x: Tensor) -> Any:  # noqa: ANN401 - whatever the program returns
         """The output for one input; the input is left as it is."""
@@ -96,7 +88,7 @@ class Program(nn.Module):
         return result if self._inner is None else result.reshape(1, *result.shape)
 
     def _call(self, step: Step, args: Any, kwargs: Any) -> Any:  # noqa: ANN401
-        site = self._sites[step.path]
+        site = self._sites.get(step.path)
         return step.target(*args, **kwargs) if site is None else site(step.target, args, kwargs)
 
 

@@ -25,7 +25,7 @@ from lipaudit import errors
 from lipaudit.errors import InputRefused
 from lipaudit.graph.graph import INPUT, LayerGraph
 from lipaudit.graph.node import Node, Op, Origin, Unsupported
-from lipaudit.load.labels import Titles
+from lipaudit.load.labels import Titles, titled
 from lipaudit.ops import OPS, PAIRS, Args, Live, OpSpec, Untranslatable
 from lipaudit.ops.activation import why_unbounded
 from lipaudit.ops.pairs import paired, unpaired
@@ -70,6 +70,7 @@ class _Translation:
     """State of one translation: what each fx node has become."""
 
     titles: Titles
+    stored: Mapping[str, str]
     reserved: frozenset[str]
     values: dict[FxNode, Any] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
@@ -77,8 +78,9 @@ class _Translation:
 
     def add(self, node: FxNode, op: Op, inputs: tuple[str, ...], value: Value, origin: Origin) -> Live:
         name = _module_of(node, self.titles)
-        if not name:
-            name = self._made_up(node.name)
+        if not name:  # a function: told by whose weights it takes, if they are a module's
+            owner = self._owner(node)
+            name = self._made_up(f"{owner}:{node.name}" if owner else node.name)
         elif name in self.names:  # a module of several calls: they are told apart by the exporter's names
             name = self._made_up(f"{name}:{node.name}")
         self.names.add(name)
@@ -86,6 +88,19 @@ class _Translation:
         made = node.meta.get("val")
         floating = not isinstance(made, Tensor) or made.is_floating_point() or made.is_complex()
         return Live(name, value.shape, value.paired, floating)
+
+    def _owner(self, node: FxNode) -> str:
+        """The module that holds a tensor from which the call's constants are made; "" if none does."""
+        open_ones, seen = list(node.all_input_nodes), set()
+        while open_ones:
+            source = open_ones.pop(0)
+            if source in seen or not isinstance(self.values.get(source), Tensor):
+                continue
+            seen.add(source)
+            if owner := self.stored.get(source.name, "").rpartition(".")[0]:
+                return owner
+            open_ones += source.all_input_nodes
+        return ""
 
     def _made_up(self, name: str) -> str:
         """A name that is no module's, whether that one was met already or not."""
@@ -105,7 +120,10 @@ def translate(program: ExportedProgram, titles: Titles | None = None) -> LayerGr
         InputRefused: if the program has several inputs or outputs, or its output is a constant.
     """
     titles = titles or {}
-    state = _Translation(titles, frozenset(_module_of(node, titles) for node in program.graph.nodes))
+    signature = program.graph_signature
+    held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    stored = {name: titled(target, titles) for name, target in held.items()}
+    state = _Translation(titles, stored, frozenset(_module_of(node, titles) for node in program.graph.nodes))
     constants = _constants(program)
     shape: tuple[int, ...] | None = None
     for node in program.graph.nodes:

@@ -5,8 +5,8 @@ no other that the pattern would match: networks have layers called `conv[1]`, wh
 `conv1`.
 
 A module may make several layers: it is called twice, or computes in steps.  They are `fc`, `fc:relu`,
-`fc:linear_1`, ….  Whoever limits `fc` limits them all.  An exception is read narrowly: `fc` excuses the layer
-of that very name, and all of them only where none has it.
+`fc:linear_1`, …; and it may hold modules, `fc.inner`, ….  Whoever limits `fc` limits them all.  An exception
+is read narrowly: `fc` excuses the layer of that very name, and where none has it those of its own steps.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 
 __all__ = ["excused", "meant"]
 
-_CALL = ":"
+_STEP, _INNER = ":", "."
 
 
 def meant(patterns: Collection[str], layers: Collection[str]) -> frozenset[str]:
@@ -41,7 +41,8 @@ def excused(patterns: Collection[str], layers: Collection[str]) -> frozenset[str
 
 def _named(pattern: str, layers: Collection[str], *, narrow: bool) -> Collection[str]:
     own = {pattern} & set(layers)
-    calls = {name for name in layers if name.startswith(pattern + _CALL)}
     if own and narrow:
         return own
-    return own | calls or {name for name in layers if fnmatchcase(name, pattern)}
+    ends = (pattern + _STEP,) if narrow else (pattern + _STEP, pattern + _INNER)
+    own |= {name for name in layers if name.startswith(ends)}
+    return own or {name for name in layers if fnmatchcase(name, pattern)}

@@ -117,7 +117,8 @@ def test_decomposed_programs(name, tmp_path):
 
 
 def test_layers_keep_their_names(tmp_path):
-    graph = translate(load_model(save(small(), tmp_path / "m.pt2", (1, 4, 4))).program)
+    loaded = load_model(save(small(), tmp_path / "m.pt2", (1, 4, 4)))
+    graph = translate(loaded.program, loaded.titles)
     assert [node.name for node in graph if node.name != "clone"] == ["0", "1", "2", "3", "5", "6"]
 
 

@@ -135,7 +135,8 @@ def test_odd_names_reach_the_report_as_they_are(kind, tmp_path):
     [
         (("a.b", "a/b", "", "/a/b/"), ("a.b", "a/b", "Einsum", "/a/b/")),
         (("node_fc", "fc", "node_x", "/x"), ("node_fc", "fc", "node_x", "/x")),
-        (("node_fc", "relu", "/conv/", "node_"), ("fc", "relu", "conv", "node_")),
+        (("node_fc", "relu", "/conv/", "node_x"), ("fc", "relu", "conv", "x")),
+        (("node_fc", "relu", "/conv/", "node_"), ("node_fc", "relu", "/conv/", "node_")),
         (("", "", "Relu", "MatMul"), ("MatMul_1", "Relu_1", "Relu", "MatMul")),
         (("", "MatMul", "", "MatMul_1"), ("MatMul_2", "MatMul", "Einsum", "MatMul_1")),
         (("/", "a", "//", "MatMul"), ("MatMul_1", "a", "Einsum", "MatMul")),
@@ -174,6 +175,64 @@ class Calls(nn.Module):
 def test_a_call_outside_of_modules_does_not_take_a_modules_name():
     graph = translate(export_module(Calls().eval(), torch.zeros(1, WIDTH), "m"))
     assert [node.name for node in graph] == ["linear'", "linear", "relu", "linear:linear_2"]
+
+
+class Directly(nn.Module):
+    """Modules whose weights are used without calling them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.inner = nn.Linear(WIDTH, WIDTH), nn.Sequential(nn.Linear(WIDTH, WIDTH))
+
+    def forward(self, x):
+        return self.first.forward(x) @ self.inner[0].weight.T.clone()
+
+
+def test_a_function_is_told_by_the_module_whose_weights_it_takes():
+    graph = translate(export_module(Directly().eval(), torch.zeros(1, WIDTH), "m"))
+    assert [node.name.partition(":")[0] for node in graph] == ["first", "inner.0"]
+
+
+class Oddly(nn.Module):
+    """Modules called as few people call them."""
+
+    def __init__(self, *names):
+        super().__init__()
+        self.parts = nn.ModuleDict({name: nn.Linear(WIDTH, WIDTH) for name in names})
+
+    def forward(self, x):
+        for part in self.parts.values():
+            x = part(x).relu()
+        return self.parts[next(iter(self.parts))](x)
+
+
+def saved(network, path):
+    torch.export.save(torch.export.export(network.eval(), (torch.zeros(1, WIDTH),)), path)
+    loaded = load_model(path)
+    return [node.name for node in translate(loaded.program, loaded.titles) if node.op.name == "linear"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a", "conv-1"),
+        ("b@v2", "b"),
+        ("b@1", "b"),
+        ("größe", "層"),
+        ("stored_0", "titles", "_kind"),
+        ("1", "site_0"),
+    ],
+)
+def test_a_saved_program_keeps_the_names_of_modules(names, tmp_path):
+    found = saved(Oddly(*names), tmp_path / "m.pt2")
+    assert found[:-1] == [f"parts.{name}" for name in names]
+    assert found[-1].startswith(f"parts.{names[0]}:linear")
+
+
+@pytest.mark.parametrize("names", [("1,head", "head"), ("1;head", "head")])
+def test_names_that_the_format_cannot_tell_are_refused(names, tmp_path):
+    with pytest.raises(InputRefused, match="comma or a semicolon"):
+        saved(Oddly(*names), tmp_path / "m.pt2")
 
 
 CODE = convert(model(), (1, WIDTH), 1, "m").network.code
@@ -226,14 +285,14 @@ def test_a_saved_programs_names_are_not_run(wrapped, canary, tmp_path):
     loaded = load_model(path)
     loaded.program.module()(torch.ones(1, WIDTH))
     assert not canary.exists()
-    assert list(loaded.titles.values()) == [f"0.weight{name}"]
+    assert list(loaded.titles.values()) == [f"0.weight{name}", "0", "1"]
     assert [node.name for node in translate(loaded.program, loaded.titles)] == ["0", "1"]
 
 
-def test_a_module_path_that_is_no_path_is_not_shown(tmp_path):
+def test_only_names_of_ours_are_code(tmp_path):
     path = tmp_path / "m.pt2"
     path.write_bytes(archive(lambda old: old))
-    assert load_model(path).titles == {"stored_0": "0.weight"}
+    assert load_model(path).titles == {"stored_0": "0.weight", "site_0": "0", "site_1": "1"}
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a.b", 'a"', "a\\", "a\n", "ß", "a\x00", "onnx/n0"])

@@ -6,7 +6,21 @@ from hypothesis import strategies as st
 
 from lipaudit.policy.naming import excused, meant
 
-LAYERS = ("fc", "fc:linear_1", "fc2", "act:mul", "act:relu", "conv[1]", "conv1", "conv[1]:relu", "a*", "ab")
+LAYERS = (
+    "fc",
+    "fc:linear_1",
+    "fc2",
+    "act:mul",
+    "act:relu",
+    "conv[1]",
+    "conv1",
+    "conv[1]:relu",
+    "a*",
+    "ab",
+    "b.c",
+    "b:add",
+    "d.e:f",
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +33,9 @@ LAYERS = ("fc", "fc:linear_1", "fc2", "act:mul", "act:relu", "conv[1]", "conv1",
         ("conv[1]", {"conv[1]", "conv[1]:relu"}, {"conv[1]"}),
         ("conv[12]", {"conv1"}, {"conv1"}),
         ("a*", {"a*"}, {"a*"}),
+        ("b", {"b.c", "b:add"}, {"b:add"}),
+        ("d", {"d.e:f"}, set()),
+        ("d.*", {"d.e:f"}, {"d.e:f"}),
         ("f", set(), set()),
         ("fc:", set(), set()),
     ],
@@ -28,7 +45,7 @@ def test_names_and_patterns(pattern, limited, free):
     assert excused([pattern], LAYERS) == free
 
 
-NAMES = st.lists(st.text("ab:*[]?", min_size=1, max_size=4), max_size=6)
+NAMES = st.lists(st.text("ab:.*[]?", min_size=1, max_size=4), max_size=6)
 
 
 @given(NAMES, NAMES)
