@@ -53,11 +53,13 @@ class Candidate:
         name: what its row is called.
         path: of its file.
         arch: who builds its module, for files that hold weights only.
+        trained: who builds the module that was trained, if it is another one.
     """
 
     name: str
     path: str
     arch: str | None = None
+    trained: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -241,7 +243,8 @@ def _prepare(entry: _Entry, options: Mapping[str, Any], asked: Asked) -> None:
     )
     if loaded.weights_sha256 != model.weights_sha256:
         raise InputRefused("the file changed after it was audited")
-    entry.prepared = prepare(loaded, entry.candidate.arch, asked)
+    own = None if loaded.architecture is None else entry.candidate.arch
+    entry.prepared = prepare(loaded, entry.candidate.trained or own, asked)
 
 
 @contextmanager

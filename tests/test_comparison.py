@@ -69,6 +69,17 @@ def test_costs_are_measured(model, data):
     assert done.training
 
 
+def test_the_module_that_was_trained_may_stand_elsewhere(model, tmp_path):
+    """An ONNX file holds the trained program; a plain --arch goes with files of weights only."""
+    source = tmp_path / "net.py"
+    source.write_text(
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(4, 3))\n"
+    )
+    arch = f"{source}:make"
+    done = compare([Candidate("a", model, trained=arch)], options(), batch=4, train=True)
+    assert done.models[0].costs.training.batch == 4
+
+
 def test_a_refused_model_hides_no_other(model, data, tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     candidates = [

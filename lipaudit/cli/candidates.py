@@ -1,7 +1,7 @@
 """Models to compare, and who builds them: `A.onnx NAME=b.safetensors --arch NAME=net.py:make`.
 
 A model is called by the end of its path, as short as it can be told from the others; given twice, it gets a
-number.
+number.  `{dir}` in an architecture is the folder of the model it is for.
 """
 
 from __future__ import annotations
@@ -28,14 +28,18 @@ class Asked:
     name: str
     path: str
     arch: str | None
+    trained: str | None = None
 
 
-def asked_models(texts: Sequence[str], arches: Sequence[str]) -> tuple[Asked, ...]:
-    """Paths with names that are all different, and each with its architecture.
+def asked_models(
+    texts: Sequence[str], arches: Sequence[str], trained: Sequence[str] = ()
+) -> tuple[Asked, ...]:
+    """Paths with names that are all different, and each with its architectures.
 
     Args:
         texts: `PATH` or `NAME=PATH`; what exists as it stands is a path.
         arches: of `--arch`: one for all, as many as there are models, or `NAME=SOURCE:NAME`.
+        trained: of `--train-arch`, likewise.
 
     Raises:
         UsageError: two models have one name, or an architecture belongs to none.
@@ -46,8 +50,10 @@ def asked_models(texts: Sequence[str], arches: Sequence[str]) -> tuple[Asked, ..
         twice = next(name for name in own if own.count(name) > 1)
         raise UsageError(f"two models are called {twice!r}", hint="NAME=PATH gives each a name of its own")
     names = _names(given)
-    chosen = _architectures(names, [path for _, path in given], arches)
-    return tuple(map(Asked, names, (path for _, path in given), chosen))
+    paths = [path for _, path in given]
+    built = _architectures(names, paths, arches, "--arch")
+    training = _architectures(names, paths, trained, "--train-arch")
+    return tuple(map(Asked, names, paths, built, training))
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -81,27 +87,36 @@ def _free(name: str, taken: set[str]) -> str:
     return free
 
 
-def _architectures(names: Sequence[str], paths: Sequence[str], arches: Sequence[str]) -> list[str | None]:
+def _architectures(
+    names: Sequence[str], paths: Sequence[str], arches: Sequence[str], option: str
+) -> list[str | None]:
     """Whose each is."""
     owned: dict[str, str] = {}
     plain: list[str] = []
     for text in arches:
         found = _OWNED.fullmatch(text)
         if found is None:
-            parse_arch(text)
+            parse_arch(_beside(text, "."))
             plain.append(text)
             continue
-        parse_arch(found[2])
+        parse_arch(_beside(found[2], "."))
         if found[1] not in (*names, *paths):
             raise UsageError(
-                f"--arch {text}: no model is called {found[1]!r}", hint=f"the models are {', '.join(names)}"
+                f"{option} {text}: no model is called {found[1]!r}", hint=f"the models are {', '.join(names)}"
             )
         owned[found[1]] = found[2]
     if len(plain) not in (0, 1, len(names)):
         raise UsageError(
             f"{len(plain)} architectures for {len(names)} models",
-            hint="give --arch once for all, once per model in their order, or as NAME=SOURCE:NAME",
+            hint=f"give {option} once for all, once per model in their order, or as NAME=SOURCE:NAME",
         )
     none: list[str | None] = [None] * len(names)
     common = plain * len(names) if len(plain) == 1 else plain or none
-    return [owned.get(n, owned.get(p, c)) for n, p, c in zip(names, paths, common, strict=True)]
+    chosen = [owned.get(n, owned.get(p, c)) for n, p, c in zip(names, paths, common, strict=True)]
+    return [
+        None if a is None else _beside(a, str(Path(p).parent)) for a, p in zip(chosen, paths, strict=True)
+    ]
+
+
+def _beside(arch: str, folder: str) -> str:
+    return arch.replace("{dir}", folder)

@@ -86,6 +86,7 @@ def _compare(  # noqa: PLR0913, PLR0917 -- one parameter per option
     arch: k.Arches = None,
     batch: k.Batch = 256,
     train_cost: k.TrainCost = False,  # noqa: FBT002 -- a flag
+    train_arch: k.TrainArches = None,
     no_cost: k.NoCost = False,  # noqa: FBT002 -- a flag
     device: o.Device = "auto",
     as_json: k.AsJson = False,  # noqa: FBT002 -- a flag
@@ -112,7 +113,8 @@ def _compare(  # noqa: PLR0913, PLR0917 -- one parameter per option
     """Audit several models and show them side by side: bounds, certified accuracy, size, time, memory."""
     given = dict(locals())
     own = {name: given.pop(name) for name in ("models", "batch", "train_cost", "no_cost", "as_json")}
-    own |= {"arches": given.pop("arch") or (), "output": given.pop("output") or ()}
+    own |= {"arches": given.pop("arch") or (), "trained": given.pop("train_arch") or ()}
+    own["output"] = given.pop("output") or ()
     own["plot"] = given.pop("plot") or ()
     given["eps"], given["allow_global"] = eps or (), allow_global or ()
     return partial(_run_compare, own, AuditRequest(model="", no_policy=True, **given))

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Arches", "AsJson", "Batch", "Models", "NoCost", "Output", "Plot", "Quiet", "TrainCost", "Verbose"]
+__all__ = [
+    "Arches",
+    "AsJson",
+    "Batch",
+    "Models",
+    "NoCost",
+    "Output",
+    "Plot",
+    "Quiet",
+    "TrainArches",
+    "TrainCost",
+    "Verbose",
+]
 
 Models = Annotated[
     list[str], typer.Argument(metavar="MODEL…", help="Files as for an audit, or NAME=FILE to name a row.")
@@ -17,7 +29,7 @@ Arches = Annotated[
         "--arch",
         metavar="[MODEL=]SOURCE:NAME",
         help="Who builds the network of files of weights: one for all, or repeated, one per model in their "
-        "order or by their names.",
+        "order or by their names. {dir} is the model's folder.",
     ),
 ]
 Batch = Annotated[
@@ -33,7 +45,16 @@ TrainCost = Annotated[
     typer.Option(
         "--train-cost",
         help="Also measure a training step (forward, margin loss, backward, optimiser) of models that have "
-        "an --arch.",
+        "an --arch or --train-arch.",
+    ),
+]
+TrainArches = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--train-arch",
+        metavar="[MODEL=]SOURCE:NAME",
+        help="Who builds the module that was trained, for --train-cost, where the file holds another one: as "
+        "--arch.",
     ),
 ]
 NoCost = Annotated[

@@ -37,6 +37,7 @@ class CompareRequest:
     Args:
         models: in their order.
         arches: of `--arch`.
+        trained: of `--train-arch`.
         batch: samples at a time where costs are measured.
         train_cost: whether a training step is measured.
         no_cost: nothing is measured.
@@ -48,6 +49,7 @@ class CompareRequest:
 
     models: Sequence[str]
     arches: Sequence[str]
+    trained: Sequence[str]
     batch: int
     train_cost: bool
     no_cost: bool
@@ -66,13 +68,15 @@ def run(request: CompareRequest) -> ExitCode:
     Raises:
         LipauditError: whatever keeps all of them from being compared.
     """
-    models = asked_models(request.models, request.arches)
+    models = asked_models(request.models, request.arches, request.trained)
     targets = _targets(request)
     values.at_least("--batch", request.batch, 1)
     if request.batch > _LARGEST_BATCH:
         raise UsageError(f"--batch {request.batch}: at most {_LARGEST_BATCH}")
     if request.no_cost and request.train_cost:
         raise UsageError("--train-cost and --no-cost contradict each other")
+    if request.trained and not request.train_cost:
+        raise UsageError("--train-arch has no effect without --train-cost", hint="add --train-cost")
     options = {k: v for k, v in audit_arguments(request.audit).items() if k not in _OF_BUDGETS}
     outputs.check_targets(targets, _kept(request, models))
     check_samples(request.audit, None, targets)
@@ -98,7 +102,8 @@ def _kept(request: CompareRequest, models: Sequence[Asked]) -> dict[Path, str]:
     """What is read, and must not be replaced."""
     kept: dict[Path, str] = {}
     for model in models:
-        kept |= inputs.read_by(replace(request.audit, model=model.path, arch=model.arch), None)
+        for arch in (model.arch, model.trained):
+            kept |= inputs.read_by(replace(request.audit, model=model.path, arch=arch), None)
     return kept | {Path(model.path): "one of the models" for model in models}
 
 
@@ -111,7 +116,7 @@ def _compared(request: CompareRequest, models: Sequence[Asked], options: dict[st
 
         interrupts.check()
         comparison = compare(
-            [Candidate(model.name, model.path, model.arch) for model in models],
+            [Candidate(model.name, model.path, model.arch, model.trained) for model in models],
             options,
             batch=None if request.no_cost else request.batch,
             train=request.train_cost,

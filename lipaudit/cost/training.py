@@ -1,8 +1,8 @@
 """One step of training: forward, margin loss, backward, optimiser.
 
-The module is the one that `--arch` builds, in train mode, with its parametrisations: what a method computes
-anew in each step (an orthogonalisation, a rescaling) is part of the cost.  Its weights are those it is born
-with, and the step has length 0, so that every repetition does the same work.
+The module is the one that `--train-arch` builds, else `--arch`, in train mode, with its parametrisations:
+what a method computes anew in each step (an orthogonalisation, a rescaling) is part of the cost.  Its weights
+are those it is born with, and the step has length 0, so that every repetition does the same work.
 
 The loss is cross-entropy of scores from which a margin was taken at the label, with a temperature; the
 optimiser is SGD with momentum.  Prach, Brau, Buttazzo, Lampert (2024), "1-Lipschitz Layers Compared", CVPR.
@@ -28,8 +28,7 @@ __all__ = ["training_step"]
 
 _LOSS = MarginLoss(0.5, 0.25)
 _MOMENTUM = 0.9
-_WITH_ARCH = ("safetensors", "checkpoint")
-_HOW = "the --arch module in train mode: forward, margin loss, backward, SGD with momentum"
+_HOW = "the module in train mode: forward, margin loss, backward, SGD with momentum"
 _SEED = 0
 
 
@@ -45,9 +44,10 @@ def training_step(loaded: LoadedModel, arch: str | None, device: torch.device, c
     Raises:
         CannotRun: there is no module, or it does not train.
     """
-    if loaded.format not in _WITH_ARCH or arch is None:
+    if arch is None:
         raise CannotRun(
-            f"a file of format {loaded.format} holds the trained program, not the module that trains"
+            f"a file of format {loaded.format} holds the trained program, not the module that trains "
+            "(--train-arch names it)"
         )
     try:
         module = build_module(arch, seed=_SEED).module.to(device).train()

@@ -80,6 +80,20 @@ def test_architectures():
     assert arches([f"b={plain}"]) == [None, plain]
 
 
+def test_architectures_beside_their_models():
+    beside = '{dir}/net.py:make{"a": 1}'
+    assert arches([beside], "p/x", "y") == ['p/net.py:make{"a": 1}', './net.py:make{"a": 1}']
+    assert arches([f"y={beside}"], "x", "y=q/z") == [None, 'q/net.py:make{"a": 1}']
+
+
+def test_modules_that_were_trained_are_asked_for_by_themselves():
+    found = asked_models(["p/x", "q/y"], ["a.py:f"], ["{dir}/a.py:g", "b.py:h"])
+    assert [model.arch for model in found] == ["a.py:f", "a.py:f"]
+    assert [model.trained for model in found] == ["p/a.py:g", "b.py:h"]
+    with pytest.raises(UsageError, match=r"--train-arch z=a.py:f: no model"):
+        asked_models(["x"], [], ["z=a.py:f"])
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [
@@ -201,6 +215,7 @@ def test_quiet_leaves_the_last_line_and_reasons(run):
         (["--eps", "-1", "-d", "npz:s.npz"], "-1"),
         (["--profile", "slow"], "--profile"),
         (["--no-cost", "--train-cost"], "contradict"),
+        (["--train-arch", "net.py:make"], "no effect without --train-cost"),
         (["--limit", "0"], "--limit 0"),
         (["--max-lipschitz", "3"], "--max-lipschitz"),
     ],

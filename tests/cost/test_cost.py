@@ -372,7 +372,7 @@ def test_a_module_that_does_not_train_says_so(folder, kind, why):
 
 def test_an_onnx_file_does_not_train(tmp_path):
     model = load_model(tiny.write_onnx(tmp_path / "m.onnx"))
-    costs = prepare(model, "net.py:make", Asked(4, CPU, train=True)).costs()
+    costs = prepare(model, None, Asked(4, CPU, train=True)).costs()
     assert costs.training is None
     assert "a file of format onnx holds the trained program" in costs.notes[0]
 
