@@ -42,7 +42,8 @@ def asked_models(
         trained: of `--train-arch`, likewise.
 
     Raises:
-        UsageError: two models have one name, or an architecture belongs to none.
+        UsageError: two models have one name; an architecture belongs to none, or may belong to two; a model
+            is given two.
     """
     given = [_split(text) for text in texts]
     own = [name for name, _ in given if name]
@@ -91,7 +92,7 @@ def _architectures(
     names: Sequence[str], paths: Sequence[str], arches: Sequence[str], option: str
 ) -> list[str | None]:
     """Whose each is."""
-    owned: dict[str, str] = {}
+    owned: dict[int, str] = {}
     plain: list[str] = []
     for text in arches:
         found = _OWNED.fullmatch(text)
@@ -100,11 +101,13 @@ def _architectures(
             plain.append(text)
             continue
         parse_arch(_beside(found[2], "."))
-        if found[1] not in (*names, *paths):
-            raise UsageError(
-                f"{option} {text}: no model is called {found[1]!r}", hint=f"the models are {', '.join(names)}"
-            )
-        owned[found[1]] = found[2]
+        for index in _meant(f"{option} {text}", found[1], names, paths):
+            if index in owned:
+                raise UsageError(
+                    f"{option} {text}: {names[index]!r} has an architecture already, {owned[index]}",
+                    hint="give each model one",
+                )
+            owned[index] = found[2]
     if len(plain) not in (0, 1, len(names)):
         raise UsageError(
             f"{len(plain)} architectures for {len(names)} models",
@@ -112,10 +115,23 @@ def _architectures(
         )
     none: list[str | None] = [None] * len(names)
     common = plain * len(names) if len(plain) == 1 else plain or none
-    chosen = [owned.get(n, owned.get(p, c)) for n, p, c in zip(names, paths, common, strict=True)]
+    chosen = [owned.get(index, each) for index, each in enumerate(common)]
     return [
         None if a is None else _beside(a, str(Path(p).parent)) for a, p in zip(chosen, paths, strict=True)
     ]
+
+
+def _meant(what: str, key: str, names: Sequence[str], paths: Sequence[str]) -> list[int]:
+    """Which models have that name or path: one, or several of one path."""
+    found = [index for index, both in enumerate(zip(names, paths, strict=True)) if key in both]
+    if not found:
+        raise UsageError(f"{what}: no model is called {key!r}", hint=f"the models are {', '.join(names)}")
+    if len({paths[index] for index in found}) > 1:
+        raise UsageError(
+            f"{what}: {key!r} is the name of one model and the path of another",
+            hint="NAME=PATH gives each model a name of its own",
+        )
+    return found
 
 
 def _beside(arch: str, folder: str) -> str:

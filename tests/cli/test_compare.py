@@ -78,6 +78,7 @@ def test_architectures():
     assert arches([f"y={plain}"]) == [None, plain]
     assert arches(["a.py:f", f"y={plain}"]) == ["a.py:f", plain]
     assert arches([f"b={plain}"]) == [None, plain]
+    assert arches([f"w={plain}"], "x=w", "y=w") == [plain, plain]
 
 
 def test_architectures_beside_their_models():
@@ -101,11 +102,19 @@ def test_modules_that_were_trained_are_asked_for_by_themselves():
         (["z=a.py:f"], "no model is called 'z'"),
         (["nonsense"], "nonsense"),
         (["x=nonsense"], "x=nonsense"),
+        (["x=a.py:f", "x=b.py:g"], "'x' has an architecture already, a.py:f"),
+        (["x=a.py:f", "x=a.py:f"], "'x' has an architecture already"),
+        (["x=a.py:f", "a=b.py:g"], "'x' has an architecture already"),
     ],
 )
 def test_architectures_of_nobody(given, why):
     with pytest.raises(UsageError, match=why):
         arches(given)
+
+
+def test_an_architecture_that_may_belong_to_two():
+    with pytest.raises(UsageError, match="'b' is the name of one model and the path of another"):
+        arches(["b=net.py:make"], "b=a", "x=b")
 
 
 # The command
