@@ -3,9 +3,10 @@
     dense      y = Qx + b,                        Q = cayley(g·W/‖W‖_F)
     circular   y = irfft2(Q(ω)·rfft2(x)) + b,     Q(ω) = cayley(g·K̂(ω)/‖K‖_F)      (`orthogonal`)
 
-Proved: QᴴQ = I (or QQᴴ = I) at every frequency, so the layer is an isometry (or a projection of one).  The
-image is padded circularly, and one kernel gives another map for each size of image.  A stride s is
-space-to-depth before.
+Proved: QᴴQ = I (or QQᴴ = I) at every frequency, so the layer is an isometry (or a projection of one); in
+float32 up to the rounding of its products, whatever g (a matrix longer than 1e5 counts as its multiple of
+that length).  The image is padded circularly, and one kernel gives another map for each size of image.  A
+stride s is space-to-depth before.
 
 Trockman, Kolter (2021), "Orthogonalizing convolutional layers with the Cayley transform", ICLR, arXiv
 2104.07167.
@@ -24,6 +25,7 @@ from lipaudit.layers.dense import DenseLayer
 from lipaudit.layers.derived import Values
 from lipaudit.layers.frequency import FrequencyFilter, filtered, spectrum_of, stored_spectrum
 from lipaudit.layers.orthogonal import cayley
+from lipaudit.layers.precision import tamed
 from lipaudit.layers.verified import Fit
 
 __all__ = ["CayleyConv2d", "CayleyLinear"]
@@ -101,5 +103,6 @@ class CayleyConv2d(ConvLayer):
 
 def _unit(weight: Tensor) -> Tensor:
     """W/‖W‖_F, and 0 for 0."""
+    weight = tamed(weight)
     norm = weight.norm()
     return weight / torch.where(norm > 0, norm, 1.0)

@@ -5,8 +5,10 @@ authors use it, stays below the norm and lets a block stretch by up to 0.4 %.
 
     dense    Gram iteration: B = ‖(WWᵀ)^(2^(t−1))‖_F^(1/2^t)
     kernel   the same at every frequency of a circular image of n + p cells, of which the zero-padded map on
-             n cells is a part: B depends on the size of the image, and is derived anew for another one
+             n cells is a part: B depends on the size of the image, and is derived anew for another one;
+             a frozen block is for one size and refuses others
 
+In float32 the scale is 0 from B = 1e19 on, where 2/B² is no normal number: the block is then the identity.
 The gradient is that of ‖W‖ at its top singular vectors (of the grid's top frequency), scaled to B.
 
 Meunier, Delattre, Araujo, Allauzen (2022), ICML, arXiv 2110.12690; Delattre, Barthélemy, Araujo, Allauzen
@@ -23,6 +25,8 @@ from torch import Tensor
 from lipaudit.layers.arguments import Allowed
 from lipaudit.layers.derived import Values
 from lipaudit.layers.frequency import spectrum_of
+from lipaudit.layers.potential import representable
+from lipaudit.layers.precision import largest
 from lipaudit.layers.residual import PotentialConv2d, PotentialLinear
 
 __all__ = ["CPLConv2d", "CPLLinear"]
@@ -60,6 +64,7 @@ class CPLConv2d(PotentialConv2d):
     """
 
     allowed: ClassVar[Allowed] = Allowed("CPLConv2d", odd=True)
+    one_image: ClassVar[bool] = True
 
     def derive(self, image: tuple[int, ...]) -> Values:
         """W and 2/B², for every unit."""
@@ -71,14 +76,16 @@ class CPLConv2d(PotentialConv2d):
 
 def _scales(bound: Tensor, units: int) -> Tensor:
     """2/B²; 1 where W is 0, and the block the identity."""
-    positive = bound > 0
-    return torch.where(positive, 2 / torch.where(positive, bound, 1.0).square(), 1.0).expand(units)
+    live = bound != 0
+    safe = torch.where(live, bound, 1.0)
+    return torch.where(live, representable(2 / safe / safe), 1.0).expand(units)
 
 
 def _norm(matrices: Tensor) -> Tensor:
     """An upper bound on the norms of all matrices (F, p, q), with the gradient of the largest norm."""
     with torch.no_grad():
-        W = matrices.detach()
+        common = largest(matrices)
+        W = matrices.detach() / common
         gram = W @ W.mH if W.shape[-2] <= W.shape[-1] else W.mH @ W
         # log of what was divided out: G_t·e^scale is the 2^(t−1)-th power of the Gram matrix.
         size = gram.abs().amax()
@@ -86,9 +93,9 @@ def _norm(matrices: Tensor) -> Tensor:
         gram, scale = gram / size, size.log()
         for _ in range(STEPS - 1):
             gram = gram @ gram
-            largest = gram.abs().amax()
-            largest = torch.where(largest > 0, largest, 1.0)
-            gram, scale = gram / largest, 2 * scale + largest.log()
+            peak = gram.abs().amax()
+            peak = torch.where(peak > 0, peak, 1.0)
+            gram, scale = gram / peak, 2 * scale + peak.log()
         norms = torch.linalg.matrix_norm(gram)
         # Selected by tensors: nothing is read back from a device.
         top = norms.argmax().reshape(1)
@@ -97,10 +104,10 @@ def _norm(matrices: Tensor) -> Tensor:
         columns = torch.linalg.vector_norm(power, dim=0)
         vector = power.index_select(1, columns.argmax().reshape(1))[:, 0]
         vector = vector / columns.amax().clamp(min=torch.finfo(columns.dtype).tiny)
-    matrix = matrices.index_select(0, top)[0]
+    matrix = matrices.index_select(0, top)[0] / common[0]
     matrix = matrix if W.shape[-2] > W.shape[-1] else matrix.mH
     witnessed = torch.linalg.vector_norm(matrix @ vector)
     positive = witnessed.detach() > 0
     ratio = torch.where(positive, witnessed / torch.where(positive, witnessed.detach(), 1.0), 0.0)
-    result: Tensor = bound * ratio
+    result: Tensor = common.reshape(()) * bound * ratio
     return result

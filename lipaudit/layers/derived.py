@@ -7,7 +7,8 @@ the result is kept if no gradient can be asked of it: under `torch.no_grad()`, o
 one.  It is used again only where every parameter equals, entry by entry, the copy that was made when it was
 derived, and dtype, device, image and settings are the same.  No edit can go unnoticed, whatever way it took
 (`.data`, a view, another tensor in the same place): comparing is far cheaper than deriving, and certain,
-which version counters are not.
+which version counters are not.  Nothing is kept of a layer with a parametrization or a forward hook, which
+may compute its weights from what cannot be compared.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from lipaudit.errors import UsageError
 from lipaudit.layers.verified import Fit
 
-__all__ = ["Derived"]
+__all__ = ["Derived", "has_hooks"]
 
 Values = tuple[Tensor, ...]
 
@@ -51,6 +53,7 @@ class Derived(nn.Module):
     Attributes:
         before, after: what moves, appends or drops entries.
         image: (h, w) behind `before` in the last call; () for vectors, None before the first call.
+        images: all of them since a parameter was last written to, as far as version counters tell.
     """
 
     reads_images: ClassVar[bool] = False
@@ -61,6 +64,8 @@ class Derived(nn.Module):
         self.before = nn.Sequential()
         self.after = nn.Sequential()
         self.image: tuple[int, ...] | None = None
+        self.images: tuple[tuple[int, ...], ...] = ()
+        self._versions: tuple[int, ...] = ()
         self._kept: _Kept | None = None
 
     def derive(self, image: tuple[int, ...]) -> Values:
@@ -104,9 +109,18 @@ class Derived(nn.Module):
         x = self.before(x)
         image = self.image_of(x)
         if not torch.compiler.is_compiling():
-            self.image = image
+            self._meet(image)
         result: Tensor = self.after(self.run(x, *self._current(image)))
         return result
+
+    def _meet(self, image: tuple[int, ...]) -> None:
+        """Take note of a size of image; a write that goes unnoticed leaves too many sizes, never too few."""
+        versions = tuple(map(_version, self.parameters()))
+        if len(versions) != len(self._versions) or any(map(int.__gt__, versions, self._versions)):
+            self.images, self._versions = (), versions
+        self.image = image
+        if image not in self.images:
+            self.images += (image,)
 
     def _current(self, image: tuple[int, ...]) -> Values:
         """The effective weights, kept ones where nothing changed.
@@ -141,6 +155,8 @@ class Derived(nn.Module):
     def _may_keep(self, sources: Values) -> bool:
         if self.training or torch.compiler.is_compiling():
             return False
+        if is_parametrized(self) or has_hooks(self):
+            return False
         if torch.is_grad_enabled() and any(t.requires_grad for t in sources):
             return False
         return all(_has_numbers(t) for t in sources)
@@ -148,6 +164,16 @@ class Derived(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles start with nothing kept."""
         return {**self.__dict__, "_kept": None}
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether something runs before or behind the forward pass of a module, and may change it."""
+    return bool(module._forward_pre_hooks or module._forward_hooks)  # noqa: SLF001 - torch has no other way
+
+
+def _version(tensor: Tensor) -> int:
+    """How often it was written to; 0 where nobody counts."""
+    return 0 if tensor.is_inference() else tensor._version  # noqa: SLF001 - torch has no other way
 
 
 def _has_numbers(tensor: Tensor) -> bool:

@@ -23,6 +23,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
 from lipaudit.errors import UsageError
+from lipaudit.layers.precision import largest
 
 __all__ = ["LIMITS", "SkewExponential", "check_terms", "series", "within"]
 
@@ -56,10 +57,14 @@ def series(x: Tensor, weight: Tensor, terms: int) -> Tensor:
 
 def within(weight: Tensor, limit: float) -> Tensor:
     """The skew matrix or kernel, scaled to ‖A‖ ≤ limit where its bound says more."""
+    # Entries above 1 are divided out, so that no square overflows.
+    size = largest(weight).clamp(min=1.0).reshape(())
+    weight = weight / size
     rows = weight.flatten(1)
     reads = weight[0, 0].numel()
     squared = torch.linalg.eigvalsh(rows @ rows.T)[-1] * reads
-    safe = torch.where(squared > limit**2, squared, limit**2)
+    least = (limit / size).square()
+    safe = torch.where(squared > least, squared, least)
     return weight * (limit / safe.sqrt())
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lipaudit.layers.dense import DenseLayer
 from lipaudit.layers.derived import Values
+from lipaudit.layers.precision import tamed
 from lipaudit.layers.verified import Fit, dense_norm
 
 __all__ = ["NormalizedLinear"]
@@ -42,9 +43,9 @@ class NormalizedLinear(DenseLayer):
         nn.init.orthogonal_(self.weight)
 
     def derive(self, image: tuple[int, ...]) -> Values:
-        """Rows of length 1."""
+        """Rows of length 1, up to rounding, whatever the size of their entries; rows that are 0 stay 0."""
         del image
-        return (F.normalize(self.weight, eps=torch.finfo(self.weight.dtype).tiny),)
+        return (F.normalize(tamed(self.weight, -1), eps=torch.finfo(self.weight.dtype).tiny),)
 
     def frozen(self, image: tuple[int, ...], fit: Fit, *values: Tensor) -> nn.Module:
         """An `nn.Linear` with rows of proved length at most 1."""

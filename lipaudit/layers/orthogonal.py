@@ -7,7 +7,10 @@
 
     QᴴQ = (I + A)⁻ᴴ[(I − A)ᴴ(I − A) + 2(A + Aᴴ)](I + A)⁻¹,
 
-and the bracket is (I + A)ᴴ(I + A). ∎
+and the bracket is (I + A)ᴴ(I + A). ∎  With the symmetric part of I + A at least I, its condition is at most
+1 + 2‖W‖ + ‖W‖², by which rounding grows.  W longer than `LONGEST` is shortened to it, Q is computed in
+float64, and one step of Björck's in the type of W squares what is left: Q is orthogonal up to the rounding of
+float32, whatever the weights (on a device without float64, up to that rounding times the condition).
 
 **Björck.**  Each step maps a singular value σ to σ(3 − σ²)/2, and [0, 1] into itself: the norm is at most 1
 after any number of steps, whether or not they have converged, and every σ > 0 tends to 1.
@@ -22,8 +25,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lipaudit.layers.precision import tamed, widened
+
 __all__ = ["bjorck", "cayley"]
 
+LONGEST = 1e5
+"""‖W‖_F of what the Cayley transform is taken of: u·LONGEST² is 1e-6 in float64."""
 LONG = 2
 """Times as long as wide, from where products of the short side are cheaper.  Their rounding adds up, and the
 last step, made on the long side, takes it away: (1 + δ) becomes 1 − 3δ²/2."""
@@ -33,23 +40,33 @@ step."""
 
 
 def cayley(weight: Tensor) -> Tensor:
-    """(…, p, q) → (…, p, q) with orthonormal columns, or rows where p < q."""
+    """(…, p, q) → (…, p, q) with orthonormal columns, or rows where p < q.
+
+    Args:
+        weight: any; of Frobenius norm above `LONGEST` it counts as its multiple of that norm.
+    """
     if weight.shape[-2] < weight.shape[-1]:
         return cayley(weight.mH).mH
-    columns = weight.shape[-1]
+    columns, given = weight.shape[-1], weight.dtype
+    weight = widened(weight)
+    length = torch.linalg.matrix_norm(weight, keepdim=True)
+    weight = weight * (LONGEST / length.clamp(min=LONGEST))
     U, V = weight[..., :columns, :], weight[..., columns:, :]
     A = U - U.mH + V.mH @ V
     one = torch.eye(columns, dtype=weight.dtype, device=weight.device)
     inverse = torch.linalg.inv(one + A)
     # (I + A)⁻¹(I − A) = 2(I + A)⁻¹ − I.
     square = 2 * inverse - one
-    return torch.cat([square, -2 * V @ inverse], -2) if V.shape[-2] else square
+    Q = torch.cat([square, -2 * V @ inverse], -2) if V.shape[-2] else square
+    Q = Q.to(given)
+    return 1.5 * Q - 0.5 * Q @ (Q.mH @ Q)
 
 
 def bjorck(weight: Tensor, iterations: int) -> Tensor:
     """(…, p, q) → (…, p, q) of norm at most 1, with orthonormal columns or rows in the limit."""
     if weight.shape[-2] > weight.shape[-1]:
         return bjorck(weight.mH, iterations).mH
+    weight = tamed(weight, -2, -1)
     gram = weight @ weight.mH
     # ‖W‖² ≤ both the Frobenius norm and the largest row sum of WWᴴ.
     squared = torch.minimum(

@@ -87,6 +87,8 @@ class PotentialConv2d(ConvLayer):
     """
 
     square: ClassVar[bool] = True
+    one_image: ClassVar[bool] = False
+    """Whether the scales hold for one size of image only; what is frozen then refuses others."""
     allowed: ClassVar[Allowed] = Allowed("PotentialConv2d", odd=True)
 
     def __init__(  # noqa: PLR0913 - torch's own convolution has as many
@@ -120,9 +122,10 @@ class PotentialConv2d(ConvLayer):
         return potential_step(x, values[0], values[1], self.bias, self.activation)
 
     def frozen(self, image: tuple[int, ...], fit: Fit, *values: Tensor) -> nn.Module:
-        """A `PotentialBlock` with proved ‖S^½W‖² ≤ 2."""
+        """A `PotentialBlock` with proved ‖S^½W‖² ≤ 2 on images of that size."""
         weight, scale = stored_step(values[0], values[1], image, fit)
-        return PotentialBlock(weight, scale, fit.bias(self.bias), self.activation)
+        only = image if self.one_image else None
+        return PotentialBlock(weight, scale, fit.bias(self.bias), self.activation, only)
 
     def extra_repr(self) -> str:
         """The arguments."""

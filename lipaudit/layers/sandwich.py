@@ -141,7 +141,7 @@ class SandwichBlock(nn.Module):
         super().__init__()
         self.outer, self.inner = nn.Parameter(outer), nn.Parameter(inner)
         self.bias = None if bias is None else nn.Parameter(bias)
-        self.activation = copy.deepcopy(activation)
+        self.activation = copy.deepcopy(check_activation("SandwichBlock", activation))
 
     def forward(self, x: Tensor) -> Tensor:
         """As of the layer."""

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from lipaudit.layers.arguments import Allowed, Options, Padding, Pair
 from lipaudit.layers.derived import Values
+from lipaudit.layers.potential import representable
+from lipaudit.layers.precision import largest, tamed
 from lipaudit.layers.residual import PotentialConv2d, PotentialLinear
 
 __all__ = ["SLLConv2d", "SLLLinear"]
@@ -58,7 +60,8 @@ class SLLLinear(PotentialLinear):
     def derive(self, image: tuple[int, ...]) -> Values:
         """W and 2/T."""
         del image
-        return self.weight, _scales((self.weight @ self.weight.T).abs(), self.log_q)
+        rows = tamed(self.weight)
+        return self.weight, _scales((rows @ rows.T).abs(), self.log_q, largest(self.weight))
 
 
 class SLLConv2d(PotentialConv2d):
@@ -106,13 +109,15 @@ class SLLConv2d(PotentialConv2d):
         """W and 2/T."""
         del image
         reach = [k - 1 for k in self.geometry.kernel]
-        correlation = F.conv2d(self.weight, self.weight, padding=reach).abs().sum((2, 3))
-        return self.weight, _scales(correlation, self.log_q)
+        rows = tamed(self.weight)
+        correlation = F.conv2d(rows, rows, padding=reach).abs().sum((2, 3))
+        return self.weight, _scales(correlation, self.log_q, largest(self.weight))
 
 
-def _scales(correlation: Tensor, log_q: Tensor) -> Tensor:
-    """2/T from |WWᵀ| (hidden, hidden); 0 where a row of W is 0."""
+def _scales(correlation: Tensor, log_q: Tensor, size: Tensor) -> Tensor:
+    """2/T from |WWᵀ|/size² (hidden, hidden); 0 where a row of W is 0."""
     sums = (correlation * torch.exp(log_q[None] - log_q[:, None])).sum(1)
-    live = sums > 0
-    scales: Tensor = torch.where(live, 2 / torch.where(live, sums, 1.0), 0.0)
-    return scales
+    live = sums != 0
+    size = size.reshape(())
+    scales = representable(2 / torch.where(live, sums, 1.0) / size / size)
+    return torch.where(live, scales, 0.0)

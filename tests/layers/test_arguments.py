@@ -25,6 +25,13 @@ from lipaudit.layers import (
     SOCConv2d,
     SpectralRescaledConv2d,
 )
+from lipaudit.layers.potential import MONOTONE, check_activation
+
+
+def hooked(activation):
+    activation.register_forward_hook(lambda _module, _inputs, y: 2 * y)
+    return activation
+
 
 SHARED = ["in_channels", "out_channels", "kernel_size", "stride", "padding"]
 
@@ -85,6 +92,15 @@ def test_what_no_method_allows(family, option):
         (lambda: CPLLinear(2, 2, hidden_features=0), "whole numbers"),
         (lambda: SandwichConv2d(2, 2, 3, activation=MaxMin()), "slopes in"),
         (lambda: SLLLinear(2, 2, activation=nn.SiLU()), "slopes in"),
+        (lambda: CPLLinear(2, 2, activation=nn.Softplus(threshold=0)), "jumps"),
+        (lambda: SLLLinear(2, 2, activation=nn.Softplus(threshold=2)), "jumps"),
+        (lambda: SandwichConv2d(2, 2, 3, activation=nn.Softplus(threshold=19.9)), "threshold from 20"),
+        (lambda: CPLLinear(2, 2, activation=nn.Softplus(threshold=float("nan"))), "threshold from 20"),
+        (lambda: CPLLinear(2, 2, activation=nn.Softplus(beta=0)), "beta from"),
+        (lambda: CPLLinear(2, 2, activation=nn.Softplus(beta=-1)), "beta from"),
+        (lambda: CPLLinear(2, 2, activation=nn.Softplus(beta=float("nan"))), "beta from"),
+        (lambda: CPLLinear(2, 2, activation=nn.Softplus(beta=float("inf"))), "beta from"),
+        (lambda: CPLLinear(2, 2, activation=hooked(nn.ReLU())), "forward hooks"),
         (lambda: LOTConv2d(2, 2, 3, iterations=-1), "from 0"),
         (lambda: MarginLoss(temperature=0), "above 0"),
         (lambda: MarginLoss(offset=float("nan")), "from 0"),
@@ -97,6 +113,18 @@ def test_one_clear_error(make, wanted):
     with pytest.raises(UsageError) as caught:
         make()
     assert wanted in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", MONOTONE)
+def test_slopes_of_what_is_allowed(kind):
+    x = torch.cat(
+        [torch.linspace(-60, 60, 100_001, dtype=torch.float64), torch.logspace(-9, 3, 999).double()]
+    )
+    x = x.sort().values
+    for phi in (kind(), nn.Softplus(beta=3.0, threshold=20)) if kind is nn.Softplus else (kind(),):
+        y = check_activation("", phi)(x)
+        steps, rises = x.diff(), y.diff()
+        assert bool(((rises >= -1e-8) & (rises <= steps + 1e-8)).all())
 
 
 def test_misspelt_arguments_are_python_errors():

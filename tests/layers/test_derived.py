@@ -9,7 +9,7 @@ from layer_families import CONVS, DENSE, shaken
 from torch import nn
 
 from lipaudit.errors import UsageError
-from lipaudit.layers import AOLConv2d, CayleyConv2d, CayleyLinear, LOTConv2d, SOCConv2d
+from lipaudit.layers import AOLConv2d, AOLLinear, CayleyConv2d, CayleyLinear, LOTConv2d, SOCConv2d
 
 FAMILIES = [(conv, (2, 2, 4, 4)) for conv in dict.fromkeys(CONVS.values())] + [
     (dense, (2, 4)) for dense in dict.fromkeys(DENSE.values())
@@ -219,6 +219,40 @@ def test_tracers_and_devices_without_numbers_get_their_own(kind, shape):
         torch.testing.assert_close(program.module()(x), wanted)
         assert layer._kept is kept
         assert layer.to("meta")(x.to("meta")).shape == wanted.shape
+
+
+def test_nothing_is_kept_that_depends_on_what_cannot_be_compared():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.factor = torch.ones(3, 1)
+
+        def forward(self, weight):
+            return weight * self.factor
+
+    layer, x = made(AOLLinear, (2, 4))
+    hidden = Scaled()
+    torch.nn.utils.parametrize.register_parametrization(layer, "weight", hidden)
+    with torch.no_grad():
+        before = layer(x)
+        hidden.factor[0] = -3.0
+        assert not torch.allclose(layer(x), before)
+
+
+def test_nothing_is_kept_of_weights_that_a_hook_sets():
+    layer, x = made(AOLLinear, (2, 4))
+    factors = [1.0]
+    layer.free = layer.weight
+    del layer.weight
+
+    def hook(module, _inputs):
+        module.weight = module.free * torch.tensor([[1.0], [1.0], factors])
+
+    layer.register_forward_pre_hook(hook)
+    with torch.no_grad():
+        before = layer(x)
+        factors[0] = -1.0
+        assert not torch.allclose(layer(x), before)
 
 
 def test_half_precision_is_refused():
