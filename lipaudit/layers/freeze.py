@@ -1,6 +1,6 @@
 """From layers that derive their weights to plain ones that store them.
 
-    frozen = freeze(model)                        # after training: every image size has been seen
+    frozen = freeze(model)                        # after training, on images of one size
     frozen = freeze(model, example)               # of a model that was just loaded
     torch.onnx.export(frozen, (example,), "model.onnx", dynamo=True)
 
@@ -8,6 +8,9 @@ Every layer of this package becomes an `nn.Linear`, an `nn.Conv2d`, or one of fo
 weights, under the same name.  Effective weights are derived in float64, rounded to the parameters' type, and
 scaled down until `lipaudit.spectral` proves their norm to be at most 1, where rounding or a formula left them
 above.  Other modules stay as they are, and are not judged: the audit of the exported file judges the whole.
+
+What is frozen computes what the layer computes, or is an error: a layer that hooks or a subclass make another
+function is refused.  A convolution is frozen for one size of image.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from lipaudit.errors import InputRefused, UsageError
-from lipaudit.layers.derived import Derived
+from lipaudit.errors import Incomplete, InputRefused, UsageError
+from lipaudit.layers.derived import Derived, has_hooks
 from lipaudit.layers.verified import Fit
 
 __all__ = ["freeze", "structure"]
@@ -29,13 +32,14 @@ def freeze(model: nn.Module, example: Tensor | None = None) -> nn.Module:
 
     Args:
         model: any module with layers of this package; it stays as it is.
-        example: an input; it tells each layer the size of its images.  Without one, the sizes of the last
-            call count.
+        example: an input; it tells each layer the size of its images.  Without one, the size counts that a
+            layer has met since its weights last changed.
 
     Raises:
-        UsageError: a layer has met no image yet, or two sizes in one pass.
+        UsageError: a layer has met no image yet, or several sizes; it has forward hooks, or is of a subclass
+            with a forward pass of its own.
         InputRefused: parameters hold NaN or infinity.
-        Incomplete: a norm could not be bounded.
+        Incomplete: weights could not be derived, or a norm not be bounded.
     """
     return _plain(model, example, proves=True)
 
@@ -56,6 +60,9 @@ def structure(model: nn.Module, example: Tensor | None = None) -> nn.Module:
 
 
 def _plain(model: nn.Module, example: Tensor | None, *, proves: bool) -> nn.Module:
+    for name, layer in model.named_modules():
+        if isinstance(layer, Derived):
+            _check_function(name, layer)
     copied = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
     layers = {name: layer for name, layer in copied.named_modules() if isinstance(layer, Derived)}
     if example is not None:
@@ -64,10 +71,34 @@ def _plain(model: nn.Module, example: Tensor | None, *, proves: bool) -> nn.Modu
     if isinstance(copied, Derived):
         return made[id(copied)]
     for module in list(copied.modules()):
-        for name, child in list(module.named_children()):
+        # Not `named_children`, which names a module once, however often it is registered.
+        for name, child in list(module._modules.items()):  # noqa: SLF001 - torch has no other list of them
             if id(child) in made:
                 setattr(module, name, made[id(child)])
     return copied
+
+
+def _check_function(name: str, layer: Derived) -> None:
+    """Refuse a layer whose call does more than its `run`, as `frozen` knows it."""
+    if any(map(has_hooks, layer.modules())):
+        raise UsageError(
+            f"freeze: layer {name!r} has forward hooks, which a frozen layer would drop",
+            hint="remove them; for torch's older spectral_norm and weight_norm, which work by hooks, "
+            "torch.nn.utils.remove_spectral_norm and remove_weight_norm leave the weight as it is",
+        )
+    kind = type(layer)
+    for method in ("forward", "run"):
+        own, frozen = (_owner(kind, called) for called in (method, "frozen"))
+        if method in vars(layer) or not issubclass(frozen, own):
+            raise UsageError(
+                f"freeze: layer {name!r} ({kind.__name__}) has its own {method}(), unknown to frozen()",
+                hint="override derive() instead, put the change into a module around the layer, or override "
+                "frozen() as well",
+            )
+
+
+def _owner(kind: type[Derived], method: str) -> type:
+    return next(base for base in kind.__mro__ if method in vars(base))
 
 
 def _look(model: nn.Module, layers: dict[str, Derived], example: Tensor) -> None:
@@ -80,6 +111,7 @@ def _look(model: nn.Module, layers: dict[str, Derived], example: Tensor) -> None
                 f"freeze: layer {name!r} meets images of {seen[name]} and of {layer.image}",
                 hint="use one layer per size of image",
             )
+        layer.images = () if layer.image is None else (layer.image,)
 
     handles = [
         layer.register_forward_hook(lambda module, _in, _out, name=name: watch(name, module))
@@ -103,6 +135,11 @@ def _frozen(name: str, layer: Derived, *, proves: bool) -> nn.Module:
             f"freeze: layer {name!r} has met no image yet",
             hint="pass an input of the model: freeze(model, example)",
         )
+    if layer.reads_images and len(layer.images) > 1:
+        raise UsageError(
+            f"freeze: layer {name!r} has met images of {' and of '.join(map(str, layer.images))}",
+            hint="pass an input of the size to freeze it for: freeze(model, example)",
+        )
     for key, value in layer.named_parameters() if proves else ():
         if not bool(value.isfinite().all()):
             raise InputRefused(
@@ -111,8 +148,13 @@ def _frozen(name: str, layer: Derived, *, proves: bool) -> nn.Module:
             )
     fit = Fit(next(layer.parameters()).dtype, proves)
     layer.double()
-    with torch.no_grad():
-        core = layer.frozen(image, fit, *layer.derive(image))
+    try:
+        with torch.no_grad():
+            core = layer.frozen(image, fit, *layer.derive(image))
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        raise Incomplete(
+            f"freeze: layer {name!r}: {error}", hint="are its parameters of ordinary size?"
+        ) from error
     parts = [*layer.before, core, *layer.after]
     plain = core if len(parts) == 1 else nn.Sequential(*parts)
     return plain.eval().requires_grad_(requires_grad=False)

@@ -10,17 +10,21 @@ from small_graph import bound_of, exported_graph, simplified
 from torch import nn
 
 from lipaudit import audit
-from lipaudit.errors import InputRefused, UsageError
+from lipaudit.errors import Incomplete, InputRefused, UsageError
 from lipaudit.layers import (
     AOLConv2d,
+    AOLLinear,
     CayleyConv2d,
     CayleyLinear,
+    CPLConv2d,
     GroupSort,
     Householder,
     MaxMin,
     NormalizedLinear,
     SandwichConv2d,
     ScaledAvgPool2d,
+    SLLConv2d,
+    SOCLinear,
     freeze,
     structure,
 )
@@ -186,3 +190,145 @@ def test_nan_is_refused(family):
             layer[0].get_parameter(name).view(-1)[0] = torch.nan
         with pytest.raises(InputRefused, match=f"'0': parameter '{name}'"):
             freeze(layer)
+
+
+def test_a_cpl_block_is_for_one_size_of_image(tmp_path):
+    torch.manual_seed(0)
+    x = torch.randn(2, 2, 7, 7)
+    frozen = freeze(shaken(CPLConv2d(2, 2, 3)), x)
+    with pytest.raises(UsageError, match=r"frozen for images that are \(7, 7\), not \(56, 56\)"):
+        frozen(torch.zeros(1, 2, 56, 56))
+    program = torch.export.export(frozen, (x,))
+    torch.testing.assert_close(program.module()(x), frozen(x))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(frozen, (x,), tmp_path / "block.onnx", dynamo=True, verbose=False)
+    assert (tmp_path / "block.onnx").stat().st_size > 0
+
+
+def test_scales_that_hold_everywhere_serve_every_image():
+    frozen = freeze(SLLConv2d(2, 2, 3), torch.zeros(1, 2, 7, 7))
+    assert frozen(torch.zeros(1, 2, 9, 5)).shape == (1, 2, 9, 5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_several_sizes_since_the_last_step_are_refused(training):
+    layer = CayleyConv2d(1, 1, 3).train(training)
+    small, large = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 6, 5)
+    layer(large)
+    layer(small)
+    with pytest.raises(UsageError, match=r"'' has met images of \(6, 5\) and of \(4, 4\)") as caught:
+        freeze(layer)
+    assert "freeze(model, example)" in caught.value.hint
+    assert freeze(layer, large).image == (6, 5)
+    with torch.no_grad():
+        for value in layer.parameters():
+            value.add_(0.1)
+    layer(small)
+    layer(small)
+    assert freeze(layer).image == (4, 4)
+
+
+def test_a_layer_that_stands_at_two_places_is_frozen_at_both():
+    torch.manual_seed(0)
+    layer = AOLLinear(4, 4)
+    net, x = nn.Sequential(layer, MaxMin(), layer), torch.randn(2, 4)
+    frozen = freeze(net)
+    assert frozen[0] is frozen[2]
+    assert isinstance(frozen[2], nn.Linear)
+    with torch.no_grad():
+        torch.testing.assert_close(frozen(x), net(x), rtol=0, atol=1e-5)
+
+
+class Twice(AOLLinear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Moved(AOLLinear):
+    def run(self, x, *values):
+        return super().run(x, *values) + 1
+
+
+class Halved(AOLLinear):
+    def derive(self, image):
+        return tuple(value / 2 for value in super().derive(image))
+
+
+class Doubled(CayleyLinear):
+    def frozen(self, image, fit, *values):
+        return nn.Sequential(super().frozen(image, fit, *values), nn.Flatten(0))
+
+    def run(self, x, *values):
+        return super().run(x, *values).flatten()
+
+
+def patched(layer):
+    forward = layer.forward
+    layer.forward = lambda x: 2 * forward(x)
+    return layer
+
+
+def hooked(layer):
+    layer.register_forward_hook(lambda _module, _inputs, y: 3 * y)
+    return layer
+
+
+def before(layer):
+    layer.register_forward_pre_hook(lambda _module, inputs: (2 * inputs[0],))
+    return layer
+
+
+def old(normalise):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return normalise(AOLLinear(3, 3))
+
+
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        (Twice(3, 3), r"'0' \(Twice\) has its own forward\(\)"),
+        (Moved(3, 3), r"has its own run\(\)"),
+        (patched(AOLLinear(3, 3)), r"has its own forward\(\)"),
+        (hooked(AOLLinear(3, 3)), "'0' has forward hooks"),
+        (before(AOLLinear(3, 3)), "'0' has forward hooks"),
+        (old(nn.utils.spectral_norm), "remove_spectral_norm"),
+        (old(nn.utils.weight_norm), "remove_weight_norm"),
+    ],
+)
+def test_what_would_freeze_to_another_function_is_refused(layer, why):
+    for make in (freeze, structure):
+        with pytest.raises(UsageError, match=why) as caught:
+            make(nn.Sequential(layer))
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize("kind", [Halved, Doubled])
+def test_subclasses_that_say_what_they_freeze_to(kind):
+    torch.manual_seed(0)
+    layer, x = kind(3, 3), torch.randn(2, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(freeze(layer)(x), layer(x), rtol=0, atol=1e-5)
+
+
+def test_parametrizations_are_frozen():
+    layer = nn.utils.parametrizations.weight_norm(AOLLinear(3, 3))
+    x = torch.randn(2, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(freeze(layer)(x), layer(x), rtol=0, atol=1e-5)
+
+
+def test_weights_that_cannot_be_derived():
+    layer = nn.Sequential(SOCLinear(4, 4, dtype=torch.float64))
+    with torch.no_grad():
+        layer[0].weight.copy_(1e308 * layer[0].weight.sign())
+    with pytest.raises(Incomplete, match="freeze: layer '0'"):
+        freeze(layer)
+
+
+def test_an_activation_that_changed_is_judged_again():
+    layer = SLLConv2d(2, 2, 3, activation=nn.Softplus())
+    layer.activation.threshold = 0
+    with pytest.raises(UsageError, match="jumps"):
+        freeze(layer, torch.zeros(1, 2, 4, 4))
