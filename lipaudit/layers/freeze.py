@@ -55,6 +55,7 @@ def structure(model: nn.Module, example: Tensor | None = None) -> nn.Module:
 
     Raises:
         UsageError: as of `freeze`.
+        Incomplete: weights could not be derived.
     """
     return _plain(model, example, proves=False)
 
