@@ -173,9 +173,8 @@ def _audit(request: AuditRequest, arguments: dict[str, Any]) -> AuditReport:
     shown = meter(quiet=request.quiet, colour=streams.colour_wanted(sys.stderr, request.color))
     with shown as progress, streams.libraries_on_stderr(verbose=request.verbose >= _CURIOUS):
         progress.stage("loading torch", 0)
-        from lipaudit.pipeline import audit  # noqa: PLC0415 -- imports torch
-
-        interrupts.check()
+        with interrupts.loading():
+            from lipaudit.pipeline import audit  # noqa: PLC0415 -- imports torch
         try:
             return audit(request.model, progress=progress, **arguments)
         except Interrupted as stop:

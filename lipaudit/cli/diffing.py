@@ -50,11 +50,10 @@ def run(request: DiffRequest) -> ExitCode:
         values.existing_file(model)
     values.needs_data(request.dataset, {"--limit": request.limit, "--data-dir": request.data_dir})
     with streams.libraries_on_stderr(verbose=False):
-        from lipaudit.data import load_dataset  # noqa: PLC0415 -- imports torch
-        from lipaudit.difference import compare_models  # noqa: PLC0415
-        from lipaudit.difference.text import to_json, to_text  # noqa: PLC0415
-
-        interrupts.check()
+        with interrupts.loading():
+            from lipaudit.data import load_dataset  # noqa: PLC0415 -- imports torch
+            from lipaudit.difference import compare_models  # noqa: PLC0415
+            from lipaudit.difference.text import to_json, to_text  # noqa: PLC0415
         data = load_dataset(
             request.dataset, data_dir=request.data_dir, limit=request.limit, offline=request.offline
         )

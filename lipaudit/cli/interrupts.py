@@ -1,7 +1,8 @@
 """Ctrl-C is remembered, since it may come out of a library as anything.
 
-Extension modules that are interrupted while they load raise ImportError or SystemError in its place, and some
-code swallows it.  Whoever pressed Ctrl-C is told of that and of nothing else.
+Extension modules that are interrupted while they load raise ImportError or SystemError in its place, end the
+process, or swallow it.  So while they load it waits for them, which takes seconds; whoever presses again does
+not wait.  Whoever pressed Ctrl-C is told of that and of nothing else.
 
 Nothing is imported here that takes time: the very first imports are watched, too.
 """
@@ -12,14 +13,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
-__all__ = ["INTERRUPTED", "check", "watched"]
+__all__ = ["INTERRUPTED", "loading", "watched"]
 
 INTERRUPTED = "error: interrupted: nothing further was written\nexit 130: interrupted\n"
 """What is said where not even the module that says so is loaded."""
 
-_pressed = threading.Event()
+_pressed, _loading = threading.Event(), threading.Event()
 
 
 @contextmanager
@@ -42,17 +42,25 @@ def watched() -> Iterator[Callable[[], bool]]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def check() -> None:
-    """Raise what a library swallowed while it loaded: it is loaded by half.
+@contextmanager
+def loading() -> Iterator[None]:
+    """Libraries are loaded here: Ctrl-C counts when they are.
 
     Raises:
-        KeyboardInterrupt: if Ctrl-C was pressed.
+        KeyboardInterrupt: if it was pressed.
     """
-    if _pressed.is_set():
-        raise KeyboardInterrupt
+    _loading.set()
+    try:
+        yield
+    finally:
+        _loading.clear()
+        if _pressed.is_set():
+            raise KeyboardInterrupt
 
 
-def _press(number: int, frame: object) -> NoReturn:
+def _press(number: int, frame: object) -> None:
     del number, frame
+    again = _pressed.is_set()
     _pressed.set()
-    raise KeyboardInterrupt
+    if again or not _loading.is_set():
+        raise KeyboardInterrupt

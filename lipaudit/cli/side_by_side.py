@@ -112,9 +112,8 @@ def _compared(request: CompareRequest, models: Sequence[Asked], options: dict[st
     shown = meter(quiet=request.audit.quiet, colour=streams.colour_wanted(sys.stderr))
     with shown as progress, streams.libraries_on_stderr(verbose=request.audit.verbose >= _CURIOUS):
         progress.stage("loading torch", 0)
-        from lipaudit.comparison import Candidate, compare  # noqa: PLC0415 -- imports torch
-
-        interrupts.check()
+        with interrupts.loading():
+            from lipaudit.comparison import Candidate, compare  # noqa: PLC0415 -- imports torch
         comparison = compare(
             [Candidate(model.name, model.path, model.arch, model.trained) for model in models],
             options,

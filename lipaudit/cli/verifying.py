@@ -71,10 +71,9 @@ def run(request: VerifyRequest) -> ExitCode:
     values.needs("--seed", request.seed, "--recheck", request.recheck, "--recheck N draws N samples with it")
     with meter(quiet=request.quiet) as progress, streams.libraries_on_stderr(verbose=False):
         progress.stage("loading torch", 0)
-        from lipaudit.attest.text import to_json, to_text  # noqa: PLC0415
-        from lipaudit.attest.verify import verify  # noqa: PLC0415 -- imports torch
-
-        interrupts.check()
+        with interrupts.loading():
+            from lipaudit.attest.text import to_json, to_text  # noqa: PLC0415
+            from lipaudit.attest.verify import verify  # noqa: PLC0415 -- imports torch
         try:
             found = verify(
                 report,
