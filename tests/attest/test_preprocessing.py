@@ -75,17 +75,17 @@ def test_without_the_data_set_nobody_knows(assumed):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"convention": "0…255 chw"},
+        pytest.param({"convention": "0…255 chw"}, marks=pytest.mark.slow),
         {"convention": "0…255 chw", "scale": "255"},
         {"convention": "[0,1] chw", "scale": "1/1000"},
-        {"clear": False},
+        pytest.param({"clear": False}, marks=pytest.mark.slow),
         {"plausible": False},
         {"assumption": None},
         {"assumption": None, "source": "default"},
-        {"assumption": None, "source": "metadata"},
+        pytest.param({"assumption": None, "source": "metadata"}, marks=pytest.mark.slow),
         {"assumption": None, "source": "flags and metadata"},
         {"source": "default"},
-        {"source": "flags"},
+        pytest.param({"source": "flags"}, marks=pytest.mark.slow),
         {"source": "guessed"},
     ],
 )

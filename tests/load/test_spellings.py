@@ -108,7 +108,7 @@ def judge(graph, module, most=1 + 2e-7):
     torch.testing.assert_close(graph.run(points).flatten(1), outputs(module, points), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [*FEW, *MORE])
+@pytest.mark.parametrize("name", [*FEW, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)])
 def test_modules_have_constant_one(name):
     module = module_of((FEW | MORE)[name])
     judge(exported_graph(module, *SHAPE), module)

