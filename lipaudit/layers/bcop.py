@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from lipaudit.layers.arguments import Allowed, Options, Padding, Pair, tensor_options
 from lipaudit.layers.convolution import ConvLayer
-from lipaudit.layers.dense import DenseLayer
+from lipaudit.layers.dense import MatrixLayer
 from lipaudit.layers.derived import Values
 from lipaudit.layers.orthogonal import bjorck
 
@@ -69,24 +69,12 @@ class BCOPConv2d(ConvLayer):
         return (kernel if self.out_channels >= self.inner_channels else kernel.transpose(0, 1),)
 
 
-class BjorckLinear(DenseLayer):
+class BjorckLinear(MatrixLayer):
     """y = Qx + b, the rows or columns of Q orthonormal: (*, in_features) → (*, out_features).
 
     Args:
         in_features, out_features, bias, device, dtype: as of `nn.Linear`.
     """
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,  # noqa: FBT001, FBT002 - torch's own signature
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__(in_features, out_features, bias, device, dtype)
-        self.weight = nn.Parameter(torch.empty(out_features, in_features, device=device, dtype=dtype))
-        nn.init.orthogonal_(self.weight)
 
     def derive(self, image: tuple[int, ...]) -> Values:
         """Q."""

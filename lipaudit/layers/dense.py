@@ -12,7 +12,7 @@ from lipaudit.errors import UsageError
 from lipaudit.layers.derived import Derived
 from lipaudit.layers.verified import Fit, dense_norm
 
-__all__ = ["DenseLayer", "check_features", "new_bias"]
+__all__ = ["DenseLayer", "MatrixLayer", "check_features", "new_bias"]
 
 
 def check_features(layer: str, **sizes: int) -> None:
@@ -77,3 +77,23 @@ class DenseLayer(Derived):
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
         )
+
+
+class MatrixLayer(DenseLayer):
+    """A dense layer whose matrix is derived from a free one of the same shape, which starts orthogonal.
+
+    Args:
+        in_features, out_features, bias, device, dtype: as of `nn.Linear`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,  # noqa: FBT001, FBT002 - torch's own signature
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(in_features, out_features, bias, device, dtype)
+        self.weight = nn.Parameter(torch.empty(out_features, in_features, device=device, dtype=dtype))
+        nn.init.orthogonal_(self.weight)

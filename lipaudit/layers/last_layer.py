@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
-from lipaudit.layers.dense import DenseLayer
+from lipaudit.layers.dense import MatrixLayer
 from lipaudit.layers.derived import Values
 from lipaudit.layers.precision import tamed
 from lipaudit.layers.verified import Fit, dense_norm
@@ -23,24 +23,12 @@ from lipaudit.layers.verified import Fit, dense_norm
 __all__ = ["NormalizedLinear"]
 
 
-class NormalizedLinear(DenseLayer):
+class NormalizedLinear(MatrixLayer):
     """z_i = ⟨w_i, x⟩/‖w_i‖ + b_i: (*, in_features) → (*, out_features), for the last layer only.
 
     Args:
         in_features, out_features, bias, device, dtype: as of `nn.Linear`.
     """
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,  # noqa: FBT001, FBT002 - torch's own signature
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__(in_features, out_features, bias, device, dtype)
-        self.weight = nn.Parameter(torch.empty(out_features, in_features, device=device, dtype=dtype))
-        nn.init.orthogonal_(self.weight)
 
     def derive(self, image: tuple[int, ...]) -> Values:
         """Rows of length 1, up to rounding, whatever the size of their entries; rows that are 0 stay 0."""

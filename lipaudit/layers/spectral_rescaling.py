@@ -12,12 +12,11 @@ from __future__ import annotations
 from typing import ClassVar, Unpack
 
 import torch
-from torch import nn
 
 from lipaudit.errors import UsageError
 from lipaudit.layers.arguments import Allowed, Options, Padding, Pair
 from lipaudit.layers.convolution import ConvLayer, centred_
-from lipaudit.layers.dense import DenseLayer
+from lipaudit.layers.dense import MatrixLayer
 from lipaudit.layers.derived import Values
 from lipaudit.layers.rescaling import rescaled, rescaled_kernel
 
@@ -27,7 +26,7 @@ MOST_STEPS = 5
 """A power has (2^T(k − 1) + 1)² taps."""
 
 
-class SpectralRescaledLinear(DenseLayer):
+class SpectralRescaledLinear(MatrixLayer):
     """y = diag(t)⁻¹Wx + b, of norm at most 1: (*, in_features) → (*, out_features).
 
     Where there are fewer inputs than outputs, the inputs are rescaled.
@@ -49,8 +48,6 @@ class SpectralRescaledLinear(DenseLayer):
     ) -> None:
         super().__init__(in_features, out_features, bias, device, dtype)
         self.steps = _checked(type(self).__name__, steps)
-        self.weight = nn.Parameter(torch.empty(out_features, in_features, device=device, dtype=dtype))
-        nn.init.orthogonal_(self.weight)
 
     def derive(self, image: tuple[int, ...]) -> Values:
         """diag(t)⁻¹W."""
