@@ -13,15 +13,15 @@ Source: PyTorch, `torch/fx/graph.py` (`_format_target`).
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import nn
 
 from lipaudit.errors import UnsafeInput
 
-__all__ = ["Titles", "check_labels", "check_module", "node_titles", "titled", "unused"]
+__all__ = ["Titles", "check_labels", "check_module", "node_titles", "titled"]
 
 Titles = Mapping[str, str]
 """What the file calls a module or a tensor, by the part of a module path that stands for it."""
@@ -53,18 +53,18 @@ def node_titles(nodes: Sequence[tuple[str, str]]) -> list[str]:
     cut = [short[name] for name in named]
     shown = short if all(cut) and len(set(cut)) == len(cut) else {name: name for name in named}
     kept = whole | {shown[name] for name in named}
+    given: set[str] = set()
+    numbers: Counter[str] = Counter()
     found: list[str] = []
     for name, operator in nodes:
-        title = shown[name] if name in named else operator
-        fresh = name in named and title not in found
-        found.append(title if fresh else unused(title, "_", kept | set(found)))
+        own = name in named
+        base = title = shown[name] if own else operator
+        while title in given or (title in kept and not (own and title == base)):
+            numbers[base] += 1
+            title = f"{base}_{numbers[base]}"
+        given.add(title)
+        found.append(title)
     return found
-
-
-def unused(name: str, mark: str, taken: Collection[str]) -> str:
-    """The name, or where it is taken the first of name + mark + 1, 2, … that is not."""
-    numbered = (f"{name}{mark}{count}" for count in itertools.count(1))
-    return next(candidate for candidate in itertools.chain([name], numbered) if candidate not in taken)
 
 
 def check_labels(labels: Iterable[str], name: str) -> None:
