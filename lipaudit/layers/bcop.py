@@ -27,6 +27,7 @@ from lipaudit.layers.convolution import ConvLayer
 from lipaudit.layers.dense import MatrixLayer
 from lipaudit.layers.derived import Values
 from lipaudit.layers.orthogonal import bjorck
+from lipaudit.layers.precision import tamed, widened
 
 __all__ = ["BCOPConv2d", "BjorckLinear", "composed"]
 
@@ -110,10 +111,10 @@ def composed(start: Tensor, bases: Tensor, kernel: tuple[int, int]) -> Tensor:
         bases: (∑(k − 1), long, rank), of full rank: their spans are what the projectors keep.
         kernel: (k_h, k_w).
     """
-    taps: Tensor = torch.linalg.qr(start)[0][:, :, None, None]
+    taps = _orthonormal(start)[:, :, None, None]
     if not len(bases):
         return taps
-    spans = torch.linalg.qr(bases)[0]
+    spans = _orthonormal(bases)
     # Two factors along the axes in turn; what the longer side has more comes last.
     turns = [0, 1] * (min(kernel) - 1) + [int(kernel[1] > kernel[0])] * abs(kernel[0] - kernel[1])
     for span, axis in zip(spans, turns, strict=True):
@@ -121,3 +122,13 @@ def composed(start: Tensor, bases: Tensor, kernel: tuple[int, int]) -> Tensor:
         widths = ((0, 0, 0, 1), (0, 0, 1, 0)) if axis == 0 else ((0, 1, 0, 0), (1, 0, 0, 0))
         taps = F.pad(kept, widths[0]) + F.pad(taps - kept, widths[1])
     return taps
+
+
+def _orthonormal(columns: Tensor) -> Tensor:
+    """An orthonormal basis of what the columns (…, long, short) span.
+
+    In float64, as `freeze` has it: where columns are nearly dependent, rounding in float32 would choose
+    another basis, which is as good and another function.
+    """
+    basis: Tensor = torch.linalg.qr(tamed(widened(columns), -2, -1))[0]
+    return basis.to(columns.dtype)

@@ -8,7 +8,8 @@ authors use it, stays below the norm and lets a block stretch by up to 0.4 %.
              n cells is a part: B depends on the size of the image, and is derived anew for another one;
              a frozen block is for one size and refuses others
 
-In float32 the scale is 0 from B = 1e19 on, where 2/B² is no normal number: the block is then the identity.
+In float32 the scale is 0 from B = 1e19 on, where 2/B² is no normal number: the block is then the identity,
+and what is frozen in float32 is it, too.
 The gradient is that of ‖W‖ at its top singular vectors (of the grid's top frequency), scaled to B.
 
 Meunier, Delattre, Araujo, Allauzen (2022), ICML, arXiv 2110.12690; Delattre, Barthélemy, Araujo, Allauzen
@@ -78,7 +79,7 @@ def _scales(bound: Tensor, units: int) -> Tensor:
     """2/B²; 1 where W is 0, and the block the identity."""
     live = bound != 0
     safe = torch.where(live, bound, 1.0)
-    return torch.where(live, representable(2 / safe / safe), 1.0).expand(units)
+    return torch.where(live, representable(2 / safe / safe, bound.dtype), 1.0).expand(units)
 
 
 def _norm(matrices: Tensor) -> Tensor:

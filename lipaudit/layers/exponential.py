@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from lipaudit.errors import UsageError
 from lipaudit.layers.precision import largest
 
-__all__ = ["LIMITS", "SkewExponential", "check_terms", "series", "within"]
+__all__ = ["LIMITS", "SkewExponential", "check_terms", "series", "skew_within"]
 
 LIMITS = {3: 1.73205, 4: 2.82842, 7: 1.7643, 8: 3.3951, 11: 1.701, 12: 3.379}
 """By the number of terms m: |p(iλ)| ≤ 1 for 0 ≤ λ ≤ limit."""
@@ -55,14 +55,16 @@ def series(x: Tensor, weight: Tensor, terms: int) -> Tensor:
     return y
 
 
-def within(weight: Tensor, limit: float) -> Tensor:
-    """The skew matrix or kernel, scaled to ‖A‖ ≤ limit where its bound says more."""
-    # Entries above 1 are divided out, so that no square overflows.
+def skew_within(weight: Tensor, limit: float) -> Tensor:
+    """A = W − Wᵀ, or K − flip(K)ᵀ of a kernel, scaled to ‖A‖ ≤ limit where its bound says more."""
+    # Entries above 1 are divided out, so that no difference and no square overflows.
     size = largest(weight).clamp(min=1.0).reshape(())
     weight = weight / size
+    weight = weight - weight.flip(tuple(range(2, weight.dim()))).transpose(0, 1)
     rows = weight.flatten(1)
     reads = weight[0, 0].numel()
-    squared = torch.linalg.eigvalsh(rows @ rows.T)[-1] * reads
+    # What is not a number stays none in the product below; LAPACK would raise an error of its own.
+    squared = torch.linalg.eigvalsh(torch.nan_to_num(rows @ rows.T))[-1] * reads
     least = (limit / size).square()
     safe = torch.where(squared > least, squared, least)
     return weight * (limit / safe.sqrt())

@@ -23,6 +23,7 @@ from lipaudit.layers.convolution import ConvLayer, centred_
 from lipaudit.layers.derived import Values
 from lipaudit.layers.frequency import FrequencyFilter, filtered, spectrum_of, stored_spectrum
 from lipaudit.layers.orthogonal import bjorck
+from lipaudit.layers.precision import tamed
 from lipaudit.layers.verified import Fit
 
 __all__ = ["LOTConv2d"]
@@ -68,7 +69,7 @@ class LOTConv2d(ConvLayer):
 
     def derive(self, image: tuple[int, ...]) -> Values:
         """Q (h, ⌊w/2⌋ + 1, out, in) of the padded image."""
-        return (bjorck(spectrum_of(self.weight, self.padded(image)), self.iterations),)
+        return (bjorck(spectrum_of(tamed(self.weight), self.padded(image)), self.iterations),)
 
     def run(self, x: Tensor, *values: Tensor) -> Tensor:
         """crop(irfft2(Q·rfft2(pad(x)))) + b."""

@@ -75,9 +75,9 @@ def potential_step(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None
     return x - F.conv_transpose2d(scale[:, None, None] * hidden, weight, padding=padding)
 
 
-def representable(scale: Tensor) -> Tensor:
-    """A scale s ≥ 0 rounded down to 0 or a normal number: blocks with smaller s are as good."""
-    number = torch.finfo(scale.dtype)
+def representable(scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """A scale s ≥ 0 rounded down to 0 or a normal number of that type: blocks with smaller s are as good."""
+    number = torch.finfo(dtype)
     return torch.where(scale < number.tiny, 0.0, scale.clamp(max=number.max))
 
 
@@ -93,8 +93,7 @@ def stored_step(weight: Tensor, scale: Tensor, image: tuple[int, ...], fit: Fit)
         padding = tuple(k // 2 for k in weight.shape[2:])
         return proved_norm(Conv(scaled, image, padding=padding)) ** 2
 
-    # A scale that the stored type cannot hold is taken as large as it can.
-    return stored, fit(scale.clamp(max=torch.finfo(fit.dtype).max), squared, 2 * MOST)
+    return stored, fit(representable(scale, fit.dtype), squared, 2 * MOST)
 
 
 class PotentialBlock(nn.Module):

@@ -34,6 +34,9 @@ from lipaudit.layers.verified import MOST, Fit, dense_norm, proved_norm
 
 __all__ = ["SandwichBlock", "SandwichConv2d", "SandwichLinear"]
 
+LONGEST = 40.0
+"""|log Ψ|: beyond e^88 float32 has no numbers, and the products with Ψ need room, too."""
+
 
 class SandwichLinear(DenseLayer):
     """y = √2·Aᵀ Ψ φ(√2·Ψ⁻¹Bx + b): (*, in_features) → (*, out_features).
@@ -73,8 +76,7 @@ class SandwichLinear(DenseLayer):
     def frozen(self, image: tuple[int, ...], fit: Fit, *values: Tensor) -> nn.Module:
         """A `SandwichBlock` with proved constant 1."""
         del image
-        psi = self.log_psi.detach().double().exp()
-        outer, inner = _stored(values, psi, fit, dense_norm)
+        outer, inner = _stored(values, _psi(self.log_psi.detach().double()), fit, dense_norm)
         return SandwichBlock(outer, inner, fit.bias(self.bias), self.activation)
 
 
@@ -122,7 +124,7 @@ class SandwichConv2d(ConvLayer):
 
     def frozen(self, image: tuple[int, ...], fit: Fit, *values: Tensor) -> nn.Module:
         """A `SandwichBlock` with proved constant 1."""
-        psi = self.log_psi.detach().double().exp()
+        psi = _psi(self.log_psi.detach().double())
         outer, inner = _stored(values, psi, fit, lambda both: proved_norm(self.linear_map(both, image)))
         return SandwichBlock(outer, inner, fit.bias(self.bias), self.activation)
 
@@ -156,9 +158,14 @@ def _sandwich(x: Tensor, outer: Tensor, inner: Tensor, bias: Tensor | None, phi:
     return F.conv_transpose2d(phi(F.conv2d(x, inner, bias, padding=padding)), outer, padding=padding)
 
 
+def _psi(log_psi: Tensor) -> Tensor:
+    """Ψ: any is proved, and a longer logarithm counts as one of `LONGEST`."""
+    return log_psi.clamp(-LONGEST, LONGEST).exp()
+
+
 def _scaled(both: Tensor, outputs: int, log_psi: Tensor) -> Values:
     """√2·ΨA and √2·Ψ⁻¹B from [A B], whose columns come first for A."""
-    psi = log_psi.exp().reshape(-1, *[1] * (both.dim() - 1))
+    psi = _psi(log_psi).reshape(-1, *[1] * (both.dim() - 1))
     return math.sqrt(2) * both[:, :outputs] * psi, math.sqrt(2) * both[:, outputs:] / psi
 
 

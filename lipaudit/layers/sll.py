@@ -3,7 +3,13 @@
 Proved: constant 1 for slopes of φ in [0, 1] and any W, q (`potential`).  T − WWᵀ is similar to a symmetric
 diagonally dominant matrix by the weights q, so WWᵀ ⪯ T, that is ‖T^(−½)W‖ ≤ 1.  For kernels the sum runs
 over all shifts of the self-correlation as well, and holds for every size of image.  Units whose row is 0 do
-nothing.
+do nothing.
+
+Computed for rows U_i = W_i/m_i, m_i the largest entry of W_i, whose squares neither overflow nor vanish:
+
+    T_i = m_i² Σ_j |UUᵀ|_ij p_j/p_i,    p_i = m_i q_i,
+
+where any p > 0 is proved as well as any q, so that what is too small for a number may be taken larger.
 
 Araujo, Havens, Delattre, Allauzen, Hu (2023), "A unified algebraic perspective on Lipschitz neural networks",
 ICLR, arXiv 2303.03169.
@@ -24,6 +30,9 @@ from lipaudit.layers.precision import largest, tamed
 from lipaudit.layers.residual import PotentialConv2d, PotentialLinear
 
 __all__ = ["SLLConv2d", "SLLLinear"]
+
+SMALLEST = 1e-28
+"""Of p, the largest being 1 or below: no ratio overflows in float32."""
 
 
 class SLLLinear(PotentialLinear):
@@ -60,8 +69,8 @@ class SLLLinear(PotentialLinear):
     def derive(self, image: tuple[int, ...]) -> Values:
         """W and 2/T."""
         del image
-        rows = tamed(self.weight)
-        return self.weight, _scales((rows @ rows.T).abs(), self.log_q, largest(self.weight))
+        rows = tamed(self.weight, 1)
+        return self.weight, _scales(rows @ rows.T, self.log_q, largest(self.weight, 1).flatten())
 
 
 class SLLConv2d(PotentialConv2d):
@@ -109,15 +118,16 @@ class SLLConv2d(PotentialConv2d):
         """W and 2/T."""
         del image
         reach = [k - 1 for k in self.geometry.kernel]
-        rows = tamed(self.weight)
+        rows = tamed(self.weight, 1, 2, 3)
         correlation = F.conv2d(rows, rows, padding=reach).abs().sum((2, 3))
-        return self.weight, _scales(correlation, self.log_q, largest(self.weight))
+        return self.weight, _scales(correlation, self.log_q, largest(self.weight, 1, 2, 3).flatten())
 
 
-def _scales(correlation: Tensor, log_q: Tensor, size: Tensor) -> Tensor:
-    """2/T from |WWᵀ|/size² (hidden, hidden); 0 where a row of W is 0."""
-    sums = (correlation * torch.exp(log_q[None] - log_q[:, None])).sum(1)
+def _scales(correlation: Tensor, log_q: Tensor, sizes: Tensor) -> Tensor:
+    """2/T from UUᵀ (hidden, hidden) and m (hidden,); 0 where a row of W is 0."""
+    q = torch.exp(log_q - log_q.detach().max())
+    p = (q * (sizes / sizes.max())).clamp(min=SMALLEST)
+    sums = (correlation.abs() * p).sum(1) / p
     live = sums != 0
-    size = size.reshape(())
-    scales = representable(2 / torch.where(live, sums, 1.0) / size / size)
+    scales = representable(2 / torch.where(live, sums, 1.0) / sizes / sizes, sizes.dtype)
     return torch.where(live, scales, 0.0)

@@ -22,7 +22,7 @@ from lipaudit.layers.arguments import Allowed, Options, Padding, Pair
 from lipaudit.layers.convolution import ConvLayer
 from lipaudit.layers.dense import DenseLayer
 from lipaudit.layers.derived import Values
-from lipaudit.layers.exponential import LIMITS, SkewExponential, check_terms, series, within
+from lipaudit.layers.exponential import LIMITS, SkewExponential, check_terms, series, skew_within
 from lipaudit.layers.rearrangement import FirstEntries, ZeroEntries
 from lipaudit.layers.verified import Fit, dense_norm, proved_norm
 
@@ -62,7 +62,7 @@ class SOCLinear(DenseLayer):
     def derive(self, image: tuple[int, ...]) -> Values:
         """A."""
         del image
-        return (within(self.weight - self.weight.T, LIMITS[self.terms]),)
+        return (skew_within(self.weight, LIMITS[self.terms]),)
 
     def run(self, x: Tensor, *values: Tensor) -> Tensor:
         """p(A)x + b."""
@@ -116,8 +116,7 @@ class SOCConv2d(ConvLayer):
     def derive(self, image: tuple[int, ...]) -> Values:
         """A."""
         del image
-        skew = self.weight - self.weight.flip(2, 3).transpose(0, 1)
-        return (within(skew, LIMITS[self.terms]),)
+        return (skew_within(self.weight, LIMITS[self.terms]),)
 
     def run(self, x: Tensor, *values: Tensor) -> Tensor:
         """p(A)x + b."""

@@ -14,9 +14,11 @@ from lipaudit.errors import Incomplete, InputRefused, UsageError
 from lipaudit.layers import (
     AOLConv2d,
     AOLLinear,
+    BCOPConv2d,
     CayleyConv2d,
     CayleyLinear,
     CPLConv2d,
+    CPLLinear,
     GroupSort,
     Householder,
     MaxMin,
@@ -209,6 +211,28 @@ def test_a_cpl_block_is_for_one_size_of_image(tmp_path):
 def test_scales_that_hold_everywhere_serve_every_image():
     frozen = freeze(SLLConv2d(2, 2, 3), torch.zeros(1, 2, 7, 7))
     assert frozen(torch.zeros(1, 2, 9, 5)).shape == (1, 2, 9, 5)
+
+
+@pytest.mark.parametrize("distance", [0.0, 1e-8, 1e-6, 1e-3])
+@pytest.mark.parametrize("kind", [BCOPConv2d, SandwichConv2d])
+def test_nearly_dependent_columns_freeze_to_the_same_function(kind, distance):
+    torch.manual_seed(0)
+    x = torch.randn(1, 4, 6, 6)
+    for name in ("start", "bases"):
+        layer = kind(4, 4, 3)
+        with torch.no_grad():
+            columns = getattr(layer, name).view(-1, *getattr(layer, name).shape[-2:])[0]
+            columns[:, 1] = columns[:, 0] * (1 + distance * torch.randn(len(columns)))
+            torch.testing.assert_close(freeze(layer, x)(x), layer(x), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e18, 1e19, 1e20])
+def test_a_cpl_block_of_huge_weights_freezes_to_the_same_function(size):
+    torch.manual_seed(0)
+    layer, x = CPLLinear(3, 3, bias=False), torch.randn(2, 3)
+    with torch.no_grad():
+        layer.weight.mul_(size / torch.linalg.matrix_norm(layer.weight, ord=2))
+        torch.testing.assert_close(freeze(layer)(x), layer(x), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -5,7 +5,19 @@ import torch
 from layer_families import CONVS, DENSE
 
 from lipaudit.errors import LipauditError
-from lipaudit.layers import AOLLinear, CayleyConv2d, CayleyLinear, NormalizedLinear, freeze
+from lipaudit.layers import (
+    AOLLinear,
+    CayleyConv2d,
+    CayleyLinear,
+    NormalizedLinear,
+    SandwichConv2d,
+    SandwichLinear,
+    SLLConv2d,
+    SLLLinear,
+    SOCConv2d,
+    SOCLinear,
+    freeze,
+)
 from lipaudit.layers.precision import largest, tamed, widened
 from lipaudit.layers.rescaling import rescaled, rescaled_kernel
 
@@ -93,7 +105,85 @@ def test_weights_of_any_size(family, size):
         assert norm(jacobian) <= MOST
 
 
+UNEVEN = [
+    [[1e5, 0], [0, 1e-15]],
+    [[10, 0], [0, 1e-19]],
+    [[1e3, 0], [0, 1e-17]],
+    [[1e10, 0], [0, 1e-10]],
+    [[3e38, 0], [1, 1]],
+    [[1e20, 0], [1e-19, 1e-19]],
+    [[1e20, 1e-19], [0, 1e-19]],
+    [[1e-45, 0], [0, 3e38]],
+    [[1e-20, 0], [0, 0]],
+]
+
+
+@pytest.mark.parametrize("W", UNEVEN)
+@pytest.mark.parametrize("log_q", [(0.0, 0.0), (60.0, -60.0), (-60.0, 60.0), (3e38, -3e38)])
+def test_sll_with_rows_of_any_length(W, log_q):
+    W = torch.tensor(W)
+    for layer, x in (
+        (SLLLinear(2, 2, bias=False), torch.full((1, 2), 0.5)),
+        (SLLConv2d(2, 2, 1, bias=False), torch.full((1, 2, 1, 1), 0.5)),
+    ):
+        layer.requires_grad_(requires_grad=False)
+        layer.weight.copy_(W.reshape(layer.weight.shape))
+        layer.log_q.copy_(torch.tensor(log_q))
+        jacobian = torch.autograd.functional.jacobian(lambda x, f=layer: f(x).flatten(), x).flatten(1)
+        assert norm(jacobian) <= MOST
+
+
+def test_sll_is_the_formula():
+    torch.manual_seed(0)
+    layer = SLLLinear(5, 4, hidden_features=7, dtype=torch.float64)
+    with torch.no_grad():
+        layer.log_q.normal_()
+    weight, scale = layer.derive(())
+    q = layer.log_q.exp()
+    wanted = 2 / ((weight @ weight.T).abs() * q[None] / q[:, None]).sum(1)
+    torch.testing.assert_close(scale, wanted)
+    gradients = [
+        torch.autograd.grad(s.square().sum(), (layer.weight, layer.log_q), retain_graph=True)
+        for s in (scale, wanted)
+    ]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("family", CONVS)
+def test_the_largest_numbers_have_a_finite_map(family):
+    """Of all families but CPL, whose bound on the norm of a kernel overflows there."""
+    torch.manual_seed(0)
+    for layer, shape in ((DENSE[family](4, 4), (4,)), (CONVS[family](2, 2, 3, padding=1), (2, 4, 4))):
+        layer.requires_grad_(requires_grad=False)
+        for name, value in layer.named_parameters():
+            if name in ("weight", "start", "bases"):
+                value.copy_(value.sign() * 3e38)
+            elif name == "log_psi":
+                value.copy_(torch.linspace(-200, 200, len(value)))
+        y = layer(torch.zeros(1, *shape))
+        assert bool(y.isfinite().all()) or family == "CPL", family
+
+
+@pytest.mark.parametrize("log_psi", [-1e3, -100.0, 100.0, 1e3])
+def test_sandwich_layers_with_any_psi(log_psi):
+    torch.manual_seed(0)
+    for layer, x in ((SandwichLinear(3, 3), torch.randn(3)), (SandwichConv2d(2, 2, 3), torch.randn(2, 4, 4))):
+        layer.requires_grad_(requires_grad=False)
+        layer.log_psi[0] = log_psi
+        jacobian = torch.autograd.functional.jacobian(lambda x, f=layer: f(x).flatten(), x).reshape(
+            -1, x.numel()
+        )
+        assert norm(jacobian) <= MOST
+        frozen = freeze(layer, x)
+        torch.testing.assert_close(frozen(x), layer(x), rtol=0, atol=1e-4)
+
+
 def test_what_is_not_a_number_stays_none():
+    for layer in (SOCLinear(3, 3), SOCConv2d(3, 3, 3)):
+        for bad in (torch.nan, torch.inf):
+            with torch.no_grad():
+                layer.weight.view(-1)[1] = bad
+            assert bool(layer(torch.ones(1, 3, 3, 3)).isnan().any())
     for family in ("CPL", "SLL"):
         layer = DENSE[family](3, 3)
         with torch.no_grad():
