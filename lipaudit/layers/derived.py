@@ -7,8 +7,9 @@ the result is kept if no gradient can be asked of it: under `torch.no_grad()`, o
 one.  It is used again only where every parameter equals, entry by entry, the copy that was made when it was
 derived, and dtype, device, image and settings are the same.  No edit can go unnoticed, whatever way it took
 (`.data`, a view, another tensor in the same place): comparing is far cheaper than deriving, and certain,
-which version counters are not.  Nothing is kept of a layer with a parametrization or a forward hook, which
-may compute its weights from what cannot be compared.
+which version counters are not.  What is kept is a copy as well: a layer may derive its parameter itself as
+one of the values.  Nothing is kept of a layer with a parametrization or a forward hook, which may compute its
+weights from what cannot be compared, and nothing of dual numbers, whose tangents the comparison does not see.
 """
 
 from __future__ import annotations
@@ -18,19 +19,21 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.forward_ad import unpack_dual
+from torch.nn.modules import module as hooks_of_all
 from torch.nn.utils.parametrize import is_parametrized
 
 from lipaudit.errors import UsageError
 from lipaudit.layers.verified import Fit
 
-__all__ = ["Derived", "has_hooks"]
+__all__ = ["Derived", "has_hooks", "has_hooks_for_all"]
 
 Values = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Kept:
-    """Derived values, with copies of what they were derived from."""
+    """Copies of derived values, and of what they were derived from."""
 
     sources: Values
     settings: tuple[object, ...]
@@ -69,7 +72,11 @@ class Derived(nn.Module):
         self._kept: _Kept | None = None
 
     def derive(self, image: tuple[int, ...]) -> Values:
-        """The effective weights for images of that size, differentiable in the parameters."""
+        """The effective weights for images of that size, differentiable in the parameters.
+
+        A subclass that derives them from other attributes, too, shows those in `extra_repr`, by which changes
+        of settings are noticed.
+        """
         raise NotImplementedError
 
     def run(self, x: Tensor, *values: Tensor) -> Tensor:
@@ -141,7 +148,8 @@ class Derived(nn.Module):
         if kept is None or not kept.fits(sources, settings):
             # Not as inference tensors: those could not be met by a gradient later.
             with torch.inference_mode(mode=False), torch.no_grad():
-                kept = _Kept(tuple(t.detach().clone() for t in sources), settings, self._derived(image))
+                sources = tuple(t.detach().clone() for t in sources)
+                kept = _Kept(sources, settings, tuple(t.clone() for t in self._derived(image)))
             self._kept = kept
         return kept.values
 
@@ -155,11 +163,11 @@ class Derived(nn.Module):
     def _may_keep(self, sources: Values) -> bool:
         if self.training or torch.compiler.is_compiling():
             return False
-        if is_parametrized(self) or has_hooks(self):
+        if is_parametrized(self) or has_hooks(self) or has_hooks_for_all():
             return False
         if torch.is_grad_enabled() and any(t.requires_grad for t in sources):
             return False
-        return all(_has_numbers(t) for t in sources)
+        return all(_has_numbers(t) and unpack_dual(t).tangent is None for t in sources)
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles start with nothing kept."""
@@ -169,6 +177,11 @@ class Derived(nn.Module):
 def has_hooks(module: nn.Module) -> bool:
     """Whether something runs before or behind the forward pass of a module, and may change it."""
     return bool(module._forward_pre_hooks or module._forward_hooks)  # noqa: SLF001 - torch has no other way
+
+
+def has_hooks_for_all() -> bool:
+    """Whether something runs before or behind the forward pass of every module."""
+    return bool(hooks_of_all._global_forward_pre_hooks or hooks_of_all._global_forward_hooks)  # noqa: SLF001
 
 
 def _version(tensor: Tensor) -> int:

@@ -10,7 +10,9 @@ scaled down until `lipaudit.spectral` proves their norm to be at most 1, where r
 above.  Other modules stay as they are, and are not judged: the audit of the exported file judges the whole.
 
 What is frozen computes what the layer computes, or is an error: a layer that hooks or a subclass make another
-function is refused.  A convolution is frozen for one size of image.
+function is refused.  So that nothing else does (a decoder that uses the free weight of its encoder, say), the
+frozen network is compared with the given one at the example: ‖z − y‖ ≤ `CLOSE`·(‖x‖ + ‖y‖), where rounding is
+less than 1e-5 in each layer.  A convolution is frozen for one size of image.
 """
 
 from __future__ import annotations
@@ -19,12 +21,15 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-from lipaudit.errors import Incomplete, InputRefused, UsageError
-from lipaudit.layers.derived import Derived, has_hooks
+from lipaudit.errors import InputRefused, UsageError
+from lipaudit.layers.derived import Derived, has_hooks, has_hooks_for_all
 from lipaudit.layers.verified import Fit
 
 __all__ = ["freeze", "structure"]
+
+CLOSE = 1e-3
 
 
 def freeze(model: nn.Module, example: Tensor | None = None) -> nn.Module:
@@ -32,15 +37,17 @@ def freeze(model: nn.Module, example: Tensor | None = None) -> nn.Module:
 
     Args:
         model: any module with layers of this package; it stays as it is.
-        example: an input; it tells each layer the size of its images.  Without one, the size counts that a
-            layer has met since its weights last changed.
+        example: an input; it tells each layer the size of its images, and the outputs for it are compared.
+            Without one, the size counts that a layer has met since its weights last changed.
 
     Raises:
         UsageError: a layer has met no image yet, or several sizes; it has forward hooks, or is of a subclass
-            with a forward pass of its own.
+            with a forward pass of its own; the frozen network computes something else.
         InputRefused: parameters hold NaN or infinity.
-        Incomplete: weights could not be derived, or a norm not be bounded.
+        Incomplete: derived weights are not finite, or a norm could not be bounded.
     """
+    for name, module in model.named_modules():
+        _check_finite(name, module)
     return _plain(model, example, proves=True)
 
 
@@ -55,28 +62,59 @@ def structure(model: nn.Module, example: Tensor | None = None) -> nn.Module:
 
     Raises:
         UsageError: as of `freeze`.
-        Incomplete: weights could not be derived.
     """
     return _plain(model, example, proves=False)
 
 
 def _plain(model: nn.Module, example: Tensor | None, *, proves: bool) -> nn.Module:
+    if has_hooks_for_all():
+        raise UsageError(
+            "freeze: there are forward hooks for all modules, which frozen layers would drop",
+            hint="remove the handles of torch.nn.modules.module.register_module_forward_hook and the like",
+        )
     for name, layer in model.named_modules():
         if isinstance(layer, Derived):
             _check_function(name, layer)
     copied = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
     layers = {name: layer for name, layer in copied.named_modules() if isinstance(layer, Derived)}
-    if example is not None:
-        _look(copied, layers, example)
+    wanted = None if example is None else _look(copied, layers, example)
     made = {id(layer): _frozen(name, layer, proves=proves) for name, layer in layers.items()}
-    if isinstance(copied, Derived):
-        return made[id(copied)]
+    frozen = made.get(id(copied), copied)
     for module in list(copied.modules()):
         # Not `named_children`, which names a module once, however often it is registered.
         for name, child in list(module._modules.items()):  # noqa: SLF001 - torch has no other list of them
             if id(child) in made:
                 setattr(module, name, made[id(child)])
-    return copied
+    if example is not None and proves:
+        _compare(frozen, example, wanted)
+    return frozen
+
+
+def _compare(frozen: nn.Module, example: Tensor, wanted: object) -> None:
+    """Refuse a network that computes something else than the given one, which answered `wanted`."""
+    with torch.no_grad():
+        found = frozen(example)
+    for y, z in zip(tree_leaves(wanted), tree_leaves(found), strict=True):
+        if not isinstance(y, Tensor) or not y.numel():
+            continue
+        distance, size = float((z - y).double().norm()), float(y.double().norm())
+        allowed = CLOSE * (float(example.double().norm()) + size)
+        # Written so that NaN is refused as well.
+        if not distance <= allowed:
+            raise UsageError(
+                f"freeze: the frozen network answers the example with another output: {distance:.2g} away "
+                f"from one of norm {size:.2g}, where {allowed:.2g} is allowed",
+                hint="does a module use the free weight of one of these layers, or draw random numbers?",
+            )
+
+
+def _check_finite(name: str, module: nn.Module) -> None:
+    for key, value in module.named_parameters(recurse=False):
+        if not bool(value.isfinite().all()):
+            raise InputRefused(
+                f"freeze: layer {name!r}: parameter {key!r} holds NaN or infinity",
+                hint="training went wrong: nothing can be proved of such a network",
+            )
 
 
 def _check_function(name: str, layer: Derived) -> None:
@@ -102,8 +140,8 @@ def _owner(kind: type[Derived], method: str) -> type:
     return next(base for base in kind.__mro__ if method in vars(base))
 
 
-def _look(model: nn.Module, layers: dict[str, Derived], example: Tensor) -> None:
-    """Let every layer see its image once."""
+def _look(model: nn.Module, layers: dict[str, Derived], example: Tensor) -> object:
+    """Let every layer see its image once; what the model answers."""
     seen: dict[str, tuple[int, ...] | None] = {}
 
     def watch(name: str, layer: Derived) -> None:
@@ -120,7 +158,7 @@ def _look(model: nn.Module, layers: dict[str, Derived], example: Tensor) -> None
     ]
     try:
         with torch.no_grad():
-            model(example)
+            return model(example)
     finally:
         for handle in handles:
             handle.remove()
@@ -141,21 +179,11 @@ def _frozen(name: str, layer: Derived, *, proves: bool) -> nn.Module:
             f"freeze: layer {name!r} has met images of {' and of '.join(map(str, layer.images))}",
             hint="pass an input of the size to freeze it for: freeze(model, example)",
         )
-    for key, value in layer.named_parameters() if proves else ():
-        if not bool(value.isfinite().all()):
-            raise InputRefused(
-                f"freeze: layer {name!r}: parameter {key!r} holds NaN or infinity",
-                hint="training went wrong: nothing can be proved of such a layer",
-            )
     fit = Fit(next(layer.parameters()).dtype, proves)
-    layer.double()
-    try:
-        with torch.no_grad():
-            core = layer.frozen(image, fit, *layer.derive(image))
-    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-        raise Incomplete(
-            f"freeze: layer {name!r}: {error}", hint="are its parameters of ordinary size?"
-        ) from error
+    # A copy: other modules may share its parameters.
+    layer = copy.deepcopy(layer).double()
+    with torch.no_grad():
+        core = layer.frozen(image, fit, *layer.derive(image))
     parts = [*layer.before, core, *layer.after]
     plain = core if len(parts) == 1 else nn.Sequential(*parts)
     return plain.eval().requires_grad_(requires_grad=False)

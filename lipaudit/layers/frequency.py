@@ -85,7 +85,13 @@ class FrequencyFilter(nn.Module):
         self.pads, self.image = pads, image
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, c_in, h, w) → (N, c_out, h, w)."""
+        """(N, c_in, h, w) → (N, c_out, h, w), or without N.
+
+        Raises:
+            UsageError: the image has another size than the one it was frozen for.
+        """
+        if x.dim() == 3:
+            return self.forward(x[None])[0]
         left, right, top, bottom = self.pads
         if any(self.pads):
             x = F.pad(x, self.pads)

@@ -37,7 +37,7 @@ def check_activation(layer: str, activation: nn.Module | None) -> nn.Module:
     """An activation with slopes in [0, 1]; `nn.ReLU()` for None.
 
     Raises:
-        UsageError: it is not known to be one, jumps, or has hooks that may change what it returns.
+        UsageError: it is not known to be one, jumps, or was made to return something else.
     """
     if activation is None:
         return nn.ReLU()
@@ -47,10 +47,10 @@ def check_activation(layer: str, activation: nn.Module | None) -> nn.Module:
             f"{layer} does not allow activation={activation!r}",
             hint=f"allowed, with slopes in [0, 1]: {names}",
         )
-    if has_hooks(activation):
+    if has_hooks(activation) or "forward" in vars(activation):
         raise UsageError(
-            f"{layer} does not allow activation={activation!r} with forward hooks",
-            hint="remove them: nothing is proved of what a hook may return",
+            f"{layer} does not allow activation={activation!r} with hooks or a forward pass of its own",
+            hint="remove them: nothing is proved of what they may return",
         )
     if isinstance(activation, nn.Softplus):
         _check_softplus(layer, activation)

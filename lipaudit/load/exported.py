@@ -150,7 +150,7 @@ def _saved(archive: Archive, name: str) -> Saved:
     stated = {key: _axes(meta["sizes"]) for key, meta in graph["tensor_values"].items()}
     meta = graph["tensor_values"][inputs[0]]
     return Saved(
-        steps=read_steps(graph, {title.rpartition(".")[0] for title in titles.values()}, name),
+        steps=read_steps(graph, name),
         tensors=tensors,
         titles=titles,
         ends=(inputs[0], _output(signature["output_specs"], name)),

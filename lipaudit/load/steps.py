@@ -7,8 +7,7 @@ Format: torch/_export/serde/schema.py.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,15 +55,13 @@ class Step:
 
 _WHOLE = 1 << 63
 _PARTS = 3
-_AGAIN = re.compile(r"@\d+$")
 
 
-def read_steps(graph: Mapping[str, Any], modules: Collection[str], name: str) -> tuple[Step, ...]:
+def read_steps(graph: Mapping[str, Any], name: str) -> tuple[Step, ...]:
     """The calls of a program, in order.
 
     Args:
         graph: schema.Graph as JSON.
-        modules: paths of those that hold parameters or buffers.
         name: for messages.
 
     Raises:
@@ -95,13 +92,13 @@ def read_steps(graph: Mapping[str, Any], modules: Collection[str], name: str) ->
             hint="nothing was executed; only functional aten operators are admitted: export to ONNX, or give "
             "the weights with --arch",
         )
-    steps = tuple(_step(node, modules, name) for node in nodes)
+    steps = tuple(_step(node, name) for node in nodes)
     for step in steps:
         _refuse_training(step, name)
     return steps
 
 
-def _step(node: Mapping[str, Any], modules: Collection[str], name: str) -> Step:
+def _step(node: Mapping[str, Any], name: str) -> Step:
     target = admitted(node["target"])
     assert target is not None  # noqa: S101 - `read_steps` has looked
     given = {}
@@ -122,9 +119,7 @@ def _step(node: Mapping[str, Any], modules: Collection[str], name: str) -> Step:
             kwargs[argument.name] = given[argument.name]
         else:
             args.append(given[argument.name])
-    return Step(
-        target, tuple(args), kwargs, outputs, single, _path(node.get("metadata") or {}, modules, name)
-    )
+    return Step(target, tuple(args), kwargs, outputs, single, _path(node.get("metadata") or {}, name))
 
 
 def _outputs(outputs: Sequence[Mapping[str, Any]], name: str) -> tuple[tuple[str, ...], bool]:
@@ -138,8 +133,8 @@ def _outputs(outputs: Sequence[Mapping[str, Any]], name: str) -> tuple[tuple[str
     return tuple(found), len(found) == 1
 
 
-def _path(metadata: Mapping[str, Any], modules: Collection[str], name: str) -> str:
-    """`L__self__,,Net;L__self__conv,conv,torch.nn.Conv2d` → `conv`, which is `conv@1` in its second call."""
+def _path(metadata: Mapping[str, Any], name: str) -> str:
+    """`L__self__,,Net;L__self__conv@1,conv,torch.nn.Conv2d` → `conv`; the `@1` tells its second call."""
     stack = str(metadata.get("nn_module_stack", ""))
     entries = [entry.split(",") for entry in stack.split(";")] if stack else []
     if any(len(entry) != _PARTS for entry in entries):
@@ -147,8 +142,7 @@ def _path(metadata: Mapping[str, Any], modules: Collection[str], name: str) -> s
             f"{name}: modules are called by names with a comma or a semicolon, which this format cannot tell",
             hint="rename them, or give the weights with --arch",
         )
-    paths = [path if path in modules else _AGAIN.sub("", path) for _, path, _ in entries]
-    return paths[-1] if paths else ""
+    return entries[-1][1] if entries else ""
 
 
 def _named(value: Mapping[str, Any]) -> str:

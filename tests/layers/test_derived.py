@@ -7,6 +7,7 @@ import pytest
 import torch
 from layer_families import CONVS, DENSE, shaken
 from torch import nn
+from torch.autograd import forward_ad
 
 from lipaudit.errors import UsageError
 from lipaudit.layers import AOLConv2d, AOLLinear, CayleyConv2d, CayleyLinear, LOTConv2d, SOCConv2d
@@ -98,6 +99,49 @@ def test_no_edit_goes_unnoticed(kind, shape):
             after = layer(x)
         assert not torch.allclose(before, after)
         torch.testing.assert_close(after, fresh(layer, x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("kind", "shape"), FAMILIES)
+def test_earlier_weights_that_come_back_are_not_those_of_today(kind, shape):
+    """What is kept of the first weights is a copy, which training does not write to."""
+    for bring_back in (by_assignment, by_replacement, None):
+        layer, x = made(kind, shape)
+        first = {name: value.detach().clone() for name, value in layer.state_dict().items()}
+        with torch.no_grad():
+            before = layer(x)
+            shaken(layer, 0.5)
+            if bring_back is None:
+                after = torch.func.functional_call(layer, first, (x,))
+            else:
+                bring_back(layer, first)
+                after = layer(x)
+        torch.testing.assert_close(after, before, rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # torch's own
+def test_tangents_are_not_lost():
+    layer, x = made(CayleyLinear, (2, 4))
+    layer.requires_grad_(requires_grad=False)
+    weight, tangent = layer.weight.detach().clone(), torch.randn_like(layer.weight)
+    layer(x)
+    with forward_ad.dual_level():
+        dual = {"weight": forward_ad.make_dual(weight, tangent)}
+        found = forward_ad.unpack_dual(torch.func.functional_call(layer, dual, (x,))).tangent
+    _, wanted = torch.func.jvp(
+        lambda w: torch.func.functional_call(copy.deepcopy(layer), {"weight": w}, (x,)), (weight,), (tangent,)
+    )
+    torch.testing.assert_close(found, wanted)
+
+
+def test_nothing_is_kept_under_hooks_for_all_modules():
+    layer, x = made(AOLLinear, (2, 4))
+    handle = nn.modules.module.register_module_forward_pre_hook(lambda *_: None)
+    try:
+        with torch.no_grad():
+            layer(x)
+        assert layer._kept is None
+    finally:
+        handle.remove()
 
 
 def test_one_entry_is_enough():

@@ -21,6 +21,7 @@ from lipaudit.layers import (
     CPLLinear,
     GroupSort,
     Householder,
+    LOTConv2d,
     MaxMin,
     NormalizedLinear,
     SandwichConv2d,
@@ -344,11 +345,96 @@ def test_parametrizations_are_frozen():
 
 
 def test_weights_that_cannot_be_derived():
-    layer = nn.Sequential(SOCLinear(4, 4, dtype=torch.float64))
-    with torch.no_grad():
-        layer[0].weight.copy_(1e308 * layer[0].weight.sign())
-    with pytest.raises(Incomplete, match="freeze: layer '0'"):
+    class Unbounded(nn.Module):
+        def forward(self, weight):
+            return weight * torch.inf
+
+    layer = nn.Sequential(SOCLinear(4, 4))
+    nn.utils.parametrize.register_parametrization(layer[0], "weight", Unbounded())
+    with pytest.raises(Incomplete, match="not finite"):
         freeze(layer)
+
+
+class Decoder(nn.Module):
+    """It takes the free weight of its encoder, which a frozen one does not have."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = CayleyLinear(6, 6)
+
+    def forward(self, x):
+        return {"y": (nn.functional.linear(self.encoder(x).relu(), self.encoder.weight.T), None)}
+
+
+def test_a_network_that_would_compute_something_else_is_refused():
+    torch.manual_seed(0)
+    with pytest.raises(UsageError, match="answers the example with another output") as caught:
+        freeze(Decoder(), torch.randn(2, 6))
+    assert caught.value.hint
+
+
+def test_an_example_that_is_not_finite_is_refused():
+    with pytest.raises(UsageError, match="another output: nan"):
+        freeze(AOLLinear(2, 2), torch.tensor([1.0, torch.nan]))
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        nn.modules.module.register_module_forward_hook,
+        nn.modules.module.register_module_forward_pre_hook,
+    ],
+)
+def test_hooks_for_all_modules_are_refused(register):
+    handle = register(lambda *_: None)
+    try:
+        with pytest.raises(UsageError, match="for all modules"):
+            freeze(AOLLinear(2, 2))
+    finally:
+        handle.remove()
+
+
+def test_shared_parameters_keep_their_type():
+    torch.manual_seed(0)
+    net = nn.Sequential(CayleyLinear(4, 4), nn.Linear(4, 4), CayleyLinear(4, 4)).eval()
+    net[1].weight = net[2].weight = net[0].weight
+    x = torch.randn(2, 4)
+    frozen = freeze(net, x)
+    assert {value.dtype for value in frozen.parameters()} == {torch.float32}
+    with torch.no_grad():
+        torch.testing.assert_close(frozen(x), net(x), rtol=0, atol=1e-5)
+
+
+def test_nan_of_other_modules_is_refused():
+    net = nn.Sequential(CayleyLinear(4, 4), Householder(4))
+    with torch.no_grad():
+        net[1].theta[0] = torch.nan
+    with pytest.raises(InputRefused, match="'1': parameter 'theta'"):
+        freeze(net)
+
+
+def test_soc_that_is_not_a_number_is_refused_with_an_example():
+    layer = SOCLinear(3, 3)
+    with torch.no_grad():
+        layer.weight[0, 0] = torch.nan
+    with pytest.raises(InputRefused, match="parameter 'weight'"):
+        freeze(layer, torch.ones(1, 3))
+
+
+@pytest.mark.parametrize("kind", [CayleyConv2d, LOTConv2d])
+def test_one_image_without_a_batch(kind):
+    torch.manual_seed(0)
+    layer, x = kind(2, 3, 3), torch.randn(2, 5, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(freeze(layer, x)(x), layer(x), rtol=0, atol=1e-5)
+
+
+def test_an_activation_with_a_forward_pass_of_its_own_is_refused():
+    layer = CPLLinear(2, 2)
+    layer.activation.forward = torch.neg
+    for make in (lambda: freeze(layer), lambda: CPLLinear(2, 2, activation=layer.activation)):
+        with pytest.raises(UsageError, match="forward pass of its own"):
+            make()
 
 
 def test_an_activation_that_changed_is_judged_again():

@@ -229,6 +229,27 @@ def test_a_saved_program_keeps_the_names_of_modules(names, tmp_path):
     assert found[-1].startswith(f"parts.{names[0]}:linear")
 
 
+class Act(nn.Module):
+    """Modules without parameters that are called like second calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.relu, self.fc = nn.ReLU(), nn.Linear(WIDTH, WIDTH)
+        self.add_module("act@1", nn.Tanh())
+        self.add_module("relu@2", nn.Sigmoid())
+
+    def forward(self, x):
+        x = self.relu(getattr(self, "act@1")(x))
+        return getattr(self, "relu@2")(self.fc(self.relu(self.fc(x))))
+
+
+def test_a_number_behind_a_name_is_part_of_it(tmp_path):
+    torch.export.save(torch.export.export(Act().eval(), (torch.zeros(1, WIDTH),)), tmp_path / "m.pt2")
+    loaded = load_model(tmp_path / "m.pt2")
+    found = [node.name for node in translate(loaded.program, loaded.titles)]
+    assert found == ["act@1", "relu", "fc", "relu:relu_1", "fc:linear_1", "relu@2"]
+
+
 @pytest.mark.parametrize("names", [("1,head", "head"), ("1;head", "head")])
 def test_names_that_the_format_cannot_tell_are_refused(names, tmp_path):
     with pytest.raises(InputRefused, match="comma or a semicolon"):
