@@ -1,12 +1,14 @@
 """Which layers a list of names and patterns means.
 
-`*`, `?` and `[...]` are as in file names, except that what is the very name of a layer means this layer and
-no other that the pattern would match: networks have layers called `conv[1]`, which as a pattern would mean
-`conv1`.
+In a pattern `*` is any text and `?` any character.  Brackets are themselves: networks have layers called
+`conv[1]`, and whoever means that one must not mean `conv1` once it is gone.
 
 A module may make several layers: it is called twice, or computes in steps.  They are `fc`, `fc:relu`,
-`fc:linear_1`, …; and it may hold modules, `fc.inner`, ….  Whoever limits `fc` limits them all.  An exception
-is read narrowly: `fc` excuses the layer of that very name, and where none has it those of its own steps.
+`fc:linear_1`, …; and it may hold modules, `fc.inner`, ….  Whoever limits `fc` limits them all.
+
+The names are those of the file that is judged, so none may take anything out of a limit: what is limited is
+all that a text means by any reading.  An exception is read narrowly: `fc` excuses the layer of that very
+name; where none has it, those of its own steps; where it has none, those that match it as a pattern.
 """
 
 from __future__ import annotations
@@ -23,26 +25,35 @@ def meant(patterns: Collection[str], layers: Collection[str]) -> frozenset[str]:
     """The layers that at least one of the patterns means, where they are limited.
 
     Args:
-        patterns: names of layers or modules, or patterns where nothing is called so.
+        patterns: names of layers or modules, or patterns.
         layers: the names of all layers of the network.
     """
-    return frozenset(name for pattern in patterns for name in _named(pattern, layers, narrow=False))
+    return frozenset(name for pattern in patterns for name in _limited(pattern, layers))
 
 
 def excused(patterns: Collection[str], layers: Collection[str]) -> frozenset[str]:
     """The layers that at least one of the patterns means, where they are excused from a limit.
 
     Args:
-        patterns: as in `meant`.
+        patterns: names of layers or modules, or patterns where nothing is called so.
         layers: the names of all layers of the network.
     """
-    return frozenset(name for pattern in patterns for name in _named(pattern, layers, narrow=True))
+    return frozenset(name for pattern in patterns for name in _excused(pattern, layers))
 
 
-def _named(pattern: str, layers: Collection[str], *, narrow: bool) -> Collection[str]:
-    own = {pattern} & set(layers)
-    if own and narrow:
-        return own
-    ends = (pattern + _STEP,) if narrow else (pattern + _STEP, pattern + _INNER)
-    own |= {name for name in layers if name.startswith(ends)}
-    return own or {name for name in layers if fnmatchcase(name, pattern)}
+def _limited(pattern: str, layers: Collection[str]) -> set[str]:
+    inside = (pattern + _STEP, pattern + _INNER)
+    return {name for name in layers if name.startswith(inside)} | _matching(pattern, layers)
+
+
+def _excused(pattern: str, layers: Collection[str]) -> set[str]:
+    if pattern in layers:
+        return {pattern}
+    steps = {name for name in layers if name.startswith(pattern + _STEP)}
+    return steps or _matching(pattern, layers)
+
+
+def _matching(pattern: str, layers: Collection[str]) -> set[str]:
+    """A name matches itself, too."""
+    literal = pattern.replace("[", "[[]")
+    return {name for name in layers if fnmatchcase(name, literal)}

@@ -90,5 +90,5 @@ class Policy:
                 if not meant([pattern], layers):
                     raise UsageError(
                         f"{self.place(budget.line)}budget {budget.id!r}: no layer is called {pattern!r}",
-                        hint=f"{layers_called(pattern, layers)}; * stands for any text",
+                        hint=f"{layers_called(pattern, layers)}; * is any text, [ and ] are themselves",
                     )

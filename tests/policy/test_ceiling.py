@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lipaudit.bound import Bound, Estimate
+from lipaudit.errors import UsageError
 from lipaudit.policy import CeilingBudget, Limit
 from lipaudit.report.model import Layer, NetworkBracket
 
@@ -130,7 +131,7 @@ def test_layers_are_judged_one_by_one(judged):
 
 
 def test_slack_of_layers(judged):
-    text = '[[budget]]\nmetric = "slack"\nlayers = ["conv[12]", "fc"]\nmax = 1.5'
+    text = '[[budget]]\nmetric = "slack"\nlayers = ["conv1", "conv2", "fc"]\nmax = 1.5'
     (outcome,) = judged(text, layers=LAYERS).outcomes
     assert [(row.layer, row.outcome) for row in outcome.layers] == [
         ("conv1", "inconclusive"),
@@ -147,14 +148,17 @@ def test_one_good_layer_is_not_enough(judged):
     assert judged(text, layers=LAYERS).verdict == "inconclusive"
 
 
-def test_the_very_name_of_a_layer_means_that_layer(judged):
+def test_brackets_are_themselves_and_no_name_hides_another(judged):
     names = ("conv[1]", "conv1", "conv?", "convx")
     layers = tuple(
         Layer.of(name, "conv2d", Bound(upper, "m"), None, Bound(1.0, "m"))
         for name, upper in zip(names, (3, 1, 1, 3), strict=True)
     )
-    for pattern, meant in (("conv[1]", ["conv[1]"]), ("conv?", ["conv?"]), ("conv[1x]", ["conv1", "convx"])):
+    for pattern, meant in (("conv[1]", ["conv[1]"]), ("conv?", ["conv1", "conv?", "convx"])):
         text = f'[[budget]]\nmetric = "lipschitz"\nmax = 2\nlayers = ["{pattern}"]\n'
         (outcome,) = judged(text, layers=layers).outcomes
         assert [row.layer for row in outcome.layers] == meant
-        assert outcome.outcome == ("pass" if pattern == "conv?" else "inconclusive")
+        assert outcome.outcome == "inconclusive"
+    with pytest.raises(UsageError, match=r"no layer is called 'conv\[1x\]'") as caught:
+        judged('[[budget]]\nmetric = "lipschitz"\nmax = 2\nlayers = ["conv[1x]"]\n', layers=layers)
+    assert "[ and ] are themselves" in caught.value.hint
