@@ -39,7 +39,9 @@ ORDER = [
     "cost",
     "pipeline",
     "comparison",
+    "spectrum",
     "repair",
+    "training",
     "cli",
 ]  # left never imports right
 FILES = sorted(PACKAGE.rglob("*.py"))
