@@ -36,6 +36,7 @@ from lipaudit.spectral.implicit import Apply, Implicit
 from lipaudit.spectral.triplets import Triplets, make_triplets
 
 __all__ = [
+    "LEAST",
     "Triplets",
     "block_size",
     "first_block",
@@ -52,6 +53,9 @@ SHIFT = 0.4
 """Of the smallest Ritz value, subtracted from TᵀT."""
 CAUTION = 4.0
 """Times the estimated error that must stay within the tolerance."""
+LEAST = 3
+"""Steps before the search may end, unless the whole block stands still: a start may consist of singular
+vectors that are not the top ones, and only the random vectors beside them can tell."""
 PACE = 3
 """Steps over which the residual's shrinking is watched."""
 
@@ -106,7 +110,8 @@ def power_qr(  # noqa: PLR0913 - all but the first three have defaults and are t
         used += 1
         history = [*history[-PACE:], residuals(x, product, theta)]
         gap = torch.maximum(theta - theta[-1], (theta + mu) * (1 - _pace(history)))
-        settled = bool((value_errors(theta, history[-1], gap)[:k] <= tolerance).all())
+        done = used >= LEAST or not bool(history[-1].any())
+        settled = done and bool((value_errors(theta, history[-1], gap)[:k] <= tolerance).all())
         if settled or used >= steps:
             break
         mu = -SHIFT * float(theta[-1]) if moved is None else moved
@@ -114,8 +119,8 @@ def power_qr(  # noqa: PLR0913 - all but the first three have defaults and are t
     return make_triplets(implicit, x[:k], error, used, settled=settled)
 
 
-def block_size(implicit: Implicit, k: int, steps: int) -> int:
-    """Vectors in a block for k triplets.
+def block_size(implicit: Implicit, k: int, steps: int, guards: int = GUARDS) -> int:
+    """Vectors in a block for k triplets and some more.
 
     Raises:
         UsageError: if k or steps is below 1, or there is nothing to multiply.
@@ -124,7 +129,7 @@ def block_size(implicit: Implicit, k: int, steps: int) -> int:
         raise UsageError(f"k={k}, steps={steps}: both start at 1")
     if implicit.inputs < 1:
         raise UsageError(f"in_shape={implicit.in_shape}: there are no inputs")
-    return min(k + GUARDS, implicit.inputs)
+    return min(k + guards, implicit.inputs)
 
 
 def first_block(implicit: Implicit, size: int, start: Tensor | None) -> Tensor:

@@ -1,0 +1,99 @@
+"""Block Lanczos: the same answers as PowerQR's, in fewer products."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import as_fractions, exceeds
+from strategies import convolutions
+from zoo import hadamard, normal, with_spectrum
+
+from lipaudit.errors import InputRefused
+from lipaudit.spectral import Conv, Dense, block_lanczos
+from lipaudit.spectral.block_lanczos import block_lanczos as lanczos
+from lipaudit.spectral.leading import leading_triplets
+from lipaudit.spectral.power_qr import power_qr
+
+
+def top(linear_map, k=5, **options):
+    """By the map's own adjoint."""
+    return lanczos(linear_map.apply, linear_map.in_shape, k, adjoint=linear_map.adjoint, **options)
+
+
+@settings(deadline=None, max_examples=60)
+@given(convolutions(largest=5), st.integers(1, 15), st.booleans())
+def test_leading_triplets_agree_with_a_dense_svd_and_lie_below(recipe, k, accelerated):
+    truth = torch.linalg.svdvals(recipe.matrix)
+    values = leading_triplets(recipe.conv, k, accelerated=accelerated).values
+    truth = torch.nn.functional.pad(truth, (0, max(0, len(values) - len(truth))))[: len(values)]
+    largest = float(truth[0])
+    assert bool((values <= truth * (1 + 4e-15) + 4e-15 * largest).all())
+    assert bool((values >= truth * (1 - 1e-6) - 1e-7 * largest).all())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_largest_value_lies_below_the_norm_exactly(seed):
+    weight = normal(5, 6, seed=seed)
+    value = float(leading_triplets(Dense(weight)).values[0])
+    assert not exceeds(value, as_fractions(weight))
+    assert value >= float(torch.linalg.svdvals(weight)[0]) * (1 - 1e-12)
+
+
+def test_fewer_products_than_power_qr():
+    linear_map = Conv(normal(8, 8, 3, 3), 12, padding=1)
+    slow = power_qr(linear_map.apply, linear_map.in_shape, 10, adjoint=linear_map.adjoint)
+    fast = top(linear_map, 10)
+    assert fast.steps < slow.steps
+    assert torch.allclose(slow.values, fast.values, rtol=2e-6)
+
+
+def test_restarts_lose_nothing(monkeypatch):
+    monkeypatch.setattr(block_lanczos, "STORED_ENTRIES", 1)
+    linear_map = Conv(normal(4, 4, 3, 3), 8, padding=1)
+    found = top(linear_map, 6)
+    assert found.settled
+    assert torch.allclose(found.values, torch.linalg.svdvals(linear_map.as_matrix())[:6], rtol=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 3, 11, 16, 40])
+def test_ties_are_all_found(k):
+    assert top(Dense(hadamard(16)), k).values.tolist() == pytest.approx([4.0] * min(k, 16), rel=1e-12)
+
+
+def test_a_start_of_lesser_vectors_does_not_end_the_search():
+    linear_map = Dense(torch.diag(torch.linspace(2, 1, 60).double()))
+    start = torch.eye(60, dtype=torch.float64)[30:33]
+    for search in (power_qr, lanczos):
+        found = search(linear_map.apply, (60,), 3, start=start, tolerance=1e-4)
+        assert float(found.values[0]) == pytest.approx(2, rel=1e-2)
+
+
+@pytest.mark.parametrize("scale", [2.0**-1060, 1e-150, 1e-30, 1e30, 1e150, 2.0**1010])
+def test_scales_make_no_difference(scale):
+    weight = with_spectrum([4.0, 2.0, 1.0])
+    values = leading_triplets(Dense(weight * scale), 3).values
+    truth = torch.linalg.svdvals(weight * 2.0**13 if scale < 1e-300 else weight)
+    values = values / scale * (2.0**13 if scale < 1e-300 else 1)
+    assert bool((values >= truth * (1 - 1e-3)).all())
+    assert bool((values <= truth * (1 + 1e-3)).all())
+
+
+def test_large_maps_are_searched_in_float32_and_proved_in_float64():
+    linear_map = Dense(with_spectrum([3.0, 2.0, 2.0, 1.5] + [1.0 - i / 2000 for i in range(1500)]))
+    values = leading_triplets(linear_map, 4, tolerance=1e-4).values.tolist()
+    assert values == pytest.approx([3, 2, 2, 1.5], rel=1e-4)
+    assert values[0] <= 3 * (1 + 1e-13)
+
+
+def test_transposed_maps_keep_their_sides():
+    linear_map = Conv(normal(3, 2, 3, 3), 4, stride=2, padding=1, transposed=True)
+    found = leading_triplets(linear_map, 2)
+    assert tuple(found.right.shape) == (2, *linear_map.in_shape)
+    assert tuple(found.left.shape) == (2, *linear_map.out_shape)
+
+
+def test_what_is_not_affine_is_refused():
+    with pytest.raises(InputRefused, match="not affine"):
+        lanczos(torch.relu, (8,), 2)
