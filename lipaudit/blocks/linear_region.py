@@ -24,6 +24,9 @@ from torch import Tensor
 
 from lipaudit.analyze import carried, traced
 from lipaudit.blocks.claim import Part, Proved, Rule, Stored, digest, linear_parts
+from lipaudit.blocks.region import Region
+from lipaudit.graph.graph import LayerGraph
+from lipaudit.graph.node import Gain
 from lipaudit.ops.arithmetic import Affine, Sum
 from lipaudit.ops.concat import Concat
 from lipaudit.ops.contraction import Contraction
@@ -36,7 +39,7 @@ from lipaudit.ops.shape import Relayout
 from lipaudit.rounding import UNDERFLOW, UNIT, add_up
 from lipaudit.spectral.maps import Dense
 
-__all__ = ["LINEAR", "RULE"]
+__all__ = ["LINEAR", "MIXING", "RULE", "evaluated"]
 
 LINEAR = (
     Affine,
@@ -72,11 +75,12 @@ def prove(part: Part) -> Proved | None:
     mixing = sum(isinstance(node.op, MIXING) for node in region.nodes)
     if not small or mixing < 2 or not all(isinstance(node.op, LINEAR) for node in region.nodes):
         return None
-    zero, unsure = _evaluated(part, torch.zeros(1, cells, dtype=torch.float64, device=graph.device))
+    nothing = torch.zeros(1, cells, dtype=torch.float64, device=graph.device)
+    zero, unsure = evaluated(graph, region, part.gains, nothing)
     columns, errors = [], []
     for start in range(0, cells, COLUMNS):
         units = torch.eye(cells, dtype=torch.float64, device=graph.device)[start : start + COLUMNS]
-        values, made = _evaluated(part, units)
+        values, made = evaluated(graph, region, part.gains, units)
         columns.append(values - zero)
         lost = 2 * UNIT * torch.linalg.vector_norm(values.abs() + zero.abs(), dim=1)
         errors.append(made + unsure + lost + UNDERFLOW)
@@ -89,16 +93,24 @@ def prove(part: Part) -> Proved | None:
     return Proved(add_up(norm, off), {"norm": norm.hex(), "weights_sha256": digest(held)})
 
 
-def _evaluated(part: Part, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Values (b, cells of the end) and bounds on their errors (b,) at points (b, cells of the source)."""
-    graph, region = part.graph, part.region
+def evaluated(
+    graph: LayerGraph, region: Region, gains: Mapping[str, Gain], points: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A region's values (b, cells of its end) and bounds on their errors (b,).
+
+    Args:
+        graph: the whole.
+        region: the part.
+        gains: of its nodes, by name.
+        points: (b, cells of its source), float64.
+    """
 
     def evaluate(x: Tensor) -> tuple[Tensor, Tensor]:
         start = x.reshape(graph.shape_of(region.source))
         out, errors = start, {region.source: start.new_zeros(())}
         for node, value, own in traced(graph, region.nodes, region.source, start):
             out = value
-            errors[node.name] = carried(part.gains[node.name], [errors[i] for i in node.inputs]) + own
+            errors[node.name] = carried(gains[node.name], [errors[i] for i in node.inputs]) + own
         return out.flatten(), errors[region.end.name]
 
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):

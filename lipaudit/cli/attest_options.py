@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Attestation", "Comparison", "Encrypt", "Key", "NewKey", "Output", "Report"]
+__all__ = ["Attestation", "Comparison", "Encrypt", "Key", "NewKey", "Output", "Report", "Spectrum"]
 
 Report = Annotated[str, typer.Argument(metavar="REPORT", help="A JSON report.")]
 Key = Annotated[
@@ -35,4 +35,7 @@ Comparison = Annotated[
 ]
 Attestation = Annotated[
     bool, typer.Option("--attestation", help="Print that of the statement that `attest` signs.")
+]
+Spectrum = Annotated[
+    bool, typer.Option("--spectrum", help="Print that of the document that `spectrum --json` prints.")
 ]

@@ -18,9 +18,11 @@ from lipaudit.cli import convert_options as c
 from lipaudit.cli import diff_options as d
 from lipaudit.cli import options as o
 from lipaudit.cli import policy_options as p
+from lipaudit.cli import running
+from lipaudit.cli import spectrum_options as s
 from lipaudit.cli import verify_options as v
 from lipaudit.cli.request import AuditRequest
-from lipaudit.errors import ExitCode, UsageError
+from lipaudit.errors import ExitCode
 
 __all__ = ["COMMANDS", "FIRST_WORDS", "command_in", "command_named", "parse"]
 
@@ -74,7 +76,7 @@ def _audit(  # noqa: PLR0913, PLR0917 -- one parameter per option
     given = dict(locals())
     given["eps"], given["min_certified"], given["output"] = eps or (), min_certified or (), output or ()
     given["allow_global"], given["method"], given["plot"] = allow_global or (), method or (), plot or ()
-    return partial(_run_audit, AuditRequest(**given))
+    return partial(running.run_audit, AuditRequest(**given))
 
 
 @app.command("compare", add_help_option=False)
@@ -117,7 +119,41 @@ def _compare(  # noqa: PLR0913, PLR0917 -- one parameter per option
     own["output"] = given.pop("output") or ()
     own["plot"] = given.pop("plot") or ()
     given["eps"], given["allow_global"] = eps or (), allow_global or ()
-    return partial(_run_compare, own, AuditRequest(model="", no_policy=True, **given))
+    return partial(running.run_compare, own, AuditRequest(model="", no_policy=True, **given))
+
+
+@app.command("spectrum", add_help_option=False)
+def _spectrum(  # noqa: PLR0913, PLR0917 -- one parameter per option
+    model: o.Model,
+    top: s.Top = 10,
+    layer: s.Layers = None,
+    everything: s.Everything = False,  # noqa: FBT002 -- a flag
+    as_json: s.AsJson = False,  # noqa: FBT002 -- a flag
+    output: s.Output = None,
+    plot: s.Plot = None,
+    arch: o.Arch = None,
+    device: o.Device = "auto",
+    quiet: s.Quiet = False,  # noqa: FBT002 -- a flag
+    verbose: k.Verbose = 0,
+    allow_global: o.AllowGlobal = None,
+    trust_pickle: o.TrustPickle = None,
+    input_shape: o.InputShape = None,
+    logits: o.Logits = None,
+    mean: o.Mean = None,
+    std: o.Std = None,
+    scale: o.Scale = None,
+    layout: o.Layout = None,
+    threat_space: o.ThreatSpace = "pixel",
+    profile: o.ProfileName = "balanced",
+    memory: o.Memory = "2GiB",
+) -> Work:
+    """Show the largest singular values of every linear layer beside its certified bound."""
+    given = dict(locals())
+    own = {name: given.pop(name) for name in ("top", "everything", "as_json")}
+    own |= {"layers": given.pop("layer") or (), "output": given.pop("output") or ()}
+    own["plot"] = given.pop("plot") or ()
+    given["allow_global"] = allow_global or ()
+    return partial(running.run_spectrum, own, AuditRequest(no_policy=True, **given))
 
 
 @app.command("diff-model", add_help_option=False)
@@ -136,25 +172,25 @@ def _diff_model(  # noqa: PLR0913, PLR0917 -- one parameter per option
 ) -> Work:
     """Tell whether two files hold the same model, and where they part. Exit 1 if not."""
     given = dict(locals())
-    return partial(_run_diff, given)
+    return partial(running.run_diff, given)
 
 
 @app.command("convert", add_help_option=False)
 def _convert(report: c.Source, output: c.Targets = None) -> Work:
     """Write a JSON report in other formats. Exit 0 when written, whatever its verdict."""
-    return partial(_run_convert, report, output or ())
+    return partial(running.run_convert, report, output or ())
 
 
 @app.command("attest", add_help_option=False)
 def _attest(report: a.Report, key: a.Key = None, output: a.Output = None) -> Work:
     """Sign a JSON report's evidence: an in-toto statement about the model's files, in a DSSE envelope."""
-    return partial(_run_attest, report, key, output)
+    return partial(running.run_attest, report, key, output)
 
 
 @app.command("keygen", add_help_option=False)
 def _keygen(key: a.NewKey, encrypt: a.Encrypt = False) -> Work:  # noqa: FBT002 -- a flag
     """Make an Ed25519 key pair for `attest`: KEY.pem, and KEY.pub.pem to give away. Replaces nothing."""
-    return partial(_run_keygen, key, encrypt)
+    return partial(running.run_keygen, key, encrypt)
 
 
 @app.command("gate", add_help_option=False)
@@ -170,25 +206,25 @@ def _gate(  # noqa: PLR0913, PLR0917 -- one parameter per option
 ) -> Work:
     """Judge a JSON report again, without its model. Exit code as an audit's."""
     given = {**locals(), "min_certified": min_certified or (), "output": output or ()}
-    return partial(_run_gate, given)
+    return partial(running.run_gate, given)
 
 
 @app.command("diff", add_help_option=False)
 def _diff(a: p.OldReport, b: p.NewReport, as_json: p.AsJson = False) -> Work:  # noqa: FBT002 -- a flag
     """Tell what moved between two JSON reports."""
-    return partial(_run_report_diff, a, b, as_json=as_json)
+    return partial(running.run_report_diff, a, b, as_json=as_json)
 
 
 @_policy.command("init", add_help_option=False)
 def _policy_init(file: p.PolicyName = None) -> Work:
     """Write a commented lipaudit.toml."""
-    return partial(_run_policy, "init", file)
+    return partial(running.run_policy, "init", file)
 
 
 @_policy.command("check", add_help_option=False)
 def _policy_check(file: p.PolicyName = None) -> Work:
     """Validate a policy and say what it asks for."""
-    return partial(_run_policy, "check", file)
+    return partial(running.run_policy, "check", file)
 
 
 @_baseline.command("update", add_help_option=False)
@@ -198,13 +234,13 @@ def _baseline_update(
     allow_increase: p.AllowIncrease = False,  # noqa: FBT002 -- a flag
 ) -> Work:
     """Make a report the baseline of the policy's ratchets."""
-    return partial(_run_baseline, dict(locals()))
+    return partial(running.run_baseline, dict(locals()))
 
 
 @app.command("explain", add_help_option=False)
 def _explain(words: Annotated[list[str] | None, typer.Argument(metavar="[WORD]")] = None) -> Work:
     """Tell what a finding, verdict, exit code, method or number means, e.g. LIP101."""
-    return partial(_run_explain, tuple(words or ()))
+    return partial(running.run_explain, tuple(words or ()))
 
 
 @app.command("verify", add_help_option=False)
@@ -228,106 +264,23 @@ def _verify(  # noqa: PLR0913, PLR0917 -- one parameter per option
     """Prove a report's or an attestation's claims again from the model. Exit 4 if one is not so."""
     given = dict(locals())
     given["allow_global"] = allow_global or ()
-    return partial(_run_verify, given)
+    return partial(running.run_verify, given)
 
 
 @app.command("schema", add_help_option=False)
 def _schema(
     attestation: a.Attestation = False,  # noqa: FBT002 -- a flag
     comparison: a.Comparison = False,  # noqa: FBT002 -- a flag
+    spectrum: a.Spectrum = False,  # noqa: FBT002 -- a flag
 ) -> Work:
     """Print the JSON Schema of the JSON report."""
-    return partial(_print_schema, attestation=attestation, comparison=comparison)
-
-
-def _run_audit(request: AuditRequest) -> ExitCode:
-    from lipaudit.cli.auditing import run  # noqa: PLC0415 -- pydantic and rich, which --help does without
-
-    return run(request)
-
-
-def _run_compare(own: dict[str, Any], audit: AuditRequest) -> ExitCode:
-    from lipaudit.cli.side_by_side import CompareRequest, run  # noqa: PLC0415
-
-    return run(CompareRequest(audit=audit, **own))
-
-
-def _run_diff(given: dict[str, Any]) -> ExitCode:
-    from lipaudit.cli.diffing import DiffRequest, run  # noqa: PLC0415
-
-    return run(DiffRequest(**given))
-
-
-def _run_convert(report: str, output: Sequence[str]) -> ExitCode:
-    from lipaudit.cli.converting import run  # noqa: PLC0415
-
-    return run(report, output)
-
-
-def _run_attest(report: str, key: str | None, output: str | None) -> ExitCode:
-    from lipaudit.cli.attesting import attest  # noqa: PLC0415
-
-    return attest(report, key, output)
-
-
-def _run_keygen(key: str, encrypt: bool) -> ExitCode:  # noqa: FBT001 -- a flag
-    from lipaudit.cli.attesting import keygen  # noqa: PLC0415
-
-    return keygen(key, encrypt=encrypt)
-
-
-def _run_gate(given: dict[str, Any]) -> ExitCode:
-    from lipaudit.cli.gating import GateRequest, run  # noqa: PLC0415
-
-    return run(GateRequest(**given))
-
-
-def _run_report_diff(a: str, b: str, *, as_json: bool) -> ExitCode:
-    from lipaudit.cli.comparing import run  # noqa: PLC0415
-
-    return run(a, b, as_json=as_json)
-
-
-def _run_policy(step: str, file: str | None) -> ExitCode:
-    from lipaudit.cli.policies import check, init  # noqa: PLC0415
-
-    return init(file) if step == "init" else check(file)
-
-
-def _run_baseline(given: dict[str, Any]) -> ExitCode:
-    from lipaudit.cli.baselines import BaselineRequest, run  # noqa: PLC0415
-
-    return run(BaselineRequest(**given))
-
-
-def _run_explain(words: tuple[str, ...]) -> ExitCode:
-    from lipaudit.cli.explaining import run  # noqa: PLC0415
-
-    return run(words)
-
-
-def _run_verify(given: dict[str, Any]) -> ExitCode:
-    from lipaudit.cli.verifying import VerifyRequest, run  # noqa: PLC0415
-
-    return run(VerifyRequest(**given))
-
-
-def _print_schema(*, attestation: bool, comparison: bool) -> ExitCode:
-    from lipaudit.attest.statement import statement_schema  # noqa: PLC0415
-    from lipaudit.cli.streams import write_data  # noqa: PLC0415
-    from lipaudit.report.canonical import shipped_schema  # noqa: PLC0415
-    from lipaudit.report.comparison import document  # noqa: PLC0415
-
-    if attestation and comparison:
-        raise UsageError("--attestation and --comparison: which of them?", hint="each is a schema by itself")
-    other = document.shipped_schema if comparison else shipped_schema
-    write_data(statement_schema() if attestation else other())
-    return ExitCode.PASS
+    return partial(running.print_schema, attestation=attestation, comparison=comparison, spectrum=spectrum)
 
 
 COMMANDS: tuple[str, ...] = (
     "audit",
     "compare",
+    "spectrum",
     "gate",
     "policy init",
     "policy check",

@@ -1,0 +1,215 @@
+"""The use case: load a model as an audit does, bound its linear parts, and look at their singular values."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from lipaudit.analyze import Layer, Plan, analyze
+from lipaudit.blocks import Claim, find_claims
+from lipaudit.bound import Bracket, Estimate
+from lipaudit.clock import Clock, Progress
+from lipaudit.data import load_dataset
+from lipaudit.errors import ExitCode, UsageError
+from lipaudit.load import load_model
+from lipaudit.moment import moment
+from lipaudit.pipeline import device_named
+from lipaudit.report import assemble
+from lipaudit.report.model import Host
+from lipaudit.report.number import Number, plain_up
+from lipaudit.report.spectrum.record import LayerSpectrum, Spectrum, grouped
+from lipaudit.spectral.method import DEFAULT
+from lipaudit.spectral.select import BALANCED
+from lipaudit.spectrum.leading import Leading, Tried, find_leading
+from lipaudit.spectrum.parts import LinearPart, linear_parts
+from lipaudit.spectrum.whole import Whole, find_whole
+from lipaudit.subject import THREAT_SPACES, Stated, Subject, Trying, make_subject
+
+__all__ = ["find_spectrum"]
+
+TOLERANCE = {"fast": 1e-3, BALANCED: 1e-4, "tight": 1e-6}
+"""Of values of maps that are not cheap to apply, by profile."""
+SAME = 1e-9
+"""Relative difference up to which values of a whole spectrum count as equal: some thousand roundings."""
+MOST = 1000
+"""Values per layer that may be asked for; beyond it, the whole spectrum is the better question."""
+
+
+def find_spectrum(  # noqa: PLR0913 - the options of the command line
+    model: str | Path,
+    *,
+    top: int = 10,
+    layers: Sequence[str] = (),
+    everything: bool = False,
+    arch: str | None = None,
+    allow_global: Sequence[str] = (),
+    trust_pickle: str | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    logits: str | None = None,
+    mean: Sequence[Fraction | float] | None = None,
+    std: Sequence[Fraction | float] | None = None,
+    scale: Fraction | float | None = None,
+    layout: str | None = None,
+    threat_space: str = "pixel",
+    profile: str = BALANCED,
+    memory: int = DEFAULT.memory,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Spectrum:
+    """The largest singular values of a model's linear layers, and the certified bounds beside them.
+
+    Args:
+        model: path of an ONNX file, or of weights together with `arch`.
+        top: values per layer.
+        layers: patterns of layers' names; none means all.
+        everything: the whole spectrum as well, where it can be had.
+        arch: like all that follow as for `pipeline.audit`.
+        allow_global: see there.
+        trust_pickle: see there.
+        input_shape: see there.
+        logits: see there.
+        mean: see there.
+        std: see there.
+        scale: see there.
+        layout: see there.
+        threat_space: see there.
+        profile: how much a tighter bound, and values closer to the true ones, may cost.
+        memory: bytes that a method or a search may take at a time.
+        device: see there.
+        progress: shown to a person.
+
+    Raises:
+        LipauditError: whatever keeps it from being done.
+        Falsified: if a value exceeds a bound.
+    """
+    _check(top, threat_space)
+    clock = Clock(progress)
+    started, target, plan = moment(), device_named(device), Plan.of((), profile, memory)
+    clock.stage("loading model", 0)
+    loaded = load_model(
+        model,
+        arch=arch,
+        input_shape=input_shape,
+        default_shape=None,
+        allow_globals=tuple(allow_global),
+        trust_pickle=trust_pickle,
+        logits=logits,
+    )
+    stated = Stated.by(loaded, mean, std, scale, layout)
+    trying = Trying.on(partial(load_dataset, "none"), clock.advance)
+    subject = make_subject(loaded, stated, None, trying, target, threat_space)
+    clock.stage("bounding layers", len(subject.graph.nodes))
+    parts = linear_parts(subject.graph, *_bounded(subject, plan, clock))
+    wanted = _wanted(parts, layers)
+    tried = Tried(top, TOLERANCE[plan.profile], memory)
+    clock.stage("finding singular values", len(wanted))
+    rows = tuple(_rows(wanted, tried, clock, everything=everything))
+    single = sum(len(part.region.nodes) == 1 for part in parts)
+    return Spectrum(
+        started=started.isoformat(timespec="seconds"),
+        exit_code=ExitCode.PASS if rows and all(row.top for row in rows) else ExitCode.INCOMPLETE,
+        model=assemble.model_record(Path(model).name, loaded, subject.classes, logits),
+        preprocessing=assemble.preprocessing_record(
+            subject.space, subject.layout, subject.preprocessing, subject.assumption
+        ),
+        top=top,
+        layers=rows,
+        left_out=len(subject.graph.nodes) - single,
+        not_asked=len(parts) - len(wanted),
+        host=Host(
+            platform=f"{platform.system()} {platform.machine()}",
+            device=str(target),
+            threads=torch.get_num_threads(),
+        ),
+        notes=tuple(_notes(subject, rows)),
+    )
+
+
+def _check(top: int, threat_space: str) -> None:
+    if not 1 <= top <= MOST:
+        raise UsageError(f"--top {top}: from 1 to {MOST}", hint="--all shows the whole spectrum")
+    if threat_space not in THREAT_SPACES:
+        raise UsageError(f"threat space {threat_space!r} is unknown", hint=", ".join(THREAT_SPACES))
+
+
+def _bounded(subject: Subject, plan: Plan, clock: Clock) -> tuple[Sequence[Layer], Sequence[Claim]]:
+    layers = analyze(subject.graph, plan, lambda _layer: clock.advance())
+    clock.stage("looking for structure", len(subject.graph.nodes))
+    return layers, find_claims(subject.graph, layers, plan, clock.advance)
+
+
+def _wanted(parts: Sequence[LinearPart], patterns: Sequence[str]) -> list[LinearPart]:
+    """The parts that the patterns name.
+
+    Raises:
+        UsageError: one of them names none.
+    """
+    names = [part.name for part in parts]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            near = get_close_matches(pattern, names, n=3) or names[:3]
+            raise UsageError(
+                f"--layer {pattern}: no linear layer is called so",
+                hint=f"linear layers are called {', '.join(near)}, …; * stands for any text"
+                if near
+                else "the model has no linear layer",
+            )
+    return [p for p in parts if not patterns or any(fnmatchcase(p.name, pattern) for pattern in patterns)]
+
+
+def _rows(
+    parts: Sequence[LinearPart], tried: Tried, clock: Clock, *, everything: bool
+) -> Iterator[LayerSpectrum]:
+    for part in parts:
+        found = find_leading(part, tried)
+        whole = find_whole(part) if everything else Whole(None, "")
+        yield _row(part, found, whole)
+        clock.advance()
+
+
+def _row(part: LinearPart, found: Leading, whole: Whole) -> LayerSpectrum:
+    largest = found.values[0][0] if found.values else None
+    slack = None
+    if largest is not None:
+        bracket = Bracket(part.bound, Estimate(largest, found.search))
+        slack = plain_up(bracket.slack)
+    rows, columns = part.out_shape, part.in_shape
+    return LayerSpectrum(
+        name=part.name,
+        op=part.op,
+        layers=tuple(n.name for n in part.region.nodes) if len(part.region.nodes) > 1 else (),
+        in_shape=columns,
+        out_shape=rows,
+        total=min(torch.Size(rows).numel(), torch.Size(columns).numel()),
+        bound=Number.from_bound(part.bound),
+        method=part.bound.method,
+        slack=slack,
+        top=grouped(found.values, found.agreement),
+        search=found.search,
+        agreement=found.agreement,
+        steps=found.steps,
+        settled=found.settled,
+        missing=found.missing,
+        everything=None if whole.values is None else grouped(whole.values, SAME),
+        everything_note=whole.note,
+    )
+
+
+def _notes(subject: Subject, rows: Sequence[LayerSpectrum]) -> Iterator[str]:
+    """What a reader must know."""
+    yield from subject.graph.notes
+    unsettled = [row.name for row in rows if not row.settled]
+    if unsettled:
+        yield (
+            f"The search ended before its values stood still ({', '.join(unsettled)}): they are lower bounds "
+            "all the same, but may lie well below the true values."
+        )
+    if any(row.layers for row in rows):
+        yield "A region is several layers that follow each other without an activation, as one linear map."

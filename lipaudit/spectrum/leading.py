@@ -1,0 +1,164 @@
+"""The largest singular values of a linear part, each proved to lie below the true one.
+
+Where a layer applies the same small matrix in many places that share nothing (a dense layer over positions,
+a convolution whose windows do not overlap), its singular values are the matrix' own, as often as there are
+places; there the number of *different* values is what is asked for.  Convolutions and dense layers are
+searched by their own formulas; all else through what it computes and its derivative, its rounding errors
+taken from what each operation promises about itself.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lipaudit.blocks.linear_region import evaluated
+from lipaudit.errors import InputRefused
+from lipaudit.ops.conv import Convolution
+from lipaudit.ops.linear import Linear
+from lipaudit.rounding import UNIT, gamma, mul_up, sqrt_up, sub_down
+from lipaudit.spectral.block_lanczos import block_lanczos
+from lipaudit.spectral.leading import SMALL, leading_triplets
+from lipaudit.spectral.maps import Conv, Dense
+from lipaudit.spectrum.parts import LinearPart
+
+__all__ = ["Leading", "Tried", "find_leading", "side_by_side"]
+
+CLOSE = 1e-6
+"""Tolerance for maps that are cheap to apply."""
+BLOCK = 16
+"""Vectors and their products that a search holds at least, in units of inputs and outputs."""
+ENTRY = 8
+"""Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What is asked of a search.
+
+    Args:
+        top: values per part.
+        tolerance: relative error that is good enough for what is not cheap.
+        memory: bytes that a search may take.
+        steps: block products at most.
+    """
+
+    top: int
+    tolerance: float
+    memory: int
+    steps: int = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Leading:
+    """What was found.
+
+    Args:
+        values: pairs (value below the true one, how often), falling.
+        search: how.
+        agreement: relative difference up to which they count as equal.
+        steps: block products.
+        settled: whether the tolerance ended the search.
+        missing: why there is nothing.
+    """
+
+    values: tuple[tuple[float, int], ...] = ()
+    search: str = ""
+    agreement: float = CLOSE
+    steps: int = 0
+    settled: bool = True
+    missing: str = ""
+
+
+def find_leading(part: LinearPart, tried: Tried) -> Leading:
+    """The largest singular values of a part."""
+    cells = math.prod(part.in_shape), math.prod(part.out_shape)
+    if not all(cells):
+        return Leading(missing="nothing goes in, or nothing comes out")
+    needed = ENTRY * BLOCK * sum(cells)
+    if needed > tried.memory:
+        return Leading(missing=f"a search takes more than {needed >> 20} MiB: --memory allows less")
+    op = part.alone
+    places = side_by_side(op, part)
+    if places is not None:
+        return _repeated(*places, _unsure(op), tried)
+    if isinstance(op, Convolution):
+        return _searched(op.map, _unsure(op), tried)
+    return _implicit(part, tried)
+
+
+def side_by_side(op: object, part: LinearPart) -> tuple[tuple[Tensor, ...], int] | None:
+    """The matrices of a map that is made of copies of them side by side, and how many copies of each."""
+    if isinstance(op, Linear):
+        return (op.weight,), math.prod(part.in_shape[:-1])
+    if not isinstance(op, Convolution):
+        return None
+    conv = op.map.base().used()
+    apart = all(e <= s for e, s in zip(conv.extent, conv.stride, strict=True))
+    whole = not any(any(pair) for pair in conv.padding) and set(conv.dilation) == {1}
+    if not (apart and whole):
+        return None
+    return tuple(conv.weight.reshape(conv.groups, -1, conv.weight[0].numel())), math.prod(conv.out_image)
+
+
+def _repeated(matrices: tuple[Tensor, ...], copies: int, unsure: float, tried: Tried) -> Leading:
+    found = [leading_triplets(Dense(m), tried.top, tolerance=CLOSE) for m in matrices]
+    every = heapq.merge(*(f.values.tolist() for f in found), reverse=True)
+    values = [(sub_down(value, unsure), copies) for value, _ in zip(every, range(tried.top), strict=False)]
+    steps, settled = sum(f.steps for f in found), all(f.settled for f in found)
+    return Leading(tuple(values), "block Lanczos on one block", CLOSE, steps, settled)
+
+
+def _searched(conv: Conv, unsure: float, tried: Tried) -> Leading:
+    work = float(conv.weight.numel()) * math.prod(conv.base().out_image)
+    tolerance = CLOSE if work <= SMALL else tried.tolerance
+    found = leading_triplets(conv, tried.top, tolerance=tolerance, steps=tried.steps)
+    values = tuple((sub_down(value, unsure), 1) for value in found.values.tolist())
+    return Leading(values, "block Lanczos", tolerance, found.steps, found.settled)
+
+
+def _implicit(part: LinearPart, tried: Tried) -> Leading:
+    device = part.graph.device
+    try:
+        found = block_lanczos(
+            part.run, part.in_shape, tried.top, tolerance=CLOSE, steps=tried.steps, device=device
+        )
+    except InputRefused as refused:
+        return Leading(missing=refused.message)
+    error = _error(part, found.right.flatten(1))
+    values = [
+        # σ_i is read off the first i images, each of which may be wrong by so much.
+        (sub_down(value, mul_up(error, sqrt_up(float(i)))), 1)
+        for i, value in enumerate(found.values.tolist(), 1)
+    ]
+    return Leading(tuple(_falling(values)), "block Lanczos by autodiff", CLOSE, found.steps, found.settled)
+
+
+def _falling(values: list[tuple[float, int]]) -> Iterator[tuple[float, int]]:
+    lowest = math.inf
+    for value, count in values:
+        lowest = min(lowest, value)
+        yield lowest, count
+
+
+def _error(part: LinearPart, rows: Tensor) -> float:
+    """Above ‖fl(f(v) − f(0)) − T v‖ for each of the rows, which are about 1 long."""
+    zero = torch.zeros_like(rows[:1])
+    values, made = evaluated(part.graph, part.region, part.gains, rows)
+    nothing, unsure = evaluated(part.graph, part.region, part.gains, zero)
+    lost = 2 * UNIT * torch.linalg.vector_norm(values.abs() + nothing.abs(), dim=1)
+    # The errors' recursion is itself rounded, by far less.
+    largest = float((made + unsure + lost).max())
+    return mul_up(largest, 1.001) if math.isfinite(largest) else math.inf
+
+
+def _unsure(op: object) -> float:
+    """How far folding may have moved a layer's singular values: ‖T_true − T‖, rounded up."""
+    if isinstance(op, Linear | Convolution) and op.ulps:
+        return mul_up(gamma(op.ulps), op.absolute)
+    return 0.0
