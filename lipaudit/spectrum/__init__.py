@@ -114,7 +114,7 @@ def find_spectrum(  # noqa: PLR0913 - the options of the command line
     single = sum(len(part.region.nodes) == 1 for part in parts)
     return Spectrum(
         started=started.isoformat(timespec="seconds"),
-        exit_code=ExitCode.PASS if rows and all(row.top for row in rows) else ExitCode.INCOMPLETE,
+        exit_code=ExitCode.PASS if all(row.top for row in rows) else ExitCode.INCOMPLETE,
         model=assemble.model_record(Path(model).name, loaded, subject.classes, logits),
         preprocessing=assemble.preprocessing_record(
             subject.space, subject.layout, subject.preprocessing, subject.assumption

@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -83,6 +83,7 @@ def find_leading(part: LinearPart, tried: Tried) -> Leading:
     needed = ENTRY * BLOCK * sum(cells)
     if needed > tried.memory:
         return Leading(missing=f"a search takes more than {needed >> 20} MiB: --memory allows less")
+    tried = replace(tried, top=min(tried.top, *cells))
     op = part.alone
     places = side_by_side(op, part)
     if places is not None:
@@ -107,7 +108,7 @@ def side_by_side(op: object, part: LinearPart) -> tuple[tuple[Tensor, ...], int]
 
 
 def _repeated(matrices: tuple[Tensor, ...], copies: int, unsure: float, tried: Tried) -> Leading:
-    found = [leading_triplets(Dense(m), tried.top, tolerance=CLOSE) for m in matrices]
+    found = [leading_triplets(Dense(m), min(tried.top, *m.shape), tolerance=CLOSE) for m in matrices]
     every = heapq.merge(*(f.values.tolist() for f in found), reverse=True)
     values = [(sub_down(value, unsure), copies) for value, _ in zip(every, range(tried.top), strict=False)]
     steps, settled = sum(f.steps for f in found), all(f.settled for f in found)

@@ -1,7 +1,7 @@
 """The linear parts of a graph: single layers, and the regions that the audit bounds as one linear map.
 
 Only layers that amplify by their numbers are parts: convolutions, dense layers, pooling by averages, means,
-contractions (the blocks between a pair of Fourier transforms), resizing, and scaling that was not folded.
+contractions, blocks between a pair of Fourier transforms, resizing, and scaling that was not folded.
 What only moves, copies or adds values has no spectrum worth looking at.
 """
 
@@ -22,6 +22,7 @@ from lipaudit.bound import Bound
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.graph.node import Gain, Shape
 from lipaudit.ops.arithmetic import Affine
+from lipaudit.passes.frequency_blocks import FrequencyBlocks
 
 __all__ = ["LinearPart", "linear_parts"]
 
@@ -105,4 +106,6 @@ def _found(
 
 def _is_linear(op: object) -> bool:
     # A shift alone, or one factor for all, has one singular value.
-    return isinstance(op, MIXING) or (isinstance(op, Affine) and len(op.scale.unique()) > 1)
+    return isinstance(op, (*MIXING, FrequencyBlocks)) or (
+        isinstance(op, Affine) and len(op.scale.unique()) > 1
+    )

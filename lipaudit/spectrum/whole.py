@@ -64,8 +64,8 @@ def find_whole(part: LinearPart) -> Whole:
     rows, columns = math.prod(part.out_shape), math.prod(part.in_shape)
     if min(rows, columns) > LARGEST or rows * columns > ENTRIES:
         circular = isinstance(op, Convolution) and op.map.padding_mode == "circular"
-        why = "no whole period of a circulant map" if circular else "not circular"
-        return Whole(None, f"not available, because it is {why}, and its matrix has {rows}×{columns} entries")
+        why = "it is no whole period of a circulant map" if circular else "it is no circular convolution"
+        return Whole(None, f"not available, because {why} and its matrix has {rows}×{columns} entries")
     try:
         return Whole(_listed(_svdvals(_matrix(part)), 1), "dense SVD")
     except InputRefused as error:

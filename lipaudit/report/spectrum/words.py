@@ -47,12 +47,8 @@ def whole_line(layer: LayerSpectrum) -> str:
         return f"whole spectrum {layer.everything_note}" if layer.everything_note else ""
     groups = layer.everything
     total = sum(group.count for group in groups)
-    single = sum(group.count == 1 for group in groups)
     ends = f"{value_text(groups[0])} … {value_text(groups[-1])}" if groups else "none"
-    return (
-        f"all {total} values: {ends}; {plural(len(groups), 'different one')}, {single} of them there once "
-        f"({layer.everything_note})"
-    )
+    return f"all {total} values, {len(groups)} of them different: {ends} ({layer.everything_note})"
 
 
 def notes(spectrum: Spectrum) -> Iterator[str]:

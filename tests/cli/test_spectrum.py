@@ -1,0 +1,68 @@
+"""`lipaudit spectrum` as it is typed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tiny_models as tiny
+
+from lipaudit.report.spectrum.document import from_json, shipped_schema
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tiny.write_onnx(tmp_path / "model.onnx")
+
+
+def test_the_table(run, model):
+    done = run("spectrum", str(model), "--device", "cpu", "--all")
+    assert done.code == 0
+    assert "1 ×3" in done.out
+    assert done.out.splitlines()[-1].startswith("SPECTRA OF 1 OF 1 LINEAR LAYER (exit 0")
+
+
+def test_documents(run, model, tmp_path):
+    outputs = ["-o", "v.csv", "-o", "v.md", "--plot", "v.svg", "-o", "json=v.data"]
+    done = run("spectrum", str(model), "--json", "--top", "1", "--device", "cpu", *outputs)
+    assert done.code == 0
+    assert from_json(done.out).top == 1
+    assert (tmp_path / "v.csv").read_text().startswith("layer,op,bound")
+    assert (tmp_path / "v.svg").read_text().startswith("<")
+    assert json.loads((tmp_path / "v.data").read_text()) == json.loads(done.out)
+
+
+def test_quiet(run, model):
+    done = run("spectrum", str(model), "-q", "--device", "cpu")
+    assert len(done.out.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--top", "0"),
+        ("--top", "5000"),
+        ("--layer", "none*"),
+        ("-o", "x.html"),
+        ("--json", "-o", "json=-"),
+        ("--profile", "wild"),
+        ("-o", "model.onnx"),
+    ],
+)
+def test_what_cannot_be_meant(run, model, options):
+    before = model.read_bytes()
+    assert run("spectrum", str(model), "--device", "cpu", *options).code == 2
+    assert model.read_bytes() == before
+
+
+def test_files_that_are_none(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("spectrum", "missing.onnx").code == 5
+    (tmp_path / "bad.onnx").write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert run("spectrum", "bad.onnx").code in {4, 5}
+
+
+def test_the_schema(run):
+    assert run("schema", "--spectrum").out == shipped_schema()
+    assert run("schema", "--spectrum", "--comparison").code == 2
