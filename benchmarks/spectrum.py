@@ -4,8 +4,8 @@
 
 All three work on the same operator in one run, one after the other, because machines differ and are noisy.
 ARPACK (scipy's `svds`) multiplies single vectors by the same convolution in float64; `leading` is what the
-command does: a search in float32, the result multiplied once more in float64.  A warm restart follows a change
-of the weights of a thousandth.
+command does: a search in float32, the result multiplied once more in float64.  A warm restart follows a
+change of the weights of a thousandth.
 """
 
 from __future__ import annotations
@@ -98,18 +98,19 @@ def main() -> None:
         "ARPACK (scipy svds)": lambda: arpack(conv, asked.top),
     }
     lines = [
-        f"{asked.channels}→{asked.channels} 3×3, zero padding, {asked.image}×{asked.image}, top {asked.top}, "
-        f"tolerance {TOLERANCE:g}; {platform.system()} {platform.machine()}, {asked.threads} threads, torch "
-        f"{torch.__version__}.",
+        (
+            f"{asked.channels}→{asked.channels} 3×3, zero padding, {asked.image}×{asked.image}, top "
+            f"{asked.top}, tolerance {TOLERANCE:g}; {platform.system()} {platform.machine()}, "
+            f"{asked.threads} threads, torch {torch.__version__}."
+        ),
         "",
         "| | seconds | processor seconds | block products | σ₁ | last σ |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for name, call in rows.items():
         wall, processor, values, steps = timed(call)
-        lines.append(
-            f"| {name} | {wall:.2f} | {processor:.2f} | {steps} | {values[0]:.6f} | {values[-1]:.6f} |"
-        )
+        ends = f"{values[0]:.6f} | {values[-1]:.6f}"
+        lines.append(f"| {name} | {wall:.2f} | {processor:.2f} | {steps} | {ends} |")
         print(lines[-1], flush=True)
     if asked.o is not None:
         asked.o.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -12,8 +12,9 @@ block), and the iteration goes on as if nothing had happened.
 **When it ends.**  By the residuals, as PowerQR; but where many values lie close together those say little, so
 it also ends when as many steps again as a third of those made raised no value by more than the tolerance.
 
-A block has more than k vectors (up to a dozen), because a Krylov space holds no more copies of a singular
-value than its block has vectors: of one with more copies, twelve are found.
+A block has more than k vectors (up to eight), because a Krylov space holds no more copies of a singular value
+than its block has vectors: of one with more copies, eight are found.  A filter that looks the same from all
+sides has values with that many.
 
 Golub, Underwood (1977), "The block Lanczos method for computing eigenvalues"; Wu, Simon (2000),
 "Thick-restart Lanczos method for large symmetric eigenvalue problems", SIAM J. Matrix Anal. Appl. 22(2).
@@ -34,8 +35,10 @@ __all__ = ["block_lanczos"]
 
 GUARDS = 2
 """Vectors in a block beyond those that are asked for."""
-WIDEST = 12
+WIDEST = 8
 """Vectors in a block at most, however large k is: wider ones bring less than they cost."""
+ENOUGH = 0.1
+"""Share of a block's product that lies outside of the span, from which on one orthogonalisation will do."""
 WATCHED = 4
 """Steps at least over which the values are compared."""
 STORED_ENTRIES = 40_000_000
@@ -164,7 +167,9 @@ class _Space:
             fresh = torch.where(weak[:free, None], random.to(rows.device, rows.dtype), rows)
             rows = orthonormal(self._outside(fresh))
             rest = torch.where(weak[:, None], 0.0, rest)
-        # Once is not enough in floating point: what little was left has been blown up, errors included.
+        elif float(upper.diagonal().abs().min()) * len(rest) >= ENOUGH * size:
+            return rows, rest
+        # Once is not enough in floating point where little was left: it was blown up, errors included.
         return orthonormal(self._outside(rows)), rest
 
     def _outside(self, rows: Tensor) -> Tensor:

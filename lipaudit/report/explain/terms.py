@@ -283,8 +283,8 @@ TERMS: tuple[Entry, ...] = (
     _term(
         name="singular values",
         short="By how much a linear layer amplifies in each of its main directions; the largest is its norm.",
-        why="`lipaudit spectrum` shows them beside the certified bound. Each is a lower bound of the true value "
-        "in its place, proved by vectors that were multiplied with the layer; ×2 means two that agree.",
+        why="`lipaudit spectrum` shows them beside the certified bound. Each is a lower bound of the true "
+        "value in its place, proved by vectors that were multiplied with the layer; ×2 means two that agree.",
         todo="`lipaudit spectrum model.onnx --top 20 --plot spectra.svg`.",
         reference="Boroojeny, Telgarsky, Sundaram (2024), Spectrum extraction and clipping for implicitly "
         "linear layers; Sedghi, Gupta, Long (2019), The singular values of convolutional layers, ICLR",
