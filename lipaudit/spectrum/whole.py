@@ -26,9 +26,9 @@ from lipaudit.spectrum.parts import LinearPart
 
 __all__ = ["Whole", "find_whole"]
 
-LARGEST = 4096
-"""Rows or columns, whichever are fewer, of a matrix that is decomposed: about a minute on one core."""
-ENTRIES = 4096**2
+LARGEST = 2048
+"""Rows or columns, whichever are fewer, of a matrix that is decomposed: some ten seconds on one core."""
+ENTRIES = 2048 * 8192
 """Of such a matrix."""
 COLUMNS = 64
 """Columns of a matrix that are computed at a time."""

@@ -127,15 +127,15 @@ def test_compositions_are_differentiated(name):
 
 
 def test_a_warm_start_needs_few_steps():
-    weight = normal(16, 16, 3, 3)
-    before = top(Conv(weight, 12, padding=1), 10, tolerance=1e-5)
-    moved = normal(16, 16, 3, 3, seed=7)
+    weight = normal(6, 6, 3, 3)
+    before = top(Conv(weight, 9, padding=1), 10, tolerance=1e-5)
+    moved = normal(6, 6, 3, 3, seed=7)
     moved = weight + 1e-3 * moved * weight.norm() / moved.norm()
-    after = top(Conv(moved, 12, padding=1), 10, start=before.right, tolerance=1e-3)
+    after = top(Conv(moved, 9, padding=1), 10, start=before.right, tolerance=1e-3)
     assert after.settled
     assert after.steps <= 5
-    assert after.steps < top(Conv(moved, 12, padding=1), 10, tolerance=1e-3).steps
-    check(after, torch.linalg.svdvals(Conv(moved, 12, padding=1).as_matrix()), 1e-3)
+    assert after.steps < top(Conv(moved, 9, padding=1), 10, tolerance=1e-3).steps
+    check(after, torch.linalg.svdvals(Conv(moved, 9, padding=1).as_matrix()), 1e-3)
 
 
 def test_every_stage_lies_below():
