@@ -37,8 +37,6 @@ GUARDS = 2
 """Vectors in a block beyond those that are asked for."""
 WIDEST = 8
 """Vectors in a block at most, however large k is: wider ones bring less than they cost."""
-ENOUGH = 0.1
-"""Share of a block's product that lies outside of the span, from which on one orthogonalisation will do."""
 WATCHED = 4
 """Steps at least over which the values are compared."""
 STORED_ENTRIES = 40_000_000
@@ -167,9 +165,8 @@ class _Space:
             fresh = torch.where(weak[:free, None], random.to(rows.device, rows.dtype), rows)
             rows = orthonormal(self._outside(fresh))
             rest = torch.where(weak[:, None], 0.0, rest)
-        elif float(upper.diagonal().abs().min()) * len(rest) >= ENOUGH * size:
-            return rows, rest
-        # Once is not enough in floating point where little was left: it was blown up, errors included.
+        # Once is not enough in floating point: what little was left has been blown up, errors included, and
+        # over many blocks even what looks harmless adds up until the vectors are not orthogonal.
         return orthonormal(self._outside(rows)), rest
 
     def _outside(self, rows: Tensor) -> Tensor:

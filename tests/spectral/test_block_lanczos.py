@@ -57,6 +57,13 @@ def test_restarts_lose_nothing(monkeypatch):
     assert torch.allclose(found.values, torch.linalg.svdvals(linear_map.as_matrix())[:6], rtol=1e-6)
 
 
+def test_many_blocks_stay_orthogonal():
+    linear_map = Conv(normal(12, 1, 5, 5), 22, padding=2)
+    found = top(linear_map, 10)
+    assert found.settled
+    assert torch.allclose(found.values, torch.linalg.svdvals(linear_map.as_matrix())[:10], rtol=1e-6)
+
+
 @pytest.mark.parametrize("k", [1, 3, 11, 16, 40])
 def test_ties_are_all_found(k):
     assert top(Dense(hadamard(16)), k).values.tolist() == pytest.approx([4.0] * min(k, 16), rel=1e-12)
