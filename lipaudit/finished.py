@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from lipaudit.analyze import Layer
 from lipaudit.bound import Bracket
+from lipaudit.certify.curvature import Curvature
 from lipaudit.certify.dataset import Certification, merged
 from lipaudit.certify.falsify import Outcome
 from lipaudit.certify.radius import Radii
@@ -47,6 +48,7 @@ class Finished:
     layers: list[Layer] = field(default_factory=list)
     composed: NetworkBound | None = None
     how: str = ""
+    bent: Curvature | None = None
     chunks: list[Radii] = field(default_factory=list)
     compared: int = 0
     attacked: Outcome = INTERRUPTED
@@ -97,7 +99,7 @@ class Finished:
         """The samples that were certified."""
         if self.data is None or not self.chunks:
             return None
-        return merged(self.data, self.chunks, self.how)
+        return merged(self.data, self.chunks, self.how, self.bent)
 
     def bracket(self) -> NetworkBracket:
         """The network's constant from both sides; "not analysed" as long as layers are missing."""

@@ -14,6 +14,7 @@ import torch
 from lipaudit.analyze import Layer, Plan, analyze
 from lipaudit.blocks import find_claims
 from lipaudit.certify.agreement import check_answers
+from lipaudit.certify.curvature import curvature
 from lipaudit.certify.curve import certified_counts
 from lipaudit.certify.dataset import Certification, certify
 from lipaudit.certify.falsify import SWITCHED_OFF, Outcome, falsify
@@ -232,11 +233,14 @@ def _policy(
 def _certified(loaded: LoadedModel, subject: Subject, done: Finished, data: Dataset, clock: Clock) -> None:
     """Certificates for every sample, each answer compared with the original program's."""
     check_scores(subject)
-    clock.stage("certifying", len(data))
     bound, graph = done.bound, done.graph
+    clock.stage("bounding the curvature", 0)
+    with torch.no_grad():
+        done.bent = curvature(graph, done.layers, bound)
+    clock.stage("certifying", len(data))
     constants, done.how = pair_constants(graph, bound)
     table = constants.to(graph.device)
-    run = certify(graph, done.layers, data, (table, done.how), done.chunk, bound.claims)
+    run = certify(graph, done.layers, data, (table, done.how), done.chunk, bound.claims, done.bent)
     clock.stage("asking the original program", len(data))
     check_answers(run, data, subject.entrance, loaded.reference, subject.middle, done.answers)
     done.compared = done.evaluated

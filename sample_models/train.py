@@ -2,10 +2,11 @@
 
     python train.py [--data-dir FOLDER] [--only NAME] [--epochs N]
 
-The first three networks are plain modules, `build()` of their folder's `arch.py`.  Training puts a
-parametrization on their weights, and when it is over the parametrized weights are written back as plain
-numbers.  The others are made of `lipaudit.layers`, `network()` of their `arch.py`; when training is over they
-are frozen.  Either way `model.onnx` and `model.safetensors` hold ordinary layers with bit-identical weights.
+The first four networks are plain modules, `build()` of their folder's `arch.py`.  Training puts a
+parametrization on the weights of two of them, and when it is over the parametrized weights are written back
+as plain numbers.  The others are made of `lipaudit.layers`, `network()` of their `arch.py`; when training is
+over they are frozen.  Either way `model.onnx` and `model.safetensors` hold ordinary layers with bit-
+identical weights.
 
 Needs torch, onnx, onnxscript, safetensors and the `lipaudit` package (which reads MNIST).  Times are of the
 processor, not of the clock.
@@ -29,6 +30,7 @@ from measure import arch_module, clean_accuracy, margin_accuracy
 from onnxscript import optimizer, rewriter
 from onnxscript.rewriter.rules.common import materialize_reshape_shape_rule
 from safetensors.torch import save_file
+from second_order import second_order_loss
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
@@ -82,6 +84,7 @@ class Recipe:
         batch: images per step.
         data: which set of images.
         flips: whether every image is mirrored half of the time.
+        radius: the loss is `second_order_loss` at this radius; 0: it is that of offset and temperature.
     """
 
     epochs: int
@@ -94,6 +97,7 @@ class Recipe:
     batch: int = 128
     data: str = "mnist"
     flips: bool = False
+    radius: float = 0.0
 
 
 def lipschitz(epochs: int) -> Recipe:
@@ -124,6 +128,7 @@ RECIPES = {
     "mnist_plain": Recipe(4, 0.005, None, 0.0, 1.0, "0.1307", "0.3081"),
     "mnist_spectral_norm": Recipe(4, 0.005, spectral_norm, 2.0, 0.1, None, None),
     "mnist_lipschitz": Recipe(8, 0.01, almost_orthogonal, 1.0, 0.1, None, None),
+    "mnist_softplus": Recipe(12, 0.01, None, 0.0, 1.0, None, None, batch=256, radius=0.6),
     "mnist_aol": lipschitz(4),
     "mnist_bcop": lipschitz(3),
     "mnist_cayley": lipschitz(3),
@@ -158,7 +163,10 @@ def train(network: nn.Module, recipe: Recipe, data: tuple[Tensor, Tensor], epoch
         order = torch.randperm(len(images))[: len(images) // recipe.batch * recipe.batch]
         for chosen in order.split(recipe.batch):
             seen = mirrored(images[chosen]) if recipe.flips else images[chosen]
-            loss = loss_of(network(seen), labels[chosen])
+            if recipe.radius:
+                loss = second_order_loss(network, seen, labels[chosen], recipe.radius)
+            else:
+                loss = loss_of(network(seen), labels[chosen])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -1,7 +1,8 @@
 """Certified radii: do the samples of a report agree with each other, its counts and the bounds; and anew.
 
-Without the data set a radius can only be held against the margin beside it:  radius ≤ margin / min_j L_yj.
-With it, samples are drawn and evaluated again.
+Without the data set a radius can only be held against the margin beside it:  radius ≤ margin / min_j L_yj,
+or, where it is one of second order, radius ≤ √(2·margin / min_j K_yj), the most that curvature allows for
+without a gradient (`second_order`).  With it, samples are drawn and evaluated again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from lipaudit.analyze import Layer
 from lipaudit.attest.ledger import Ledger
+from lipaudit.bound import Bound
 from lipaudit.certify.agreement import check_answers
+from lipaudit.certify.curvature import PATIENT, Curvature
 from lipaudit.certify.curve import certified_counts
 from lipaudit.certify.dataset import Certification, certify
 from lipaudit.certify.pairwise import pair_constants
@@ -25,6 +28,7 @@ from lipaudit.load import LoadedModel
 from lipaudit.report.assemble import robustness_record
 from lipaudit.report.exact import read_exact
 from lipaudit.report.inputs import DatasetRecord
+from lipaudit.report.model import Curvature as CurvatureRecord
 from lipaudit.report.model import Evidence, Robustness, SampleRecord
 from lipaudit.report.number import Plain, Unbounded
 from lipaudit.subject import Subject
@@ -68,8 +72,16 @@ def _kind(name: str) -> str:
     return name.partition(":")[0]
 
 
-def check_samples(subject: Subject, evidence: Evidence, bound: NetworkBound, ledger: Ledger) -> None:
+def check_samples(
+    subject: Subject, evidence: Evidence, proved: tuple[NetworkBound, Curvature | None], ledger: Ledger
+) -> None:
     """Counts, order and arithmetic of the samples; their indices and labels, if they are at hand.
+
+    Args:
+        subject: with the data set, if that is at hand.
+        evidence: what is claimed.
+        proved: the network's bound and the curvature of its margins, proved again.
+        ledger: is told of everything.
 
     Raises:
         InputRefused: if labels of the data set are none of the model's classes.
@@ -83,7 +95,9 @@ def check_samples(subject: Subject, evidence: Evidence, bound: NetworkBound, led
         ledger.unproved.append("radii and counts: the report does not hold its samples")
         return
     rows, before = found.samples, len(ledger.differences)
+    (bound, bent), told = proved, found.curvature
     constants, how = pair_constants(subject.graph, bound)
+    bending = told is not None and _check_curvature(told, bent, [row.index for row in rows], ledger)
     ledger.equal("robustness.method", found.method, how)
     ledger.equal("dataset.num_evaluated", record.num_evaluated, len(rows))
     expected = record.total if record.limit is None else min(record.limit, record.total)
@@ -95,7 +109,11 @@ def check_samples(subject: Subject, evidence: Evidence, bound: NetworkBound, led
     if subject.samples is not None:
         _check_labels(subject.samples, subject.classes, rows, ledger)
     least = _least_constants(constants)
-    wrong = [(row, why) for row in rows if (why := _contradiction(row, least)) is not None]
+    curved = frozenset(told.indices) if told is not None and bending else frozenset()
+    bends = [0.0 if bent is None or not bending else bent.least(k) for k in range(len(least))]
+    limits = [(bends if row.index in curved else None) for row in rows]
+    checked = ((row, _contradiction(row, least, limit)) for row, limit in zip(rows, limits, strict=True))
+    wrong = [(row, why) for row, why in checked if why is not None]
     for row, why in wrong[:NAMED]:
         ledger.differs(f"robustness.samples (index {row.index})", _told(row), why)
     if len(wrong) > NAMED:
@@ -132,8 +150,34 @@ def _least_constants(constants: Tensor) -> list[float]:
     return [float(value) for value in off.amin(dim=1)]
 
 
-def _contradiction(row: SampleRecord, least: Sequence[float]) -> str | None:
-    """Why a sample cannot be as it is told; None if it can."""
+def _check_curvature(
+    told: CurvatureRecord, bent: Curvature | None, indices: Sequence[int], ledger: Ledger
+) -> bool:
+    """Whether radii of second order may be claimed at all: the network's curvature is proved again."""
+    place, before = "robustness.curvature", len(ledger.differences)
+    if bent is None:
+        ledger.differs(place, f"of {told.layer}", None)
+        return False
+    activation = bent.net.activation
+    ledger.equal(f"{place}.layer", told.layer, activation.name)
+    ledger.equal(f"{place}.activation", told.activation, activation.op.name)
+    ledger.equal(f"{place}.units", told.units, math.prod(activation.shape))
+    ledger.at_least(f"{place}.norm", told.norm, Bound(bent.net.norm, "composition"))
+    ledger.at_least(f"{place}.largest", told.largest, Bound.computed(bent.largest, "curvature"))
+    if not frozenset(told.indices) <= frozenset(indices):
+        ledger.differs(f"{place}.indices", "samples that the report does not hold", "samples of the report")
+    ledger.holds(before, f"the curvature of the network's margins, at most {told.largest.value!r}")
+    return len(ledger.differences) == before
+
+
+def _contradiction(row: SampleRecord, least: Sequence[float], bends: Sequence[float] | None) -> str | None:
+    """Why a sample cannot be as it is told; None if it can.
+
+    Args:
+        row: the sample.
+        least: per class the smallest constant of a difference of scores.
+        bends: per class the smallest curvature, if the radius is one of second order.
+    """
     radius = _value(row.radius)
     rules = (
         (row.correct == (row.predicted == row.label), "correct means that the prediction is the label"),
@@ -148,7 +192,11 @@ def _contradiction(row: SampleRecord, least: Sequence[float]) -> str | None:
     broken = next((why for holds, why in rules if not holds), None)
     if broken is not None or row.predicted is None or not radius or least[row.predicted] == 0:
         return broken
-    most = (row.margin or 0.0) / least[row.predicted] * NINTH
+    margin = row.margin or 0.0
+    most = margin / least[row.predicted] * NINTH
+    if bends is not None:
+        bend = bends[row.predicted]
+        most = max(most, math.sqrt(2 * margin / bend) * NINTH if bend > 0 else math.inf)
     return None if radius <= most else f"the margin allows for a radius of at most {most!r}"
 
 
@@ -180,7 +228,7 @@ def recheck(
     loaded: LoadedModel,
     subject: Subject,
     evidence: Evidence,
-    proved: tuple[Sequence[Layer], NetworkBound],
+    proved: tuple[Sequence[Layer], NetworkBound, Curvature | None],
     again: Again,
     ledger: Ledger,
     advance: Callable[[int], None] = lambda _: None,
@@ -191,7 +239,7 @@ def recheck(
         loaded: the model, whose original program is asked as well.
         subject: with the data set.
         evidence: what is claimed.
-        proved: the layers and the network's bound, proved again.
+        proved: the layers, the network's bound and the curvature of its margins, proved again.
         again: how many samples, and which draw.
         ledger: is told of everything.
         advance: called with the number of samples evaluated.
@@ -203,12 +251,13 @@ def recheck(
     if data is None or found is None or found.samples is None:
         return
     rows = found.samples
-    (layers, bound), before = proved, len(ledger.differences)
+    (layers, bound, bent), before = proved, len(ledger.differences)
     picks = draw(len(data), min(again.count, len(data)), again.seed)
     some = replace(data, images=data.images[picks], labels=data.labels[picks], indices=data.indices[picks])
     constants = pair_constants(subject.graph, bound)
+    patient = None if bent is None or found.curvature is None else replace(bent, search=PATIENT)
     run = certify(
-        subject.graph, layers, some, constants, lambda part: advance(len(part.radius)), bound.claims
+        subject.graph, layers, some, constants, lambda part: advance(len(part.radius)), bound.claims, patient
     )
     check_answers(run, some, subject.entrance, loaded.reference, subject.middle)
     _compare(run, [rows[int(i)] for i in picks], ledger)

@@ -27,6 +27,7 @@ from lipaudit.attest.network import check_network
 from lipaudit.attest.origin import check_model, check_subject, load_again
 from lipaudit.attest.preprocessing import Samples
 from lipaudit.attest.samples import Again, check_dataset, check_samples, recheck
+from lipaudit.certify.curvature import curvature
 from lipaudit.data import load_dataset, make_sizing
 from lipaudit.errors import ExitCode, Incomplete, InputRefused, UsageError
 from lipaudit.load import LoadedModel
@@ -148,15 +149,18 @@ def check_claims(
     if proved is None:
         return
     layers, bound = proved
+    bent = None
     if evidence.robustness is not None:
         check_scores(subject)
-    check_samples(subject, evidence, bound, ledger)
+        with torch.no_grad():
+            bent = curvature(subject.graph, layers, bound)
+    check_samples(subject, evidence, (bound, bent), ledger)
     if again is not None and not ledger.differences:
         terms.stage(
             "evaluating samples again",
             min(again.count, 0 if subject.samples is None else len(subject.samples)),
         )
-        recheck(loaded, subject, evidence, proved, again, ledger, terms.advance)
+        recheck(loaded, subject, evidence, (*proved, bent), again, ledger, terms.advance)
     elif evidence.robustness is not None:
         ledger.unchecked.append("radii, margins and predictions: no sample was evaluated again (--recheck N)")
     if ledger.differences:  # judged again, wrong numbers would be told as if they were proved

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from lipaudit.analyze import Layer
 from lipaudit.blocks import Claim
+from lipaudit.certify.curvature import Curvature
 from lipaudit.certify.forward_error import with_error
-from lipaudit.certify.radius import Radii, certified_radii
+from lipaudit.certify.radius import Radii, radii_of, rivals_of
+from lipaudit.certify.second_order import bent_radii
 from lipaudit.data import Dataset
 from lipaudit.errors import Incomplete
 from lipaudit.graph.graph import LayerGraph
@@ -31,12 +33,16 @@ _Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Certification:
-    """Per sample, shape (n,): index in the data set, label, and its `Radii`."""
+    """Per sample, shape (n,): index in the data set, label, and its `Radii`.
+
+    `how` tells where the constants of the margins come from, `bent` the curvature that was used besides.
+    """
 
     indices: Tensor
     labels: Tensor
     radii: Radii
     how: str
+    bent: Curvature | None = None
 
 
 def certify(
@@ -46,6 +52,7 @@ def certify(
     constants: tuple[Tensor, str],
     advance: Callable[[Radii], None] = lambda _: None,
     claims: Sequence[Claim] = (),
+    bent: Curvature | None = None,
 ) -> Certification:
     """Predict and certify every sample.
 
@@ -56,6 +63,7 @@ def certify(
         constants: from `pair_constants`.
         advance: called with each finished chunk.
         claims: bounds of parts of the graph.
+        bent: the curvature of its margins, where it is known: radii of second order are proved too.
 
     Raises:
         Incomplete: if the network cannot be evaluated.
@@ -71,26 +79,33 @@ def certify(
             for start in range(0, total, chunk):
                 images = dataset.pixels(start, min(start + chunk, total)).to(device)
                 labels = dataset.labels[start : start + len(images)].to(device)
-                logits, error = evaluate(images.reshape(len(images), *graph.input_shape[1:]))
-                parts.append(certified_radii(logits, error, labels, constants[0]))
+                x = images.reshape(len(images), *graph.input_shape[1:])
+                rivals = rivals_of(*evaluate(x), constants[0])
+                if bent is None:
+                    parts.append(radii_of(rivals, labels))
+                else:
+                    parts.append(bent_radii(bent, evaluate, x, labels, rivals))
                 advance(parts[-1])
         except RuntimeError as failure:
             raise Incomplete(f"the network cannot be evaluated: {str(failure).splitlines()[0]}") from failure
-    return merged(dataset, parts, constants[1])
+    return merged(dataset, parts, constants[1], bent)
 
 
-def merged(dataset: Dataset, parts: Sequence[Radii], how: str) -> Certification:
+def merged(
+    dataset: Dataset, parts: Sequence[Radii], how: str, bent: Curvature | None = None
+) -> Certification:
     """Chunks, of which the first begins with the data set's first sample, as one; later samples are left out.
 
     Args:
         dataset: the samples.
         parts: at least one chunk, in order.
         how: where the constants come from.
+        bent: the curvature that was used.
     """
-    fields = ("predicted", "margin", "radius", "correct", "finite")
+    fields = ("predicted", "margin", "radius", "correct", "finite", "bent")
     radii = Radii(*(torch.cat([getattr(p, name) for p in parts]).cpu() for name in fields))
     n = len(radii.radius)
-    return Certification(dataset.indices[:n], dataset.labels[:n], radii, how)
+    return Certification(dataset.indices[:n], dataset.labels[:n], radii, how, bent)
 
 
 def chunk_size(graph: LayerGraph) -> int:

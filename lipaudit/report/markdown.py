@@ -16,6 +16,7 @@ from lipaudit.report.markdown_escape import code, line, prose
 from lipaudit.report.model import AuditReport, Evidence, Finding, Layer, Robustness
 from lipaudit.report.problems import unmet_layers
 from lipaudit.report.remedies import amplifies
+from lipaudit.report.second_order import curvature_text
 
 __all__ = ["MOST", "cut", "to_markdown"]
 
@@ -148,6 +149,9 @@ def _certified(robustness: Robustness | None) -> Iterator[str]:
         f"Median certified radius: {wording.radius_text(robustness.median_radius)}; "
         f"{prose(robustness.method)}; {robustness.arithmetic} arithmetic."
     )
+    bent = curvature_text(robustness)
+    if bent:
+        yield f"Beyond what margins give: {prose(bent)}."
 
 
 def _budgets(evidence: Evidence) -> Iterator[str]:

@@ -9,6 +9,7 @@ numbers are numbers, infinity and "not analysed" are spelt out (`number.Number`)
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
@@ -29,6 +30,7 @@ __all__ = [
     "BatchVariance",
     "Block",
     "Code",
+    "Curvature",
     "CurvePoint",
     "Evidence",
     "Falsification",
@@ -225,6 +227,26 @@ class SampleRecord(Record):
     correct: bool
 
 
+class Curvature(Record):
+    """Radii of second order, where the network has one hidden layer with a smooth activation."""
+
+    layer: Text = Field(description="the activation")
+    activation: Text
+    units: Count
+    norm: Number = Field(description="of the map from the input to the activation")
+    largest: Number = Field(description="curvature of a difference of two scores, for the worst pair")
+    indices: tuple[Count, ...] = Field(
+        description="samples whose radius follows from slope and curvature and exceeds what margins give"
+    )
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if any(a >= b for a, b in pairwise(self.indices)):
+            msg = "indices of samples rise, each once"
+            raise ValueError(msg)
+        return self
+
+
 class Robustness(Record):
     """Certified l2 radii over the data set, as exact counts."""
 
@@ -234,10 +256,14 @@ class Robustness(Record):
     method: Text
     arithmetic: Literal["real"] = "real"
     samples: tuple[SampleRecord, ...] | None = None
+    curvature: Curvature | None = Field(default=None, description="null where none is known")
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
         clean = self.clean_accuracy
+        if self.curvature is not None and len(self.curvature.indices) > clean.count:
+            msg = f"{len(self.curvature.indices)} radii by curvature, {clean.count} samples correct"
+            raise ValueError(msg)
         for row in self.curve:
             if row.n != clean.n or row.certified_count > clean.count:
                 told = (

@@ -21,6 +21,7 @@ from lipaudit.report.layer_rows import omission
 from lipaudit.report.layer_table import layer_table
 from lipaudit.report.model import AuditReport, Evidence, Robustness
 from lipaudit.report.screen import LABEL, part, screen_lines
+from lipaudit.report.second_order import curvature_text
 from lipaudit.report.structure import structure_lines
 from lipaudit.report.variance import variance_lines
 
@@ -211,6 +212,9 @@ def _certified_lines(robustness: Robustness) -> Iterable[Text]:
         f"median radius {wording.radius_text(robustness.median_radius)} · "
         f"{wording.printable(robustness.method)} · {robustness.arithmetic} arithmetic"
     )
+    bent = curvature_text(robustness)
+    if bent:
+        yield Text(bent)
 
 
 def _curve_table(robustness: Robustness) -> Table:

@@ -7,6 +7,7 @@ from lipaudit.report.html.histogram import Bins, bins_of, histogram_picture
 from lipaudit.report.html.markup import Markup, heading, stacking, table, tag
 from lipaudit.report.html.steps import MOST, proved_steps, radii_of
 from lipaudit.report.model import Evidence, Robustness
+from lipaudit.report.second_order import curvature_text
 from lipaudit.report.wording import (
     NOT_ANALYSED,
     eps_text,
@@ -108,6 +109,8 @@ def _median_words(robustness: Robustness) -> str:
 
 def _radii(robustness: Robustness) -> list[Markup]:
     how = f"Radii by {robustness.method}, in {robustness.arithmetic} arithmetic."
+    bent = curvature_text(robustness)
+    how += f" Beyond what margins give: {bent}." if bent else ""
     parts = [
         heading(3, "Certified radii"),
         tag("p", f"{_median_words(robustness)} {how}"),

@@ -1,0 +1,183 @@
+"""Radii of second order: what gradient and curvature of g = z_y − z_t prove, with one hidden layer.
+
+With K ≥ −λ_min(∇²g) everywhere (`hessian`), g(x + δ) ≥ g(x) − ‖∇g(x)‖‖δ‖ − K‖δ‖²/2 by Taylor's theorem,
+which stays positive while
+
+    ‖δ‖ < 2g/(γ + √(γ² + 2Kg)),      γ ≥ ‖∇g(x)‖, g = g(x) > 0
+
+(the root of a quadratic, without cancellation).
+
+**Rounding.**  Let z = Wφ(u) + d, u = Jx + a and c = w_y − w_t.  Pixels that are not floats are off by 2u‖x‖,
+which the hidden layer's own error e_u covers.  The gradient Jᵀ(c∘φ′(u)) is evaluated with v̂ for v =
+c∘φ′(u), and
+
+    ‖v̂ − v‖ ≤ s‖ĉ − c‖ + max_j|ĉ_j|·max|φ″|·e_u + EVALUATED·u‖ĉ‖,      s = sup|φ′|,
+    ‖ĝ − ∇g‖ ≤ off·‖v̂‖ + ‖J‖·‖v̂ − v‖                                    (`two_layer`),
+
+since φ′ is Lipschitz with max|φ″|.
+
+Singla, Feizi (2020), "Second-Order Provable Defenses against Adversarial Attacks", ICML; Singla, Feizi
+(2021), "Fantastic Four", ICLR, for two-layer networks with convolutions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lipaudit.analyze import Layer
+from lipaudit.certify.forward_error import with_error
+from lipaudit.certify.hessian import hessian_bounds
+from lipaudit.certify.two_layer import TwoLayer, two_layer
+from lipaudit.compose import NetworkBound
+from lipaudit.graph.graph import LayerGraph
+from lipaudit.ops.smooth import EVALUATED
+from lipaudit.rounding import UNDERFLOW, UNIT, gamma
+
+__all__ = [
+    "DOWN",
+    "PATIENT",
+    "UP",
+    "Curvature",
+    "Search",
+    "Slopes",
+    "bent_radius",
+    "curvature",
+    "lengths",
+]
+
+UP, DOWN = 1 + 64 * UNIT, 1 - 64 * UNIT
+"""More than the few operations on single numbers round."""
+MOST_WORK = 2e10
+"""Entries of all differences of rows of W together, up to which they are formed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How long a distance is searched for (`dual`).
+
+    Args:
+        steps: at most so many.
+        settled: of a point's distance may ‖∇F‖ be where the search ends; the square of it is lost, over 2m.
+        shave: of the distance found is left out, relatively.
+    """
+
+    steps: int
+    settled: float
+    shave: float
+
+
+QUICK = Search(40, 1e-3, 1e-9)
+PATIENT = Search(400, 1e-6, 0.0)
+"""Finds what `QUICK` found once more, whatever the last bits of either do: for those who check a radius."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slopes:
+    """Of z_y − z_t at some points: the gradient as computed (n, *input), and how far it is off (n,), l2."""
+
+    gradient: Tensor
+    off: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curvature:
+    """What a certificate of second order needs.
+
+    Args:
+        net: the network.
+        table: K_yt, (classes, classes); 2 classes where there is one logit.
+        hidden: from a batch of inputs to the hidden layer (n, units) and its error (n,).
+        search: how long the dual is searched for.
+    """
+
+    net: TwoLayer
+    table: Tensor
+    hidden: Callable[[Tensor], tuple[Tensor, Tensor]]
+    search: Search = QUICK
+
+    @property
+    def largest(self) -> float:
+        """Of all pairs."""
+        return float(self.table.max())
+
+    def least(self, predicted: int) -> float:
+        """Of all pairs of that class and another one."""
+        row = self.table[predicted]
+        return float(torch.cat([row[:predicted], row[predicted + 1 :]]).min())
+
+    def slopes(self, x: Tensor, pairs: Tensor) -> Slopes:
+        """Gradients of z_y − z_t.
+
+        Args:
+            x: (n, *input without its leading 1).
+            pairs: (n, 2), y and t.
+        """
+        net = self.net
+        values, unsure = self.hidden(x)
+        c = net.rows[pairs[:, 0]] - net.rows[pairs[:, 1]]
+        bend = max(-net.smooth.lowest, net.smooth.highest)
+        # The difference of two rows, each off by rows_off, is itself rounded.
+        apart = 2 * net.rows_off + UNIT * lengths(c)
+        v = c * net.smooth.derivative(values)
+        lost = net.slope * apart + c.abs().amax(1) * bend * unsure + EVALUATED * UNIT * lengths(c)
+        gradient = self.pulled(v, x)
+        return Slopes(gradient, (net.pull_off * lengths(v) + net.norm * lost + UNDERFLOW) * UP)
+
+    def margins(self, x: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """z_y − z_t but for a constant, and its gradient: what a search needs, with no word on rounding."""
+        net = self.net
+        c = net.rows[pairs[:, 0]] - net.rows[pairs[:, 1]]
+        values, pull = torch.func.vjp(net.inner.run, x)[:2]
+        bent = net.activation.op.forward(values)
+        gradient: Tensor = pull(c.reshape(values.shape) * net.smooth.derivative(values))[0]
+        return (c * bent.flatten(1)).sum(1), gradient
+
+    def pulled(self, v: Tensor, x: Tensor) -> Tensor:
+        """Jᵀv for v (n, units), shaped as x."""
+        pull = torch.func.vjp(self.net.inner.run, torch.zeros_like(x))[1]
+        pulled: Tensor = pull(v.reshape(len(v), *self.net.activation.shape))[0]
+        return pulled
+
+
+def curvature(graph: LayerGraph, layers: Sequence[Layer], bound: NetworkBound) -> Curvature | None:
+    """The curvature of the network's margins; None if it is none of those whose curvature is known.
+
+    Args:
+        graph: from the threat space to logits.
+        layers: its gains.
+        bound: what is proved of its values.
+    """
+    net = two_layer(graph, layers, bound)
+    if net is None or net.rows.numel() * len(net.rows) > MOST_WORK:
+        return None
+    held = {node.name for node in net.inner}
+    of_one = with_error(net.inner, [layer for layer in layers if layer.node.name in held])
+    of_many: Callable[[Tensor], tuple[Tensor, Tensor]] = torch.vmap(lambda x: of_one(x.unsqueeze(0)))
+    return Curvature(net, hessian_bounds(net), of_many)
+
+
+def bent_radius(slack: Tensor, slope: Tensor, bend: Tensor) -> Tensor:
+    """2g/(γ + √(γ² + 2Kg)), rounded down; 0 where anything is not finite.
+
+    Args:
+        slack: g, from below; what is not positive gives 0.
+        slope: γ, from above.
+        bend: K, from above.
+    """
+    # Of γ ≥ UNDERFLOW the square does not underflow, and what does beside it is too small to be seen.
+    slope = slope + UNDERFLOW
+    root = (slope * slope + 2 * bend * slack) * UP
+    radius = 2 * slack / ((slope + root.sqrt()) * UP) * DOWN
+    sound = (slack > 0) & radius.isfinite() & root.isfinite()
+    return torch.where(sound, radius, 0.0)
+
+
+def lengths(v: Tensor) -> Tensor:
+    """‖v‖ of each row (n, …), rounded up."""
+    flat = v.flatten(1)
+    found: Tensor = torch.linalg.vector_norm(flat, dim=1)
+    return found * (1 + 2 * gamma(flat.shape[1] + 8)) + UNDERFLOW
