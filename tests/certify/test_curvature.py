@@ -1,4 +1,4 @@
-"""Radii of second order: Hessians by autograd, gradients, boundaries found by search, and what is recognised."""
+"""Radii of second order: Hessians by autograd, gradients, boundaries by search; what is recognised."""
 
 import math
 

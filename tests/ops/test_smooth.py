@@ -109,8 +109,8 @@ def gelu_tanh_bend(x):
 
 
 TAILS = {
-    # |φ″| beyond R, each a decreasing function of R: σ′(2 + |x|); q(2 + 3|x|) with q ≤ 4e^(−2x), or e^x on the
-    # left; q(w′ + |x|(w″ + 2w′²)/2) with q ≤ 4e^(−2w).
+    # |φ″| beyond R, each a decreasing function of R: σ′(2 + |x|); q(2 + 3|x|) with q ≤ 4e^(−2x), or e^x on
+    # the left; q(w′ + |x|(w″ + 2w′²)/2) with q ≤ 4e^(−2w).
     "silu": lambda r: math.exp(-r) * (2 + r),
     "mish": lambda r: math.exp(-r) * (2 + 3 * r),
     "gelu_tanh": lambda r: 4 * math.exp(-1.5 * r) * r**6,
