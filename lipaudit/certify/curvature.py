@@ -31,7 +31,7 @@ from torch import Tensor
 from lipaudit.analyze import Layer
 from lipaudit.certify.forward_error import with_error
 from lipaudit.certify.hessian import hessian_bounds
-from lipaudit.certify.two_layer import TwoLayer, two_layer
+from lipaudit.certify.two_layer import TwoLayer, pulled, two_layer
 from lipaudit.compose import NetworkBound
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.ops.smooth import EVALUATED
@@ -49,6 +49,9 @@ __all__ = [
     "lengths",
 ]
 
+Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
+CLOSE = 1e-9
+"""Far above what rounds, far below what a wrong adjoint gives."""
 UP, DOWN = 1 + 64 * UNIT, 1 - 64 * UNIT
 """More than the few operations on single numbers round."""
 MOST_WORK = 2e10
@@ -124,7 +127,7 @@ class Curvature:
         apart = 2 * net.rows_off + UNIT * lengths(c)
         v = c * net.smooth.derivative(values)
         lost = net.slope * apart + c.abs().amax(1) * bend * unsure + EVALUATED * UNIT * lengths(c)
-        gradient = self.pulled(v, x)
+        gradient = pulled(net, v.reshape(len(v), *net.activation.shape))
         return Slopes(gradient, (net.pull_off * lengths(v) + net.norm * lost + UNDERFLOW) * UP)
 
     def margins(self, x: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,12 +138,6 @@ class Curvature:
         bent = net.activation.op.forward(values)
         gradient: Tensor = pull(c.reshape(values.shape) * net.smooth.derivative(values))[0]
         return (c * bent.flatten(1)).sum(1), gradient
-
-    def pulled(self, v: Tensor, x: Tensor) -> Tensor:
-        """Jᵀv for v (n, units), shaped as x."""
-        pull = torch.func.vjp(self.net.inner.run, torch.zeros_like(x))[1]
-        pulled: Tensor = pull(v.reshape(len(v), *self.net.activation.shape))[0]
-        return pulled
 
 
 def curvature(graph: LayerGraph, layers: Sequence[Layer], bound: NetworkBound) -> Curvature | None:
@@ -156,8 +153,28 @@ def curvature(graph: LayerGraph, layers: Sequence[Layer], bound: NetworkBound) -
         return None
     held = {node.name for node in net.inner}
     of_one = with_error(net.inner, [layer for layer in layers if layer.node.name in held])
-    of_many: Callable[[Tensor], tuple[Tensor, Tensor]] = torch.vmap(lambda x: of_one(x.unsqueeze(0)))
-    return Curvature(net, hessian_bounds(net), of_many)
+    of_many: Evaluate = torch.vmap(lambda x: of_one(x.unsqueeze(0)))
+    return Curvature(net, hessian_bounds(net), of_many) if _runs_together(net, of_one, of_many) else None
+
+
+def _runs_together(net: TwoLayer, of_one: Evaluate, of_many: Evaluate) -> bool:
+    """Whether many samples at once give what each gives alone, and the adjoint fits: ⟨v, Jx⟩ = ⟨Jᵀv, x⟩."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, *net.inner.input_shape[1:], generator=generator, dtype=torch.float64)
+    x[0] = 0.0
+    v = torch.randn(3, *net.activation.shape, generator=generator, dtype=torch.float64)
+    x, v = x.to(net.inner.device), v.to(net.inner.device)
+    try:
+        values, unsure = of_many(x)
+        alone = [of_one(point.unsqueeze(0)) for point in x]
+        there = (pulled(net, v) * x).flatten(1).sum(1)
+    except RuntimeError:  # an operation without a rule for batches
+        return False
+    apart = lengths(values - torch.stack([value for value, _ in alone]))
+    here = (v.flatten(1) * (values - values[0])).sum(1)
+    size = net.norm * lengths(v) * lengths(x) * CLOSE + 4 * lengths(v) * unsure
+    together = apart <= 4 * (unsure + torch.stack([error for _, error in alone]))
+    return bool((together & ((here - there).abs() <= size)).all())
 
 
 def bent_radius(slack: Tensor, slope: Tensor, bend: Tensor) -> Tensor:

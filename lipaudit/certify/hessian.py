@@ -27,7 +27,7 @@ import math
 import torch
 from torch import Tensor
 
-from lipaudit.certify.two_layer import TwoLayer
+from lipaudit.certify.two_layer import TwoLayer, pulled
 from lipaudit.rounding import UNDERFLOW, UNIT, add_up, coarse_up, gamma, mul_up, sqrt_up
 from lipaudit.spectral.checker import proves
 
@@ -37,6 +37,8 @@ UP = 1 + 64 * UNIT
 """More than the few operations on single numbers round."""
 MOST_WORK = 5e10
 """Float operations that the norms of all pairs may take together."""
+ROWS = 256
+"""Of J that are formed at a time."""
 ABOVE = 1e-9
 """What is proved lies so much above what is computed."""
 
@@ -70,13 +72,13 @@ def _weights(net: TwoLayer, c: Tensor) -> Tensor:
 
 def _matrix(net: TwoLayer) -> Tensor:
     """Ĵ, (units, cells of the input); each row is off by at most `pull_off`."""
-    graph = net.inner
-    shape = net.activation.shape
-    start = torch.zeros(math.prod(shape), *graph.input_shape[1:], dtype=torch.float64, device=graph.device)
-    units = torch.eye(len(start), dtype=torch.float64, device=graph.device)
-    pull = torch.func.vjp(graph.run, start)[1]
-    pulled: Tensor = pull(units.reshape(-1, *shape))[0]
-    return pulled.flatten(1)
+    shape, device = net.activation.shape, net.inner.device
+    count, parts = math.prod(shape), []
+    for start in range(0, count, ROWS):
+        units = torch.zeros(min(ROWS, count - start), count, dtype=torch.float64, device=device)
+        units.diagonal(start).fill_(1.0)
+        parts.append(pulled(net, units.reshape(-1, *shape)).flatten(1))
+    return torch.cat(parts)
 
 
 def _weighted(matrix: Tensor, weights: Tensor, off: float) -> float:

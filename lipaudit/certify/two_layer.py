@@ -36,7 +36,7 @@ from lipaudit.ops.shape import Relayout
 from lipaudit.ops.smooth import Smooth, smooth
 from lipaudit.rounding import UNDERFLOW, add_up, gamma, mul_up
 
-__all__ = ["TwoLayer", "two_layer"]
+__all__ = ["TwoLayer", "pulled", "two_layer"]
 
 LINEAR = (Affine, Average, AveragePool, Convolution, Linear, Relayout)
 LARGEST_ROWS = 50_000_000
@@ -95,6 +95,13 @@ def two_layer(graph: LayerGraph, layers: Sequence[Layer], bound: NetworkBound) -
         return None
     inner = _part(graph, INPUT, before)
     return TwoLayer(inner, activation, known, gains[activation.name], norm, rows, off, pull_off)
+
+
+def pulled(net: TwoLayer, v: Tensor) -> Tensor:
+    """Jᵀv for v (n, *activation): (n, *input without its leading 1)."""
+    start = torch.zeros(len(v), *net.inner.input_shape[1:], dtype=torch.float64, device=net.inner.device)
+    found: Tensor = torch.func.vjp(net.inner.run, start)[1](v)[0]
+    return found
 
 
 def _chain(graph: LayerGraph) -> list[Node]:

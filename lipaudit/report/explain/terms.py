@@ -70,6 +70,16 @@ TERMS: tuple[Entry, ...] = (
         also=("certified radius",),
     ),
     _term(
+        name="curvature",
+        short="How fast slopes can change: radii of second order, for networks with one smooth hidden layer.",
+        why="Where a difference of scores has slope γ at a sample and can bend by K at most, it falls by at "
+        "most γr + Kr²/2 within a distance r. That is often far less than the network's constant allows. The "
+        "larger of both radii counts, for each rival by itself; both are proofs.",
+        todo="Train with the curvature in the loss, as sample_models/mnist_softplus does.",
+        reference="Singla, Feizi (2020), Second-order provable defenses against adversarial attacks, ICML",
+        also=("second order", "hessian"),
+    ),
+    _term(
         name="eps",
         short="A radius that was asked about, in contrast to the certified radius of a sample.",
         why="36/255 on images in [0, 1] is what papers report; it is kept as the exact fraction.",
