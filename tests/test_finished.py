@@ -66,6 +66,7 @@ PLACES = [
     ("bounding layers", 1),
     ("looking for structure", 0),
     ("looking for structure", 1),
+    ("bounding the curvature", 0),
     ("certifying", 0),
     ("certifying", 1),
     ("certifying", 3),

@@ -173,7 +173,7 @@ def _runs_together(net: TwoLayer, of_one: Evaluate, of_many: Evaluate) -> bool:
     apart = lengths(values - torch.stack([value for value, _ in alone]))
     here = (v.flatten(1) * (values - values[0])).sum(1)
     size = net.norm * lengths(v) * lengths(x) * CLOSE + 4 * lengths(v) * unsure
-    together = apart <= 4 * (unsure + torch.stack([error for _, error in alone]))
+    together = apart <= 4 * (unsure + torch.stack([error for _, error in alone]) + UNDERFLOW)
     return bool((together & ((here - there).abs() <= size)).all())
 
 

@@ -19,7 +19,6 @@ from lipaudit.report.inputs import (
 )
 from lipaudit.report.model import (
     Block,
-    Curvature,
     CurvePoint,
     Falsification,
     Finding,
@@ -28,8 +27,9 @@ from lipaudit.report.model import (
     SampleRecord,
     Tally,
 )
-from lipaudit.report.number import Number, plain_down, round_down, round_up
+from lipaudit.report.number import plain_down, round_down, round_up
 from lipaudit.report.remedies import PREPROCESSING, has_weights
+from lipaudit.report.second_order import curvature_record
 from lipaudit.report.tried import methods_tried
 from lipaudit.report.wording import bound_text, printable, shown_down
 
@@ -394,21 +394,5 @@ def robustness_record(run: Certification, curve: Sequence[Point], texts: dict[Fr
         median_radius=plain_down(ordered[(n - 1) // 2]) if ordered else None,
         method=run.how,
         samples=samples,
-        curvature=_curvature_record(run),
-    )
-
-
-def _curvature_record(run: Certification) -> Curvature | None:
-    """What was known of the network's curvature, and which radii rest on it."""
-    bent = run.bent
-    if bent is None:
-        return None
-    activation = bent.net.activation
-    return Curvature(
-        layer=activation.name,
-        activation=activation.op.name,
-        units=math.prod(activation.shape),
-        norm=Number.from_bound(bent.net.norm),
-        largest=Number.from_bound(bent.largest),
-        indices=tuple(run.indices[run.radii.bent].tolist()),
+        curvature=curvature_record(run),
     )

@@ -1,11 +1,34 @@
-"""Which radii rest on the curvature of the network, in words."""
+"""Radii that rest on the curvature of the network: what was known → its record → words."""
 
 from __future__ import annotations
 
-from lipaudit.report.model import Robustness
+import math
+from typing import TYPE_CHECKING
+
+from lipaudit.report.model import Curvature, Robustness
+from lipaudit.report.number import Number
 from lipaudit.report.wording import plural, printable
 
-__all__ = ["curvature_text"]
+if TYPE_CHECKING:
+    from lipaudit.certify.dataset import Certification
+
+__all__ = ["curvature_record", "curvature_text"]
+
+
+def curvature_record(run: Certification) -> Curvature | None:
+    """What was known of the network's curvature, and which radii rest on it."""
+    bent = run.bent
+    if bent is None:
+        return None
+    activation = bent.net.activation
+    return Curvature(
+        layer=activation.name,
+        activation=activation.op.name,
+        units=math.prod(activation.shape),
+        norm=Number.from_bound(bent.net.norm),
+        largest=Number.from_bound(bent.largest),
+        indices=tuple(run.indices[run.radii.bent].tolist()),
+    )
 
 
 def curvature_text(robustness: Robustness) -> str:
