@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from lipaudit.errors import UsageError
+from lipaudit.layers.arguments import whole
 
 __all__ = ["GroupSort", "Householder", "MaxMin"]
 
@@ -47,9 +48,7 @@ class GroupSort(nn.Module):
 
     def __init__(self, group_size: int = 2) -> None:
         super().__init__()
-        if group_size < 1:
-            raise UsageError(f"GroupSort does not allow group_size={group_size}", hint="allowed: from 1 on")
-        self.group_size = group_size
+        (self.group_size,) = whole("GroupSort", group_size=group_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class.
@@ -85,9 +84,10 @@ class Householder(nn.Module):
         self, channels: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__()
-        if channels < 2 or channels % 2:
+        (count,) = whole("Householder", least=2, channels=channels)
+        if count % 2:
             raise UsageError(f"Householder does not allow channels={channels}", hint="allowed: even numbers")
-        self.theta = nn.Parameter(torch.full((channels // 2,), math.pi / 2, device=device, dtype=dtype))
+        self.theta = nn.Parameter(torch.full((count // 2,), math.pi / 2, device=device, dtype=dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class.

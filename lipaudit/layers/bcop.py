@@ -60,7 +60,7 @@ class BCOPConv2d(ConvLayer):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=bias, **options)
-        long, short = self.width, min(self.inner_channels, out_channels)
+        long, short = self.width, min(self.inner_channels, self.out_channels)
         self.start, self.bases = projector_parameters(long, short, self.geometry.kernel, options)
 
     def derive(self, image: tuple[int, ...]) -> Values:
@@ -76,6 +76,16 @@ class BjorckLinear(MatrixLayer):
     Args:
         in_features, out_features, bias, device, dtype: as of `nn.Linear`.
     """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,  # noqa: FBT001, FBT002 - torch's own signature
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(in_features, out_features, bias, device, dtype)
 
     def derive(self, image: tuple[int, ...]) -> Values:
         """Q."""

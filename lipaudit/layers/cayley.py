@@ -47,7 +47,9 @@ class CayleyLinear(DenseLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(in_features, out_features, bias, device, dtype)
-        self.weight = nn.Parameter(torch.empty(out_features, in_features, device=device, dtype=dtype))
+        self.weight = nn.Parameter(
+            torch.empty(self.out_features, self.in_features, device=device, dtype=dtype)
+        )
         nn.init.xavier_normal_(self.weight)
         self.gain = nn.Parameter(self.weight.detach().norm())
 

@@ -9,8 +9,18 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
 from lipaudit.errors import UsageError
-from lipaudit.layers.arguments import Allowed, Geometry, Options, Padding, Pair, positive, tensor_options
-from lipaudit.layers.dense import check_features, new_bias
+from lipaudit.layers.arguments import (
+    Allowed,
+    Geometry,
+    Options,
+    Padding,
+    Pair,
+    check_dtype,
+    pair,
+    tensor_options,
+    whole,
+)
+from lipaudit.layers.dense import new_bias
 from lipaudit.layers.derived import Derived
 from lipaudit.layers.rearrangement import FirstEntries, SpaceToDepth, ZeroEntries
 from lipaudit.layers.verified import Fit, proved_norm
@@ -56,19 +66,20 @@ class ConvLayer(Derived):
         **options: Unpack[Options],
     ) -> None:
         super().__init__()
-        check_features(type(self).__name__, in_channels=in_channels, out_channels=out_channels)
-        self.in_channels, self.out_channels = in_channels, out_channels
+        name = type(self).__name__
+        self.in_channels, self.out_channels = whole(name, in_channels=in_channels, out_channels=out_channels)
+        check_dtype(name, options.get("dtype"))
         self.geometry: Geometry = self.allowed.geometry(kernel_size, stride, padding, options)
-        self.stride = positive(type(self).__name__, "stride", stride)
-        self.inner_channels = in_channels
+        self.stride = pair(name, "stride", stride)
+        self.inner_channels = self.in_channels
         if self.allowed.rearranges and self.stride != (1, 1):
             self.before.append(SpaceToDepth(self.stride[0]))
             self.inner_channels *= self.stride[0] ** 2
-        self.width = max(self.inner_channels, out_channels)
+        self.width = max(self.inner_channels, self.out_channels)
         if self.square and self.width > self.inner_channels:
             self.before.append(ZeroEntries(self.width - self.inner_channels, -3))
-        if self.square and self.width > out_channels:
-            self.after.append(FirstEntries(out_channels, -3))
+        if self.square and self.width > self.out_channels:
+            self.after.append(FirstEntries(self.out_channels, -3))
         taps = self.geometry.kernel[0] * self.geometry.kernel[1]
         self.bias = new_bias(
             self.bias_channels(), self.inner_channels * taps, bias=bias, **tensor_options(options)
@@ -150,5 +161,6 @@ class ConvLayer(Derived):
         geometry = self.geometry
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={geometry.kernel}, stride={self.stride}, "
-            f"padding={geometry.padding}, padding_mode={geometry.padding_mode}, bias={self.bias is not None}"
+            f"padding={geometry.torch_padding!r}, padding_mode={geometry.padding_mode}, "
+            f"bias={self.bias is not None}"
         )

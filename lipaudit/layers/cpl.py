@@ -18,12 +18,12 @@ Meunier, Delattre, Araujo, Allauzen (2022), ICML, arXiv 2110.12690; Delattre, Ba
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lipaudit.layers.arguments import Allowed
+from lipaudit.layers.arguments import Allowed, Options, Padding, Pair
 from lipaudit.layers.derived import Values
 from lipaudit.layers.frequency import spectrum_of
 from lipaudit.layers.potential import representable
@@ -44,6 +44,27 @@ class CPLLinear(PotentialLinear):
         hidden_features: rows of W; default: the larger of both.
         activation: φ, with slopes in [0, 1]; default: ReLU.
     """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,  # noqa: FBT001, FBT002 - torch's own signature
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        hidden_features: int | None = None,
+        activation: nn.Module | None = None,
+    ) -> None:
+        super().__init__(
+            in_features,
+            out_features,
+            bias,
+            device,
+            dtype,
+            hidden_features=hidden_features,
+            activation=activation,
+        )
 
     def derive(self, image: tuple[int, ...]) -> Values:
         """W and 2/B², for every unit."""
@@ -66,6 +87,31 @@ class CPLConv2d(PotentialConv2d):
 
     allowed: ClassVar[Allowed] = Allowed("CPLConv2d", odd=True)
     one_image: ClassVar[bool] = True
+
+    def __init__(  # noqa: PLR0913 - torch's own convolution has as many
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Padding = "same",
+        *,
+        bias: bool = True,
+        hidden_channels: int | None = None,
+        activation: nn.Module | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            bias=bias,
+            hidden_channels=hidden_channels,
+            activation=activation,
+            **options,
+        )
 
     def derive(self, image: tuple[int, ...]) -> Values:
         """W and 2/B², for every unit."""

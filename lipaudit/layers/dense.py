@@ -8,24 +8,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
-from lipaudit.errors import UsageError
+from lipaudit.layers.arguments import check_dtype, whole
 from lipaudit.layers.derived import Derived
 from lipaudit.layers.verified import Fit, dense_norm
 
-__all__ = ["DenseLayer", "MatrixLayer", "check_features", "new_bias"]
-
-
-def check_features(layer: str, **sizes: int) -> None:
-    """Numbers of features or channels.
-
-    Raises:
-        UsageError: one is not a whole number from 1 on.
-    """
-    for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise UsageError(
-                f"{layer} does not allow {name}={size!r}", hint="allowed: whole numbers from 1 on"
-            )
+__all__ = ["DenseLayer", "MatrixLayer", "new_bias"]
 
 
 def new_bias(
@@ -54,9 +41,10 @@ class DenseLayer(Derived):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_features(type(self).__name__, in_features=in_features, out_features=out_features)
-        self.in_features, self.out_features = in_features, out_features
-        self.bias = new_bias(out_features, in_features, bias=bias, device=device, dtype=dtype)
+        name = type(self).__name__
+        self.in_features, self.out_features = whole(name, in_features=in_features, out_features=out_features)
+        check_dtype(name, dtype)
+        self.bias = new_bias(self.out_features, self.in_features, bias=bias, device=device, dtype=dtype)
 
     def fits(self, x: Tensor) -> bool:
         """(*, in_features)."""
@@ -95,5 +83,7 @@ class MatrixLayer(DenseLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(in_features, out_features, bias, device, dtype)
-        self.weight = nn.Parameter(torch.empty(out_features, in_features, device=device, dtype=dtype))
+        self.weight = nn.Parameter(
+            torch.empty(self.out_features, self.in_features, device=device, dtype=dtype)
+        )
         nn.init.orthogonal_(self.weight)

@@ -14,6 +14,7 @@ weights from what cannot be compared, and nothing of dual numbers, whose tangent
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -24,6 +25,7 @@ from torch.nn.modules import module as hooks_of_all
 from torch.nn.utils.parametrize import is_parametrized
 
 from lipaudit.errors import UsageError
+from lipaudit.layers.arguments import DTYPES
 from lipaudit.layers.verified import Fit
 
 __all__ = ["Derived", "has_hooks", "has_hooks_for_all"]
@@ -136,7 +138,7 @@ class Derived(nn.Module):
             UsageError: parameters are of a type too coarse to derive weights in.
         """
         sources = (*self.parameters(), *self.buffers())
-        if any(t.dtype not in (torch.float32, torch.float64) for t in sources):
+        if any(t.dtype not in DTYPES for t in sources):
             raise UsageError(
                 f"{type(self).__name__} derives its weights in float32 or float64, not in {sources[0].dtype}",
                 hint="train in float32 (torch.autocast is fine), freeze the model, then convert it",
@@ -168,6 +170,16 @@ class Derived(nn.Module):
         if torch.is_grad_enabled() and any(t.requires_grad for t in sources):
             return False
         return all(_has_numbers(t) and unpack_dual(t).tangent is None for t in sources)
+
+    def __repr__(self) -> str:
+        """As torch prints modules, without `before` and `after` where they are empty."""
+        name = type(self).__name__
+        idle = [part for part in (self.before, self.after) if not len(part)]
+        parts = [f"({key}): {part!r}" for key, part in self.named_children() if part not in idle]
+        if not parts:
+            return f"{name}({self.extra_repr()})"
+        inside = textwrap.indent("\n".join([self.extra_repr(), *parts]), "  ")
+        return f"{name}(\n{inside}\n)"
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles start with nothing kept."""

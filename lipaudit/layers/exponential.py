@@ -23,6 +23,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
 from lipaudit.errors import UsageError
+from lipaudit.layers.arguments import integer
 from lipaudit.layers.precision import largest
 
 __all__ = ["LIMITS", "SkewExponential", "check_terms", "series", "skew_within"]
@@ -37,12 +38,13 @@ def check_terms(layer: str, terms: int) -> int:
     Raises:
         UsageError: it is none.
     """
-    if terms not in LIMITS:
+    number = integer(terms)
+    if number is None or number not in LIMITS:
         raise UsageError(
             f"{layer} does not allow terms={terms!r}",
             hint=f"allowed: {', '.join(map(str, LIMITS))}; other truncations exceed norm 1",
         )
-    return terms
+    return number
 
 
 def series(x: Tensor, weight: Tensor, terms: int) -> Tensor:

@@ -4,6 +4,8 @@
     frozen = freeze(model, example)               # of a model that was just loaded
     torch.onnx.export(frozen, (example,), "model.onnx", dynamo=True)
 
+Give it an example: it tells convolutions the size of their images, and the answers to it are compared.
+
 Every layer of this package becomes an `nn.Linear`, an `nn.Conv2d`, or one of four blocks that store their
 weights, under the same name.  Effective weights are derived in float64, rounded to the parameters' type, and
 scaled down until `lipaudit.spectral` proves their norm to be at most 1, where rounding or a formula left them
@@ -23,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from lipaudit.errors import InputRefused, UsageError
+from lipaudit.errors import InputRefused, LipauditError, UsageError
 from lipaudit.layers.derived import Derived, has_hooks, has_hooks_for_all
 from lipaudit.layers.verified import Fit
 
@@ -37,15 +39,18 @@ def freeze(model: nn.Module, example: Tensor | None = None) -> nn.Module:
 
     Args:
         model: any module with layers of this package; it stays as it is.
-        example: an input; it tells each layer the size of its images, and the outputs for it are compared.
-            Without one, the size counts that a layer has met since its weights last changed.
+        example: an input, best always given: it tells each layer the size of its images, and the outputs for
+            it are compared.  Without one, nothing is compared, and the size counts that a layer has met since
+            its weights last changed.
 
     Raises:
-        UsageError: a layer has met no image yet, or several sizes; it has forward hooks, or is of a subclass
-            with a forward pass of its own; the frozen network computes something else.
+        UsageError: the model is no module, or the example no tensor; a layer has met no image yet, or several
+            sizes; it stands in a plain list, has forward hooks, or is of a subclass with a forward pass of
+            its own; the frozen network computes something else.
         InputRefused: parameters hold NaN or infinity.
         Incomplete: derived weights are not finite, or a norm could not be bounded.
     """
+    _check_kinds(model, example)
     for name, module in model.named_modules():
         _check_finite(name, module)
     return _plain(model, example, proves=True)
@@ -63,6 +68,7 @@ def structure(model: nn.Module, example: Tensor | None = None) -> nn.Module:
     Raises:
         UsageError: as of `freeze`.
     """
+    _check_kinds(model, example)
     return _plain(model, example, proves=False)
 
 
@@ -72,9 +78,11 @@ def _plain(model: nn.Module, example: Tensor | None, *, proves: bool) -> nn.Modu
             "freeze: there are forward hooks for all modules, which frozen layers would drop",
             hint="remove the handles of torch.nn.modules.module.register_module_forward_hook and the like",
         )
-    for name, layer in model.named_modules():
-        if isinstance(layer, Derived):
-            _check_function(name, layer)
+    known = {id(module) for module in model.modules()}
+    for name, module in model.named_modules():
+        _check_registered(name, module, known)
+        if isinstance(module, Derived):
+            _check_function(name, module)
     copied = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
     layers = {name: layer for name, layer in copied.named_modules() if isinstance(layer, Derived)}
     wanted = None if example is None else _look(copied, layers, example)
@@ -108,6 +116,35 @@ def _compare(frozen: nn.Module, example: Tensor, wanted: object) -> None:
             )
 
 
+def _check_kinds(model: object, example: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise UsageError(
+            f"freeze: the model is of type {type(model).__name__}, not a torch.nn.Module",
+            hint="build the network, load its weights with load_state_dict, then freeze it",
+        )
+    if example is not None and not isinstance(example, Tensor):
+        raise UsageError(
+            f"freeze: the example is of type {type(example).__name__}, not a torch.Tensor",
+            hint="pass what the model is called with, freeze(model, images[:1]); torch.as_tensor makes "
+            "tensors of arrays",
+        )
+
+
+def _check_registered(name: str, module: nn.Module, known: set[int]) -> None:
+    """Refuse layers in plain lists and dicts, which torch does not list among the modules."""
+    for key, value in vars(module).items():
+        for leaf in tree_leaves(value):
+            if not isinstance(leaf, nn.Module) or id(leaf) in known:
+                continue
+            if any(isinstance(part, Derived) for part in leaf.modules()):
+                raise UsageError(
+                    f"freeze: module {name!r} keeps layers in {key!r} ({type(value).__name__}), where torch "
+                    "does not see them: they would stay as they are",
+                    hint="make it an nn.ModuleList or nn.ModuleDict (parameters() lacks their weights, too), "
+                    "or take away what the network does not use",
+                )
+
+
 def _check_finite(name: str, module: nn.Module) -> None:
     for key, value in module.named_parameters(recurse=False):
         if not bool(value.isfinite().all()):
@@ -123,7 +160,8 @@ def _check_function(name: str, layer: Derived) -> None:
         raise UsageError(
             f"freeze: layer {name!r} has forward hooks, which a frozen layer would drop",
             hint="remove them; for torch's older spectral_norm and weight_norm, which work by hooks, "
-            "torch.nn.utils.remove_spectral_norm and remove_weight_norm leave the weight as it is",
+            "torch.nn.utils.remove_spectral_norm and remove_weight_norm leave the weight as it is; for "
+            "pruned weights torch.nn.utils.prune.remove does",
         )
     kind = type(layer)
     for method in ("forward", "run"):
@@ -158,10 +196,17 @@ def _look(model: nn.Module, layers: dict[str, Derived], example: Tensor) -> obje
     ]
     try:
         with torch.no_grad():
-            return model(example)
+            answer: object = model(example)
     finally:
         for handle in handles:
             handle.remove()
+    for name, layer in layers.items():
+        if name not in seen and layer.reads_images and len(layer.images) != 1:
+            raise UsageError(
+                f"freeze: the example does not reach layer {name!r}, and no size of image is known for it",
+                hint="take the layer out of the model, or pass an example for which the model calls it",
+            )
+    return answer
 
 
 def _frozen(name: str, layer: Derived, *, proves: bool) -> nn.Module:
@@ -182,8 +227,11 @@ def _frozen(name: str, layer: Derived, *, proves: bool) -> nn.Module:
     fit = Fit(next(layer.parameters()).dtype, proves)
     # A copy: other modules may share its parameters.
     layer = copy.deepcopy(layer).double()
-    with torch.no_grad():
-        core = layer.frozen(image, fit, *layer.derive(image))
+    try:
+        with torch.no_grad():
+            core = layer.frozen(image, fit, *layer.derive(image))
+    except LipauditError as error:
+        raise type(error)(f"freeze: layer {name!r}: {error.message}", hint=error.hint) from error
     parts = [*layer.before, core, *layer.after]
     plain = core if len(parts) == 1 else nn.Sequential(*parts)
     return plain.eval().requires_grad_(requires_grad=False)

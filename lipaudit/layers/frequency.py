@@ -43,11 +43,18 @@ def spectrum_of(kernel: Tensor, image: tuple[int, ...]) -> Tensor:
 
 def filtered(x: Tensor, matrices: Tensor) -> Tensor:
     """irfft2(Q · rfft2(x)): (N, c_in, h, w) → (N, c_out, h, w)."""
+    if not x.shape[0]:
+        return filtered(_one_more(x), matrices)[:0]
     batch = x.shape[:-3]
     spectrum = torch.fft.rfft2(x.reshape(-1, *x.shape[-3:])).permute(2, 3, 1, 0)
     product = (matrices @ spectrum).permute(3, 2, 0, 1)
     y: Tensor = torch.fft.irfft2(product, s=x.shape[-2:])
     return y.reshape(*batch, -1, *x.shape[-2:])
+
+
+def _one_more(images: Tensor) -> Tensor:
+    """With an image of zeros appended: of no image at all there is no Fourier transform."""
+    return F.pad(images, (0, 0, 0, 0, 0, 0, 0, 1))
 
 
 def stored_spectrum(matrices: Tensor, fit: Fit) -> tuple[Tensor, Tensor]:
@@ -92,6 +99,8 @@ class FrequencyFilter(nn.Module):
         """
         if x.dim() == 3:
             return self.forward(x[None])[0]
+        if not x.shape[0]:
+            return self.forward(_one_more(x))[:0]
         left, right, top, bottom = self.pads
         if any(self.pads):
             x = F.pad(x, self.pads)

@@ -30,6 +30,16 @@ class NormalizedLinear(MatrixLayer):
         in_features, out_features, bias, device, dtype: as of `nn.Linear`.
     """
 
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,  # noqa: FBT001, FBT002 - torch's own signature
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(in_features, out_features, bias, device, dtype)
+
     def derive(self, image: tuple[int, ...]) -> Values:
         """Rows of length 1, up to rounding, whatever the size of their entries; rows that are 0 stay 0."""
         del image

@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
 from lipaudit.errors import UsageError
+from lipaudit.layers.arguments import finite
 
 __all__ = ["MarginLoss"]
 
@@ -30,10 +31,10 @@ class MarginLoss(nn.Module):
 
     def __init__(self, offset: float = 2**0.5, temperature: float = 0.25) -> None:
         super().__init__()
-        if not (offset >= 0 and 0 < temperature < float("inf")):
+        if not (finite(offset) and offset >= 0 and finite(temperature) and temperature > 0):
             raise UsageError(
-                f"MarginLoss does not allow offset={offset}, temperature={temperature}",
-                hint="allowed: an offset from 0 on, a temperature above 0",
+                f"MarginLoss does not allow offset={offset!r}, temperature={temperature!r}",
+                hint="allowed: an offset from 0 on, a temperature above 0, both finite",
             )
         self.offset, self.temperature = offset, temperature
 

@@ -17,8 +17,7 @@ from typing import ClassVar, Unpack
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
-from lipaudit.errors import UsageError
-from lipaudit.layers.arguments import Allowed, Options, Padding, Pair
+from lipaudit.layers.arguments import Allowed, Options, Padding, Pair, whole
 from lipaudit.layers.convolution import ConvLayer, centred_
 from lipaudit.layers.derived import Values
 from lipaudit.layers.frequency import FrequencyFilter, filtered, spectrum_of, stored_spectrum
@@ -56,9 +55,7 @@ class LOTConv2d(ConvLayer):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=bias, **options)
-        if iterations < 0:
-            raise UsageError(f"LOTConv2d does not allow iterations={iterations}", hint="allowed: from 0 on")
-        self.iterations = iterations
+        (self.iterations,) = whole("LOTConv2d", least=0, iterations=iterations)
         self.weight = self.new_kernel(out_channels, self.inner_channels, options)
         centred_(self.weight)
 

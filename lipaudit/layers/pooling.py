@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
-from lipaudit.errors import UsageError
+from lipaudit.layers.arguments import whole
 
 __all__ = ["ScaledAvgPool2d"]
 
@@ -25,12 +25,7 @@ class ScaledAvgPool2d(nn.Module):
 
     def __init__(self, kernel_size: int) -> None:
         super().__init__()
-        if not isinstance(kernel_size, int) or kernel_size < 1:
-            raise UsageError(
-                f"ScaledAvgPool2d does not allow kernel_size={kernel_size!r}",
-                hint="allowed: one whole number, which is the stride as well",
-            )
-        self.kernel_size = kernel_size
+        (self.kernel_size,) = whole("ScaledAvgPool2d", kernel_size=kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class; cells behind the last whole window are dropped."""

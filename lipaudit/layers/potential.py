@@ -49,7 +49,8 @@ def check_activation(layer: str, activation: nn.Module | None) -> nn.Module:
         )
     if has_hooks(activation) or "forward" in vars(activation):
         raise UsageError(
-            f"{layer} does not allow activation={activation!r} with hooks or a forward pass of its own",
+            f"{layer} does not allow activation={activation!r} with forward hooks or a forward "
+            "pass of its own",
             hint="remove them: nothing is proved of what they may return",
         )
     if isinstance(activation, nn.Softplus):

@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
 from lipaudit.errors import UsageError
+from lipaudit.layers.arguments import integer, whole
 
 __all__ = ["FirstEntries", "SpaceToDepth", "ZeroEntries"]
 
@@ -26,6 +27,9 @@ class SpaceToDepth(nn.PixelUnshuffle):
     Args:
         downscale_factor: s.
     """
+
+    def __init__(self, downscale_factor: int) -> None:
+        super().__init__(*whole("SpaceToDepth", downscale_factor=downscale_factor))
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class.
@@ -52,7 +56,8 @@ class ZeroEntries(nn.Module):
 
     def __init__(self, count: int, dim: int) -> None:
         super().__init__()
-        self.count, self.dim = count, dim
+        (self.count,) = whole("ZeroEntries", least=0, count=count)
+        self.dim = _from_the_end("ZeroEntries", dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
@@ -73,7 +78,8 @@ class FirstEntries(nn.Module):
 
     def __init__(self, count: int, dim: int) -> None:
         super().__init__()
-        self.count, self.dim = count, dim
+        (self.count,) = whole("FirstEntries", count=count)
+        self.dim = _from_the_end("FirstEntries", dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
@@ -84,3 +90,18 @@ class FirstEntries(nn.Module):
     def extra_repr(self) -> str:
         """The arguments."""
         return f"{self.count}, dim={self.dim}"
+
+
+def _from_the_end(layer: str, dim: int) -> int:
+    """An axis.
+
+    Raises:
+        UsageError: it is none, or counted from the front, where batches may or may not stand.
+    """
+    found = integer(dim)
+    if found is None or found >= 0:
+        raise UsageError(
+            f"{layer} does not allow dim={dim!r}",
+            hint="allowed: −1 for the last axis, −2 for the one before, …",
+        )
+    return found

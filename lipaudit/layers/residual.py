@@ -10,9 +10,9 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor, nn
 
-from lipaudit.layers.arguments import Allowed, Options, Padding, Pair
+from lipaudit.layers.arguments import Allowed, Options, Padding, Pair, check_dtype, whole
 from lipaudit.layers.convolution import ConvLayer
-from lipaudit.layers.dense import check_features, new_bias
+from lipaudit.layers.dense import new_bias
 from lipaudit.layers.derived import Derived
 from lipaudit.layers.potential import PotentialBlock, check_activation, potential_step, stored_step
 from lipaudit.layers.rearrangement import FirstEntries, ZeroEntries
@@ -42,18 +42,20 @@ class PotentialLinear(Derived):
         activation: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        name, width = type(self).__name__, max(in_features, out_features)
-        hidden = width if hidden_features is None else hidden_features
-        check_features(name, in_features=in_features, out_features=out_features, hidden_features=hidden)
-        self.in_features, self.out_features, self.hidden_features = in_features, out_features, hidden
+        name = type(self).__name__
+        self.in_features, self.out_features = whole(name, in_features=in_features, out_features=out_features)
+        width = max(self.in_features, self.out_features)
+        asked = width if hidden_features is None else hidden_features
+        (self.hidden_features,) = whole(name, hidden_features=asked)
+        check_dtype(name, dtype)
         self.activation = check_activation(name, activation)
-        if width > in_features:
-            self.before.append(ZeroEntries(width - in_features, -1))
-        if width > out_features:
-            self.after.append(FirstEntries(out_features, -1))
-        self.weight = nn.Parameter(torch.empty(hidden, width, device=device, dtype=dtype))
+        if width > self.in_features:
+            self.before.append(ZeroEntries(width - self.in_features, -1))
+        if width > self.out_features:
+            self.after.append(FirstEntries(self.out_features, -1))
+        self.weight = nn.Parameter(torch.empty(self.hidden_features, width, device=device, dtype=dtype))
         nn.init.xavier_normal_(self.weight)
-        self.bias = new_bias(hidden, width, bias=bias, device=device, dtype=dtype)
+        self.bias = new_bias(self.hidden_features, width, bias=bias, device=device, dtype=dtype)
 
     def fits(self, x: Tensor) -> bool:
         """(*, in_features)."""
@@ -70,7 +72,10 @@ class PotentialLinear(Derived):
 
     def extra_repr(self) -> str:
         """The arguments."""
-        return f"{self.in_features}, {self.out_features}, hidden_features={self.hidden_features}"
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, "
+            f"bias={self.bias is not None}, hidden_features={self.hidden_features}"
+        )
 
 
 class PotentialConv2d(ConvLayer):
@@ -104,9 +109,9 @@ class PotentialConv2d(ConvLayer):
         activation: nn.Module | None = None,
         **options: Unpack[Options],
     ) -> None:
+        self.asked: int | None = None
         if hidden_channels is not None:
-            check_features(type(self).__name__, hidden_channels=hidden_channels)
-        self.asked = hidden_channels
+            (self.asked,) = whole(type(self).__name__, hidden_channels=hidden_channels)
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=bias, **options)
         self.hidden_channels = self.bias_channels()
         self.activation = check_activation(type(self).__name__, activation)

@@ -59,10 +59,10 @@ class SandwichLinear(DenseLayer):
         super().__init__(in_features, out_features, bias, device, dtype)
         self.activation = check_activation("SandwichLinear", activation)
         self.weight = nn.Parameter(
-            torch.empty(in_features + out_features, out_features, device=device, dtype=dtype)
+            torch.empty(self.in_features + self.out_features, self.out_features, device=device, dtype=dtype)
         )
         nn.init.xavier_normal_(self.weight)
-        self.log_psi = nn.Parameter(torch.zeros(out_features, device=device, dtype=dtype))
+        self.log_psi = nn.Parameter(torch.zeros(self.out_features, device=device, dtype=dtype))
 
     def derive(self, image: tuple[int, ...]) -> Values:
         """√2·ΨA (hidden, out) and √2·Ψ⁻¹B (hidden, in)."""
@@ -108,8 +108,8 @@ class SandwichConv2d(ConvLayer):
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=bias, **options)
         self.activation = check_activation("SandwichConv2d", activation)
-        long = self.inner_channels + out_channels
-        self.start, self.bases = projector_parameters(long, out_channels, self.geometry.kernel, options)
+        long = self.inner_channels + self.out_channels
+        self.start, self.bases = projector_parameters(long, self.out_channels, self.geometry.kernel, options)
         self.log_psi = nn.Parameter(torch.zeros_like(self.start[0]))
 
     def derive(self, image: tuple[int, ...]) -> Values:

@@ -51,11 +51,11 @@ class SOCLinear(DenseLayer):
     ) -> None:
         super().__init__(in_features, out_features, bias, device, dtype)
         self.terms = check_terms("SOCLinear", terms)
-        self.width = width = max(in_features, out_features)
-        if width > in_features:
-            self.before.append(ZeroEntries(width - in_features, -1))
-        if width > out_features:
-            self.after.append(FirstEntries(out_features, -1))
+        self.width = width = max(self.in_features, self.out_features)
+        if width > self.in_features:
+            self.before.append(ZeroEntries(width - self.in_features, -1))
+        if width > self.out_features:
+            self.after.append(FirstEntries(self.out_features, -1))
         self.weight = nn.Parameter(torch.empty(width, width, device=device, dtype=dtype))
         nn.init.normal_(self.weight, std=0.5 * width**-0.5)
 

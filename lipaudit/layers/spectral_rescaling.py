@@ -14,7 +14,7 @@ from typing import ClassVar, Unpack
 import torch
 
 from lipaudit.errors import UsageError
-from lipaudit.layers.arguments import Allowed, Options, Padding, Pair
+from lipaudit.layers.arguments import Allowed, Options, Padding, Pair, integer
 from lipaudit.layers.convolution import ConvLayer, centred_
 from lipaudit.layers.dense import MatrixLayer
 from lipaudit.layers.derived import Values
@@ -146,12 +146,15 @@ class AOLConv2d(SpectralRescaledConv2d):
         bias: bool = True,
         **options: Unpack[Options],
     ) -> None:
+        # Before Python finds `steps` twice.
+        self.allowed.check_names(options)
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, bias=bias, steps=1, **options
         )
 
 
 def _checked(layer: str, steps: int) -> int:
-    if steps not in range(1, MOST_STEPS + 1):
+    number = integer(steps)
+    if number is None or not 1 <= number <= MOST_STEPS:
         raise UsageError(f"{layer} does not allow steps={steps!r}", hint=f"allowed: 1 to {MOST_STEPS}")
-    return steps
+    return number

@@ -2,12 +2,14 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from layer_families import CONVS, DENSE, ISOMETRIC, network, shaken
 from safetensors.torch import save_file
 from small_graph import bound_of, exported_graph, simplified
 from torch import nn
+from torch.nn.utils import prune
 
 from lipaudit import audit
 from lipaudit.errors import Incomplete, InputRefused, UsageError
@@ -320,6 +322,7 @@ def old(normalise):
         (before(AOLLinear(3, 3)), "'0' has forward hooks"),
         (old(nn.utils.spectral_norm), "remove_spectral_norm"),
         (old(nn.utils.weight_norm), "remove_weight_norm"),
+        (prune.l1_unstructured(AOLLinear(3, 3), "weight", 2), r"prune\.remove"),
     ],
 )
 def test_what_would_freeze_to_another_function_is_refused(layer, why):
@@ -442,3 +445,105 @@ def test_an_activation_that_changed_is_judged_again():
     layer.activation.threshold = 0
     with pytest.raises(UsageError, match="jumps"):
         freeze(layer, torch.zeros(1, 2, 4, 4))
+
+
+def test_pruned_weights_are_frozen_once_they_are_removed():
+    torch.manual_seed(0)
+    layer, x = prune.l1_unstructured(AOLLinear(3, 3), "weight", 2), torch.randn(2, 3)
+    prune.remove(layer, "weight")
+    with torch.no_grad():
+        torch.testing.assert_close(freeze(layer, x)(x), layer(x), rtol=0, atol=1e-5)
+
+
+class WithSpare(nn.Module):
+    """A network with a layer that its forward pass in evaluation does not call."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.spare = CayleyConv2d(1, 1, 3), CayleyConv2d(1, 1, 3)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+@pytest.mark.parametrize("sizes", [(), (4, 6)])
+def test_a_layer_that_the_example_does_not_reach_is_named_as_such(sizes):
+    net, x = WithSpare(), torch.zeros(1, 1, 4, 4)
+    for size in sizes:
+        net.spare(torch.zeros(1, 1, size, size))
+    for make in (freeze, structure):
+        with pytest.raises(UsageError, match="the example does not reach layer 'spare'") as caught:
+            make(net, x)
+        assert "take the layer out" in caught.value.hint
+    once = WithSpare()
+    once.spare(x)
+    assert freeze(once, x).spare.image == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("model", "example", "why"),
+    [
+        (3, None, "the model is of type int"),
+        (AOLLinear(2, 2).state_dict(), None, "the model is of type OrderedDict"),
+        (AOLLinear(2, 2), (torch.ones(1, 2),), "the example is of type tuple"),
+        (AOLLinear(2, 2), np.ones((1, 2)), "the example is of type ndarray"),
+    ],
+)
+def test_arguments_of_other_kinds(model, example, why):
+    for make in (freeze, structure):
+        with pytest.raises(UsageError, match=why) as caught:
+            make(model, example)
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        [AOLLinear(2, 2)],
+        {"a": (MaxMin(), AOLLinear(2, 2))},
+        [nn.Sequential(nn.Sequential(AOLLinear(2, 2)), MaxMin())],
+    ],
+)
+def test_layers_where_torch_does_not_see_them_are_refused(hidden):
+    net = nn.Sequential(nn.Sequential(AOLLinear(2, 2)))
+    net[0].rest = hidden
+    for make in (freeze, structure):
+        with pytest.raises(UsageError, match=r"module '0' keeps layers in 'rest' \((list|dict)\)") as caught:
+            make(net, torch.ones(1, 2))
+        assert "ModuleList" in caught.value.hint
+
+
+def test_plain_lists_of_other_modules_and_of_known_layers_are_none_of_our_business():
+    net = nn.Sequential(AOLLinear(2, 2), nn.Linear(2, 2))
+    net.order = [net[1], net[0]]
+    net.teacher = [nn.Linear(2, 2)]
+    assert isinstance(freeze(net, torch.ones(1, 2))[0], nn.Linear)
+
+
+def test_what_a_layer_cannot_freeze_is_said_with_its_name():
+    class Endless(AOLLinear):
+        def derive(self, image):
+            return tuple(value / 0 for value in super().derive(image))
+
+    with pytest.raises(Incomplete, match=r"freeze: layer '1\.0': a weight is not finite") as caught:
+        freeze(nn.Sequential(MaxMin(), nn.Sequential(Endless(2, 2))))
+    assert "NaN" in caught.value.hint
+
+
+@pytest.mark.parametrize("size", [100.0, -100.0])
+def test_a_sandwich_of_extreme_scaling_is_frozen(size):
+    torch.manual_seed(0)
+    layer, x = SandwichConv2d(2, 2, 3, bias=False), torch.randn(1, 2, 4, 4)
+    with torch.no_grad():
+        layer.log_psi.fill_(size)
+        torch.testing.assert_close(freeze(layer, x)(x), layer(x), rtol=0, atol=1e-5)
+
+
+def test_a_frozen_filter_is_exported_for_batches_of_any_size():
+    torch.manual_seed(0)
+    x = torch.randn(3, 1, 4, 4)
+    frozen = freeze(CayleyConv2d(1, 2, 3), x)
+    program = torch.export.export(frozen, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    for count in (2, 5):
+        images = torch.randn(count, 1, 4, 4)
+        torch.testing.assert_close(program.module()(images), frozen(images))
