@@ -65,7 +65,7 @@ def prepare(loaded: LoadedModel, arch: str | None, asked: Asked) -> Prepared:
     Returns:
         With a note for each part that is missing.
     """
-    made = Prepared(count_parameters(loaded.program))
+    made = Prepared(count_parameters(loaded))
     forward = partial(forward_pass, loaded, asked.device)
     made.forward = _ready(forward, asked, "forward pass", made.notes)
     if asked.train:

@@ -2,7 +2,9 @@
 
 Floating-point (or complex) entries of parameters, buffers and constants that some call takes, shared ones
 once.  Counters and index tables are no parameters; the running statistics of a batch norm are read, so they
-count.  A parametrisation was replaced by the weight that it computes, so this is what is deployed, not what
+count.  A number without axes does not: exporters store the literals of the code (1/2, a threshold) like that.
+Of an ONNX file its own stored values are counted: the conversion adds constants, and unties what it moves.
+A parametrisation was replaced by the weight that it computes, so this is what is deployed, not what
 was trained.
 """
 
@@ -11,15 +13,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["count_parameters", "read_tensors"]
+from lipaudit.load import LoadedModel
+
+__all__ = ["count_parameters", "count_read", "read_tensors"]
 
 
-def count_parameters(program: torch.export.ExportedProgram) -> int:
-    """How many there are."""
+def count_parameters(loaded: LoadedModel) -> int:
+    """How many there are, the same in every format."""
+    return count_read(loaded.program) if loaded.parameters is None else loaded.parameters
+
+
+def count_read(program: torch.export.ExportedProgram) -> int:
+    """Those that a program reads."""
     views = {
         (t.untyped_storage().data_ptr(), t.storage_offset(), tuple(t.shape)): t.numel()
         for t in read_tensors(program)
-        if t.is_floating_point() or t.is_complex()
+        if t.dim() and (t.is_floating_point() or t.is_complex())
     }
     return sum(views.values())
 

@@ -53,6 +53,8 @@ class LoadedModel:
         notes: what a reader of the report must know.
         titles: what the file calls the modules and tensors of the program, whose code has names of ours only.
         architecture: the factory of `--arch` with its arguments; None where the file holds the program.
+        parameters: floating-point entries of the file that the output depends on, tied ones once, where the
+            converted program cannot tell (ONNX); else None.
         reference: the original program as numpy arrays: n samples (leading n) to n rows of scores.
     """
 
@@ -68,6 +70,7 @@ class LoadedModel:
     notes: tuple[str, ...] = ()
     titles: Titles = field(default_factory=dict)
     architecture: str | None = None
+    parameters: int | None = None
     reference: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]] | None = None
 
 

@@ -7,17 +7,19 @@ in one refusal.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from onnx import helper, numpy_helper
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from lipaudit.errors import InputRefused
 from lipaudit.load.blame import first_line
-from lipaudit.load.converters import DOMAIN, Unconvertible, build, install
+from lipaudit.load.converters import DOMAIN, Tensors, Unconvertible, build, install
 from lipaudit.load.fold import Folded, fold
 from lipaudit.load.interface import STANDARD, with_input_shape
 from lipaudit.load.labels import Titles, check_labels, node_titles
@@ -35,12 +37,14 @@ class Converted:
         network: one module per node.
         nodes: their nodes, in order; names and outputs are the graph's.
         titles: what the report calls the modules, by their names in `network`.
+        stored: names of the stored values that the modules' constants are made of.
         notes: for the report.
     """
 
     network: fx.GraphModule
     nodes: list[onnx.NodeProto]
     titles: Titles
+    stored: frozenset[str]
     notes: list[str]
 
 
@@ -67,7 +71,7 @@ def convert(model: onnx.ModelProto, shape: tuple[int, ...], batch: int, name: st
     if broken is not None:
         raise InputRefused(f"{name}: constant {broken!r} is NaN once computed", hint="check the export")
     opset = max((o.version for o in static.opset_import if o.domain in STANDARD), default=1)
-    modules, renamed = _modules(nodes, folded, opset, name)
+    modules, renamed, taken = _modules(nodes, folded, opset, name)
     graph = _graph(static, renamed, folded, opset)
     network = _wire(graph, modules, name)
     at_full = (folded, 1) if batch == 1 else (fold(_static(model, (batch, *shape[1:]), 1)), batch)
@@ -85,7 +89,8 @@ def convert(model: onnx.ModelProto, shape: tuple[int, ...], batch: int, name: st
             f"the weights with which {len(resized)} Resize nodes interpolate are those of float32 "
             "arithmetic, as runtimes compute them"
         )
-    return Converted(network, renamed, _titles(renamed), notes)
+    stored = frozenset[str]().union(*(folded.origins.get(key, ()) for key in taken))
+    return Converted(network, renamed, _titles(renamed), stored, notes)
 
 
 def _titles(nodes: list[onnx.NodeProto]) -> Titles:
@@ -156,9 +161,11 @@ def _needed(nodes: list[onnx.NodeProto], target: str) -> list[onnx.NodeProto]:
 
 def _modules(
     nodes: list[onnx.NodeProto], folded: Folded, opset: int, name: str
-) -> tuple[dict[str, nn.Module], list[onnx.NodeProto]]:
-    """Our modules by their node's label, and the nodes as onnx2torch shall see them, named as people do."""
+) -> tuple[dict[str, nn.Module], list[onnx.NodeProto], set[str]]:
+    """Our modules by their node's label, the nodes for onnx2torch, named as people do, operands that stay."""
     modules: dict[str, nn.Module] = {}
+    taken: set[str] = set()
+    tensors: Tensors = {}
     renamed, refused = [], []
     used = {operand for node in nodes for operand in node.input}
     titles = node_titles([(node.name, node.op_type) for node in nodes])
@@ -170,12 +177,15 @@ def _modules(
         try:
             if node.op_type not in RULES:
                 _check_foreign(node, opset)
+                taken.update(node.input)
                 continue
             read_outputs = [output for i, output in enumerate(node.output) if i == 0 or output in used]
             if node.op_type not in {"Split", "TopK"}:
                 del copy.output[:]
                 copy.output.extend(read_outputs)
-            modules[_label(index)] = build(copy, RULES[node.op_type], folded, opset)
+            module = build(copy, RULES[node.op_type], folded, opset, tensors)
+            modules[_label(index)] = module
+            taken.update(module.stored)
             live = [operand for operand in node.input if operand and operand not in folded.constants]
             del copy.input[:], copy.attribute[:]
             copy.input.extend(live)
@@ -192,7 +202,7 @@ def _modules(
             f"{name} cannot be converted: {shown}",
             hint="simplify the graph (onnxsim) or export it with opset 17",
         )
-    return modules, renamed
+    return modules, renamed, taken
 
 
 def _check_foreign(node: onnx.NodeProto, opset: int) -> None:
@@ -270,5 +280,16 @@ def _wire(graph: onnx.ModelProto, modules: dict[str, nn.Module], name: str) -> f
         raise InputRefused(
             f"{name} cannot be converted: {first_line(error)}", hint="export it with another opset"
         ) from None
+    _tie(network)
     network.eval()
     return network
+
+
+def _tie(network: nn.Module) -> None:
+    """Let the copies that onnx2torch makes of a constant, one for each node that reads it, share memory."""
+    known: dict[tuple[torch.Size, torch.dtype, bytes], Tensor] = {}
+    for module in network.modules():
+        for name, value in module.named_buffers(recurse=False):
+            if name.startswith("onnx_initializer"):
+                digest = hashlib.sha256(value.numpy().tobytes()).digest()
+                setattr(module, name, known.setdefault((value.shape, value.dtype, digest), value))

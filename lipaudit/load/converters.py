@@ -154,12 +154,21 @@ class NodeArgs:
 Rule = Callable[[NodeArgs], Callable[..., Any]]
 
 
-class _Operation(nn.Module):
-    """One ONNX node: constants are buffers, the rest are arguments."""
+Tensors = dict[int, tuple[np.ndarray[Any, Any], Tensor]]
+"""Arrays that own their memory, by identity, and the same numbers as tensors."""
 
-    def __init__(self, function: Callable[..., Any], args: NodeArgs) -> None:
+
+class _Operation(nn.Module):
+    """One ONNX node: constants are buffers, the rest are arguments.
+
+    Attributes:
+        stored: names of the constants that the function takes.
+    """
+
+    def __init__(self, function: Callable[..., Any], args: NodeArgs, tensors: Tensors) -> None:
         super().__init__()
         self._function = function
+        self.stored: list[str] = []
         self._slots: list[str | None] = []
         for index, name in enumerate(args.names):
             if index in args.used:
@@ -167,8 +176,9 @@ class _Operation(nn.Module):
             value = args.operands[index]
             if value is not None:
                 slot = _OPERANDS[index] if index < len(_OPERANDS) else f"operand{index}"
-                self.register_buffer(slot, torch.from_numpy(np.array(value)))
+                self.register_buffer(slot, _tensor(value, tensors))
                 self._slots.append(slot)
+                self.stored.append(name)
             elif name:
                 self._slots.append(None)
 
@@ -180,8 +190,28 @@ class _Operation(nn.Module):
         )
 
 
-def build(node: onnx.NodeProto, rule: Rule, folded: Folded, opset: int) -> nn.Module:
+def _tensor(value: np.ndarray[Any, Any], tensors: Tensors) -> Tensor:
+    """The same numbers; arrays of one memory, transposed or not, become tensors of one memory."""
+    owner = value
+    while isinstance(owner.base, np.ndarray) and owner.base.dtype == value.dtype:
+        owner = owner.base
+    if owner.size != value.size or not owner.flags.c_contiguous or min(value.strides, default=0) < 0:
+        return torch.from_numpy(np.array(value))
+    if id(owner) not in tensors:
+        tensors[id(owner)] = (owner, torch.from_numpy(np.array(owner)))
+    whole = tensors[id(owner)][1]
+    return whole.as_strided(value.shape, [step // value.itemsize for step in value.strides])
+
+
+def build(node: onnx.NodeProto, rule: Rule, folded: Folded, opset: int, tensors: Tensors) -> _Operation:
     """The torch module of one node.
+
+    Args:
+        node: with the graph's names.
+        rule: for its operator.
+        folded: the graph.
+        opset: of the graph.
+        tensors: of the nodes before; those of this one are added.
 
     Raises:
         Unconvertible: the rule does not cover this use of the operator.
@@ -200,7 +230,7 @@ def build(node: onnx.NodeProto, rule: Rule, folded: Folded, opset: int) -> nn.Mo
     if ignored:
         msg = f"attribute {ignored[0]} is not understood"
         raise Unconvertible(msg)
-    return _Operation(function, args)
+    return _Operation(function, args, tensors)
 
 
 def _decode(attribute: onnx.AttributeProto) -> Any:  # noqa: ANN401 - whatever is stored

@@ -47,12 +47,14 @@ class Folded:
         constants: every constant value, by name.
         info: shapes and types that inference proved, by name.
         rounded: names of the float values that were *computed* (not merely moved) in folding.
+        origins: names of the stored values that a constant is made of, by its name.
     """
 
     nodes: list[onnx.NodeProto]
     constants: dict[str, np.ndarray[Any, Any]]
     info: dict[str, onnx.ValueInfoProto] = field(default_factory=dict)
     rounded: set[str] = field(default_factory=set)
+    origins: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """The static shape of a value, None if it is not known."""
@@ -136,7 +138,7 @@ def fold(model: onnx.ModelProto) -> Folded:
             f"node {random.name or random.op_type!r} ({random.op_type}) draws random numbers",
             hint="export the model in eval mode",
         )
-    folded = Folded(nodes, constants)
+    folded = Folded(nodes, constants, origins={name: frozenset([name]) for name in constants})
     for _ in range(_ROUNDS):
         folded.info = _infer(model, folded)
         _name_types(folded)
@@ -215,13 +217,45 @@ def _evaluate(model: onnx.ModelProto, folded: Folded) -> int:
     if not constant:
         return 0
     _check_sizes(constant, folded.constants)
+    _trace(constant, folded.origins)
+    moved = _moved(constant, folded.constants)
+    folded.constants.update(moved)
     wanted = {name for node in live for name in _reads(node)} | {value.name for value in model.graph.output}
     outputs = [name for node in constant for name in node.output if name and name in wanted]
-    if outputs:
-        folded.constants.update(_run(model, constant, folded.constants, outputs))
+    asked = [name for name in outputs if name not in moved]
+    if asked:
+        computed = [node for node in constant if node.output[0] not in moved]
+        folded.constants.update(_run(model, computed, folded.constants, asked))
     folded.rounded.update(_rounded(constant, folded, outputs))
     folded.nodes = live
     return len(constant)
+
+
+def _trace(constant: list[onnx.NodeProto], origins: dict[str, frozenset[str]]) -> None:
+    """Note of what stored values the outputs are made; a Constant node stores its own."""
+    for node in constant:
+        made_of = frozenset(node.output) if node.op_type == "Constant" and not node.domain else frozenset()
+        made_of = made_of.union(*(origins.get(name, frozenset()) for name in _reads(node)))
+        origins.update(dict.fromkeys(node.output, made_of))
+
+
+def _moved(
+    constant: list[onnx.NodeProto], constants: Mapping[str, np.ndarray[Any, Any]]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Stored values passed on or transposed, as views, so that weights that were tied stay tied."""
+    views: dict[str, np.ndarray[Any, Any]] = {}
+    for node in constant:
+        if node.op_type not in {"Identity", "Transpose"} or node.domain or len(node.input) != 1:
+            continue
+        value = views.get(node.input[0], constants.get(node.input[0]))
+        if value is None:
+            continue
+        order = next((list(a.ints) for a in node.attribute if a.name == "perm"), None)
+        if node.op_type == "Identity":
+            views[node.output[0]] = value
+        elif order is None or sorted(order) == list(range(value.ndim)):
+            views[node.output[0]] = value.transpose(order)
+    return views
 
 
 def _rounded(constant: list[onnx.NodeProto], folded: Folded, outputs: list[str]) -> set[str]:

@@ -25,13 +25,12 @@ from torch import Tensor, nn
 from lipaudit.errors import ConversionMismatch, InputRefused
 from lipaudit.load import LoadedModel, ModelFile
 from lipaudit.load.blame import first_line
-from lipaudit.load.convert import convert
+from lipaudit.load.convert import Converted, convert
 from lipaudit.load.export import export_module, hash_weights, single_output
 from lipaudit.load.fold import reference_session
 from lipaudit.load.interface import ends, metadata_of, static_shape
-from lipaudit.load.labels import Titles
 from lipaudit.load.locate import first_difference
-from lipaudit.load.onnx_file import stored_weights
+from lipaudit.load.onnx_file import count_stored, stored_weights
 from lipaudit.load.reading import Contents
 from lipaudit.load.reference import Reading, on_samples
 from lipaudit.load.verify import Comparison, compare, probes, refuse_coupling, run_reference
@@ -83,17 +82,18 @@ def load_onnx(
     reading = _reading(source, target, session, shape)
     notes: list[str] = []
     try:
-        program, comparison, titles, notes = _convert_and_verify(model, session, reading, path.name)
+        converted, program, comparison = _convert_and_verify(model, session, reading, path.name)
     except InputRefused as error:
         if reading.batch == 1 or default_shape is not None:
             raise
         # Nobody has samples for it: its first axis may be no batch at all.
         reading = Reading((reading.batch, *reading.shape[1:]), whole=True)
         with contextlib.suppress(InputRefused):
-            program, comparison, titles, notes = _convert_and_verify(model, session, reading, path.name)
+            converted, program, comparison = _convert_and_verify(model, session, reading, path.name)
             notes.append(f"it is not read sample by sample: {error.message}")
         if not notes:
             raise
+    stored = stored_weights(model)
     return LoadedModel(
         program=program,
         input_shape=(1, *reading.shape) if reading.whole else reading.shape,
@@ -103,9 +103,10 @@ def load_onnx(
         trust=contents.trust,
         preprocessing=metadata_of(model),
         conversion=comparison.as_dict(),
-        titles=titles,
-        weights_sha256=hash_weights(stored_weights(model)),
-        notes=(*contents.notes, *notes),
+        titles=converted.titles,
+        weights_sha256=hash_weights(stored),
+        parameters=count_stored(stored[key] for key in converted.stored if key in stored),
+        notes=(*contents.notes, *converted.notes, *notes),
         reference=on_samples(session, reading, path.name),
     )
 
@@ -144,8 +145,8 @@ def _convert_and_verify(
     session: Any,  # noqa: ANN401
     reading: Reading,
     name: str,
-) -> tuple[torch.export.ExportedProgram, Comparison, Titles, list[str]]:
-    """The exported program, compared with onnxruntime; what its modules are called; notes."""
+) -> tuple[Converted, torch.export.ExportedProgram, Comparison]:
+    """The graph as modules, and exported, compared with onnxruntime."""
     converted = convert(model, reading.shape, reading.batch, name)
     network: nn.Module = converted.network
     notes = converted.notes
@@ -174,7 +175,7 @@ def _convert_and_verify(
         raise
     if reading.batch == 1 and not reading.whole:
         refuse_coupling(lambda x: run_reference(session, x, name), alone, name)
-    return program, comparison, converted.titles, notes
+    return converted, program, comparison
 
 
 def _verify(

@@ -9,7 +9,7 @@ file does, so that a defect of the inliner shows when the two are compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from lipaudit.load.opset6 import OLDEST, to_opset_7
 from lipaudit.load.reading import Request
 from lipaudit.load.rehearse import rehearse
 
-__all__ = ["GraphFile", "read_onnx", "stored_weights"]
+__all__ = ["GraphFile", "count_stored", "read_onnx", "stored_weights"]
 
 _HARMLESS = ("topologically sorted", "Field 'shape' of 'type' is required")
 """Complaints of the checker that do not matter: nodes are sorted and shapes inferred here."""
@@ -176,3 +176,8 @@ def stored_weights(model: onnx.ModelProto) -> dict[str, np.ndarray[Any, Any]]:
             if node.op_type == "Constant" and attribute.name == "value":
                 found[node.output[0]] = numpy_helper.to_array(attribute.t)
     return found
+
+
+def count_stored(values: Iterable[np.ndarray[Any, Any]]) -> int:
+    """Floating-point or complex entries; numbers without axes are literals of the code that was exported."""
+    return sum(value.size for value in values if value.ndim and value.dtype.kind not in "biu")

@@ -134,7 +134,7 @@ def _gemm(args: NodeArgs) -> Callable[..., Tensor]:
     scaled = None if weight is None else _exact_product(weight, alpha)
     scaled_bias = None if bias is None else _exact_product(bias, beta)
     if scaled is not None:
-        args.replace(1, np.ascontiguousarray(scaled if flip_b else scaled.T))
+        args.replace(1, scaled if flip_b else scaled.T)
         flip_b, alpha = True, 1.0
     if scaled_bias is not None:
         args.replace(2, scaled_bias)
@@ -160,7 +160,7 @@ def _matmul(args: NodeArgs) -> Callable[..., Tensor]:
     weight = args.operands[1]
     if weight is None or weight.ndim != 2:
         return torch.matmul
-    args.replace(1, np.ascontiguousarray(weight.T))
+    args.replace(1, weight.T)
     return F.linear
 
 
