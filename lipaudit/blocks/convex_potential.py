@@ -14,6 +14,17 @@ measured (a few roundings where a factor was folded into a kernel), and where th
 transposed or shifted the last term grows until the rule says nothing new.  The roundings of diag(√R)W, of
 the difference and of factors are counted in ulps.
 
+**Nothing missing.**  Let W = CV, C = diag(c), c > 0, with the entries of G, V and c known exactly.  Let s_i ≥
+0 and all entries of V be numbers of 24 bits.  Their products have at most 48 bits, so float64 holds them, and
+s_iV_ij = −G_ji in float64 says the same of the real numbers.  Then G = −WᵀR with R = C⁻¹diag(s) and no
+remainder, and
+
+    Lip ≤ max(|h|, |h − S|),   S = ‖R^½W‖² = ‖diag(√(s∘c))V‖²,
+
+which is |h| itself, 1 for h = 1, as soon as S ≤ 2h: a stored float32 block of CPL or SLL whose proved S is at
+most 2 has constant 1, not 1 plus a rounding.  The quotient s/c, its root, c∘V and the last product round
+once each: S is bounded as before, through the ulps of its entries.
+
 Where h < 0 all of it is said of −y.
 
 Stored: r = √R, |h|, the digest of the weights; spectral norms prove it again.
@@ -28,6 +39,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+import torch
 from torch import Tensor
 
 from lipaudit.blocks.claim import Part, Proved, Rule, Stored, digest, numbers, stored_numbers, weights_of
@@ -113,7 +125,8 @@ def prove(part: Part) -> Proved | None:
     R = R.clamp(min=0.0)
     if not bool(R.any()) or float((pair.G + R[:, None] * pair.W).norm()) > FAR * float(pair.G.norm()):
         return None
-    return _bounded(part, pair, h, R.sqrt())
+    exact = _exact_root(pair)
+    return _bounded(part, pair, h, R.sqrt() if exact is None else exact)
 
 
 def confirm(part: Part, stored: Mapping[str, Stored]) -> Proved | None:
@@ -146,7 +159,8 @@ def _bounded(part: Part, pair: Adjoint, h: float, r: Tensor) -> Proved | None:
     if part.wires is None or not bool(((r == 0) | ((r >= SMALLEST) & (r <= 1 / SMALLEST))).all()):
         return None
     potential = norm_of(pair.map.with_taps(r[:, None] * pair.W), pair.ulps + 6, part.spectral)
-    missing = _missing(part, pair, r.square())
+    exact = _exact_root(pair)
+    missing = _missing(part, pair, r.square()) if exact is None or not torch.equal(r, exact) else 0.0
     if not math.isfinite(potential) or not math.isfinite(missing):
         return None
     above = up(max(Fraction(0), Fraction(potential) ** 2 - Fraction(h)))
@@ -156,6 +170,30 @@ def _bounded(part: Part, pair: Adjoint, h: float, r: Tensor) -> Proved | None:
         "weights_sha256": digest(weights_of(part.wires)),
     }
     return Proved(add_up(max(abs(h), above), missing), stored)
+
+
+def _exact_root(pair: Adjoint) -> Tensor | None:
+    """√R, rounded, of the R for which G = −WᵀR holds without a remainder; None where that is not known."""
+    inner, outer = pair.inner, pair.outer
+    if inner.map is None or inner.right is not None or inner.ulps or outer.roundings:
+        return None
+    V, c = inner.map.taps, inner.left
+    if pair.G.shape != V.shape or not bool((c > 0).all()):
+        return None
+    # Where a row of V is zero, s is 0 and so must be the column of G.
+    largest = V.abs().amax(dim=2, keepdim=True).amax(dim=0, keepdim=True)
+    at = (V.abs() == largest).transpose(0, 1).flatten(1).int().argmax(dim=1, keepdim=True)
+    top, back = (t.transpose(0, 1).flatten(1).gather(1, at)[:, 0] for t in (V, pair.G))
+    s = torch.where(top == 0, 0.0, -back / top)
+    exact = _is_narrow(s) and _is_narrow(V) and bool((s >= 0).all())
+    if not exact or not torch.equal(s[:, None] * V, -pair.G):
+        return None
+    return (s / c).sqrt()
+
+
+def _is_narrow(values: Tensor) -> bool:
+    """Whether these are float32 numbers: products of two of them are float64 numbers."""
+    return torch.equal(values, values.float().double())
 
 
 def _missing(part: Part, pair: Adjoint, R: Tensor) -> float:

@@ -104,6 +104,11 @@ class Map:
         return taps.flip(0) if self.writes == other.writes else taps
 
 
+def _is_power_of_two(values: Tensor) -> bool:
+    """Whether multiplying by any of them rounds nothing: 0, or ±2ᵏ."""
+    return bool(((values == 0) | (torch.frexp(values).mantissa.abs() == 0.5)).all())
+
+
 def _within(values: Tensor, least: float, zeros: Tensor) -> bool:
     """Whether entries lie between `least` and its reciprocal in size, but for zeros where they may be."""
     sizes = values.abs()
@@ -132,14 +137,14 @@ class Term:
         left = scale * self.left
         if not _within(left, SMALLEST_FACTOR, (scale == 0) | (self.left == 0)):
             raise _Foreign
-        exact = bool(((scale == 0) | (torch.frexp(scale).mantissa.abs() == 0.5)).all())  # powers of two
+        exact = bool((self.left == 1).all()) or _is_power_of_two(scale)
         return replace(self, left=left, ulps=self.ulps + ulps + (not exact))
 
     @property
     def roundings(self) -> int:
-        """Of an entry of `matrices`: those behind the factors, and a product for each that is not 1."""
-        left = bool((self.left != 1).any()) if self.map is not None else False
-        right = self.right is not None and bool((self.right != 1).any())
+        """Of an entry of `matrices`: those behind the factors, and a product for each that may round."""
+        left = self.map is not None and not _is_power_of_two(self.left)
+        right = self.right is not None and not _is_power_of_two(self.right)
         return self.ulps + left + right
 
     @property

@@ -8,9 +8,10 @@
 commute with every padding mode (padded cells copy cells of the same channel); the shift's way through
 the padding is computed, not assumed: W shift is an image of its own where padding with zeros cuts it.
 
-The products are rounded: `ulps` counts the two roundings of a fold (a product, and a sum in the bias) and
-those behind `scale`, so bounds and forward errors speak of the exact map; the roundings of the inner
-products in W shift number as many as those of the layer itself, which its forward error counts anyway.
+The products are rounded: `ulps` counts the two roundings of a fold (a product, and a sum in the bias; none
+where float32 numbers are multiplied and nothing is added) and those behind `scale`, so bounds and forward
+errors speak of the exact map; the roundings of the inner products in W shift number as many as those of the
+layer itself, which its forward error counts anyway.
 `bias_size` bounds the terms of the new bias before cancellation.
 
 A diagonal map also moves past a reshape or permutation on its way to a dense layer:
@@ -173,7 +174,7 @@ def _conv_then_scale(conv: Convolution, affine: Affine) -> Convolution | None:
     return Convolution(
         conv.map.with_weight(weight),
         bias * column + shift,
-        conv.ulps + affine.ulps + 2,
+        conv.ulps + affine.ulps + _roundings(affine, conv.map.weight, conv.bias),
         size * column.abs() + shift_size,
     )
 
@@ -200,7 +201,20 @@ def _scale_then_conv(affine: Affine, conv: Convolution) -> Convolution | None:
         absolute = conv.map.with_weight(conv.map.weight.abs())
         bias = conv.map.apply(shift.expand(image))[0] + bias
         size = absolute.apply(shift_size.expand(image))[0] + size
-    return Convolution(conv.map.with_weight(weight), bias, conv.ulps + affine.ulps + 2, size)
+    ulps = conv.ulps + affine.ulps + _roundings(affine, conv.map.weight)
+    return Convolution(conv.map.with_weight(weight), bias, ulps, size)
+
+
+def _roundings(affine: Affine, *taken: Tensor | None) -> int:
+    """Two: of a product, and of a sum in the bias; none where nothing is added and the products are exact.
+
+    Args:
+        affine: what is folded.
+        taken: what its factors are multiplied with.  Numbers of 24 bits have products of 48.
+    """
+    narrow = all(t is None or torch.equal(t, t.float().double()) for t in (affine.scale, *taken))
+    added = affine.shift if affine.shift_size is None else affine.shift_size
+    return 0 if narrow and not bool(added.any()) else 2
 
 
 def _shift(affine: Affine, dims: int) -> tuple[Tensor, Tensor]:
@@ -220,7 +234,7 @@ def _linear_then_scale(linear: Linear, affine: Affine, shape: tuple[int, ...]) -
     return Linear(
         linear.weight * scale[:, None],
         bias * scale + shift,
-        linear.ulps + affine.ulps + 2,
+        linear.ulps + affine.ulps + _roundings(affine, linear.weight, linear.bias),
         old * scale.abs() + size,
         linear.name,
     )
@@ -237,7 +251,7 @@ def _scale_then_linear(affine: Affine, linear: Linear, shape: tuple[int, ...]) -
     return Linear(
         linear.weight * scale,
         linear.weight @ shift + bias,
-        linear.ulps + affine.ulps + 2,
+        linear.ulps + affine.ulps + _roundings(affine, linear.weight),
         linear.weight.abs() @ size + old,
         linear.name,
     )

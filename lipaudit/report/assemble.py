@@ -196,7 +196,7 @@ def falsification_record(outcome: Outcome) -> Falsification | None:
 
 
 _ROUNDED, _NEARLY = 1 + 1e-5, 2.0
-"""What float32 weights leave above 1, and what a normalisation that is a little off does."""
+"""What roundings of weights and proofs leave above 1, and what a normalisation that is a little off does."""
 _AMPLIFIES = (
     "a layer that is meant to be 1-Lipschitz is to be normalised by its true norm, not by a reshaped or "
     "estimated one"
@@ -270,7 +270,10 @@ def _on_excess(upper: float | None) -> str:
     if upper is None or upper > _NEARLY:
         return _ORDINARY
     if upper <= _ROUNDED:
-        return "this little is the rounding of float32 weights: allow it in the limit"
+        return (
+            "this little is the rounding of weights, or of the proof itself, which rounds upward: allow it "
+            "in the limit (1.00001, say)"
+        )
     return (
         "of a part that is meant to be 1-Lipschitz: a wrong normalisation, image size or number of terms, or "
         "a scale that the next layer takes back"

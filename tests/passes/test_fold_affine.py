@@ -1,5 +1,7 @@
 """Diagonal maps: what folds, what must not, and what folding may round."""
 
+from fractions import Fraction
+
 import pytest
 import torch
 from sample_kind import Call
@@ -191,3 +193,34 @@ def test_a_diagonal_map_that_two_read_does_not_trade_places_with_a_move(reader):
 
     graph = simplify(raw_graph(function, 1, 4))
     checked_bound(function, graph)
+
+
+@pytest.mark.parametrize("order", ["before", "behind"])
+@pytest.mark.parametrize(("kind", "shape"), [(nn.Linear, (1, 4)), (nn.Conv2d, (1, 4, 5, 5))])
+def test_products_of_float32_numbers_are_exact(kind, shape, order):
+    """24 bits times 24 bits are 48, and the fold says that it rounded nothing."""
+    weight = drawn(3, 4, *[3] * (len(shape) - 2), seed=1).float().double()
+    factors = drawn(4 if order == "before" else 3, *[1] * (len(shape) - 2), seed=2).float().double()
+    call = F.linear if kind is nn.Linear else F.conv2d
+
+    def ulps_of(a):
+        module = Call(
+            (lambda x, a, w: call(a * x, w)) if order == "before" else (lambda x, a, w: a * call(x, w)),
+            a=a,
+            w=weight,
+        )
+        (node,) = simplify(raw_graph(module, *shape))
+        return node.op.ulps, (node.op.weight if kind is nn.Linear else node.op.map.weight)
+
+    ulps, folded = ulps_of(factors)
+    assert ulps == 0
+    row = factors.flatten() if order == "before" else factors.flatten()[:, None]
+    row = row.reshape(*row.shape, *[1] * (len(shape) - 2))
+    pairs = zip(
+        folded.flatten().tolist(),
+        weight.flatten().tolist(),
+        row.expand_as(weight).flatten().tolist(),
+        strict=True,
+    )
+    assert all(Fraction(product) == Fraction(w) * Fraction(a) for product, w, a in pairs)
+    assert ulps_of(factors * (1 + 2.0**-40))[0] > 0

@@ -38,7 +38,8 @@ def test_layers(op, witnessed, advice):
 @pytest.mark.parametrize(
     ("upper", "advice"),
     [
-        (1.0000003, "rounding of float32"),
+        (1.00000001, "or of the proof itself"),
+        (1.0000003, "rounding of weights"),
         (1.004, "a wrong normalisation"),
         (20.0, "train for small gains"),
         (None, "train for small gains"),
