@@ -11,6 +11,19 @@ the constant of the whole replaces an infinite or loose one:
     softsign    x/(1 + |x|): slope 1/(1 + |x|)² ≤ 1
     tanhshrink  x − tanh(x): slope tanh² ≤ 1
     softshrink  0 for |x| ≤ λ, else x − λ·sign(x): continuous, slope 0 or 1
+    softplus    x for βx > t, else c·softplus(βx), c = 1/β up to rounding
+
+The slopes of softsign, tanhshrink, softshrink and softplus lie in [0, 1], which rules about blocks need.
+
+**Softplus.**  What is written is s(x) = log(1 + e^βx)/β up to a jump, as with torch's own: with δ ≥ the
+relative errors of β and c, and τ the smaller of t and the threshold of the inner softplus,
+
+    βx > τ:  |x − s(x)| = log(1 + e^−βx)/β ≤ e^(−τ(1−δ))/β,
+    else:    |c·softplus(β'x) − s(x)| ≤ δ(t + 1)/β + δ(1 + δ)·max(t, 1)/β,
+
+the last since softplus(βx) ≤ t + 1, and its derivative in β is |x|σ(βx) ≤ t/β for x ≥ 0 and ≤ 1/(eβ) for x <
+0.  Up to βx = t the inner function may return its argument: then c·β'·x is off by at most 2δ(1 + δ)·t/β
+besides.
 """
 
 from __future__ import annotations
@@ -20,14 +33,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+import torch
 from torch import Tensor
 
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.graph.node import BoundMap, Gain, Node, Op, Shape, Unsupported
-from lipaudit.ops.activation import CONSTANTS, Elementwise
+from lipaudit.ops.activation import CONSTANTS, SMALLEST_THRESHOLD, Elementwise
 from lipaudit.ops.arithmetic import Affine, Limit, Sum
 from lipaudit.passes.edit import edited, subfunction
-from lipaudit.rounding import UNDERFLOW, UNIT, gamma, mul_up
+from lipaudit.rounding import UNDERFLOW, UNIT, div_up, gamma, mul_up
 
 __all__ = ["Composed", "compose_activations"]
 
@@ -74,13 +88,29 @@ def compose_activations(graph: LayerGraph) -> LayerGraph:
 def _composed(graph: LayerGraph, node: Node) -> Node | None:
     """The node as an activation of a value further up, if the table knows it."""
     for source in _sources(graph, node):
-        known = _known(_expression(graph, node.name, source, DEPTH))
+        expression = _expression(graph, node.name, source, DEPTH)
+        softplus = _softplus(expression)
+        if softplus is not None and node.shape == graph.shape_of(source):
+            if not _is_positive_at_zero(graph, source, node):
+                continue  # the comparison is the other way round
+            return replace(node, op=softplus, inputs=(source,))
+        known = _known(expression)
         if known is not None and math.isfinite(known[1]) and node.shape == graph.shape_of(source):
             name, slope = known
-            if _is_rounded(graph, node, source):
+            function, rounded = subfunction(graph, source, node), _is_rounded(graph, node, source)
+            if rounded:
                 slope = mul_up(slope, 1 + gamma(ROUNDINGS))
-            return replace(node, op=Composed(name, subfunction(graph, source, node), slope), inputs=(source,))
+            monotone = name in MONOTONE and not rounded
+            op = Elementwise(name, function, slope, True) if monotone else Composed(name, function, slope)
+            return replace(node, op=op, inputs=(source,))
     return None
+
+
+def _is_positive_at_zero(graph: LayerGraph, source: str, node: Node) -> bool:
+    """Which operand of a comparison is constant no expression tells: softplus(0) > 0, the other is 0."""
+    shape = graph.shape_of(source)
+    zeros = torch.zeros(shape, dtype=torch.float64, device=graph.device)
+    return bool((subfunction(graph, source, node)(zeros) > 0).all())
 
 
 def _is_rounded(graph: LayerGraph, node: Node, source: str) -> bool:
@@ -154,11 +184,50 @@ def _known(e: Expression) -> tuple[str, float] | None:
     return None
 
 
+MONOTONE = ("softsign", "tanhshrink", "softshrink")
+"""Those of the table whose slopes lie in [0, 1]."""
 EXACT: dict[Expression, tuple[str, float]] = {
     ("mul.Tensor", ("hardsigmoid", "x"), "x"): ("hardswish", 1.5),
     ("sum", (1.0, -1.0), "x", ("tanh", "x")): ("tanhshrink", 1.0),
     ("div.Tensor", "x", ("affine", 1.0, 1.0, ("abs", "x"))): ("softsign", 1.0),
 }
+
+
+def _softplus(e: Expression) -> Elementwise | None:
+    """The true softplus, and how far what is written may be from it; see above."""
+    match e:
+        case ("where.self", ("gt.Tensor" | "gt.Scalar", float(t), argument), "x", lower):
+            pass
+        case _:
+            return None
+    beta, c = 1.0, 1.0
+    match lower:
+        case ("affine", float(c), 0.0, inmost):
+            lower = inmost
+    match argument:
+        case ("affine", float(beta), 0.0, "x"):
+            pass
+        case "x":
+            pass
+        case _:
+            return None
+    match lower:
+        case ("softplus", 1.0, float(inner), same) if same == argument:
+            pass
+        case _:
+            return None
+    off = gamma(ROUNDINGS)
+    if not (beta > 0 and t >= SMALLEST_THRESHOLD and abs(Fraction(c) * Fraction(beta) - 1) <= off):
+        return None
+    jump = math.exp(-min(t, inner) * (1 - 2 * off)) + 8 * off * (t + 1)
+    if not jump <= math.exp(-SMALLEST_THRESHOLD) * 2:
+        return None
+
+    def function(x: Tensor) -> Tensor:
+        return torch.logaddexp(beta * x, torch.zeros_like(x)) / beta
+
+    jump = div_up(jump * (1 + 1e-9), beta)
+    return Elementwise("softplus", function, 1.0, monotone01=True, jump=jump, parameters=(beta, t))
 
 
 def _silu(e: Expression) -> tuple[str, float] | None:

@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import pytest
 import torch
 from jacobian import largest_slope
@@ -10,6 +11,7 @@ from small_graph import bound_of, checked_bound, exported_graph, raw_graph
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
+from lipaudit.ops.activation import Elementwise
 from lipaudit.passes import simplify
 from lipaudit.passes.compose_activations import compose_activations
 
@@ -18,6 +20,7 @@ def drawn(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+TWENTY = torch.tensor(20.0)
 WHOLE = {
     "silu": (lambda x: x * torch.sigmoid(x), 1.0998393201288669),
     "silu other order": (lambda x: torch.sigmoid(x) * x, 1.0998393201288669),
@@ -56,6 +59,13 @@ PIECES = {
     "elu gate": lambda x: x * torch.sigmoid(F.elu(x, 3.0)),
     "leaky gate": lambda x: x * torch.tanh(F.leaky_relu(x, 2.0)),
     "softshrink that jumps": lambda x: torch.where(x.abs() > 0.5, x - 0.2 * torch.sign(x), x * 0),
+    "softplus the other way round": lambda x: torch.where(torch.gt(TWENTY, x), x, F.softplus(x)),
+    "softplus that jumps": lambda x: torch.where(x > 5.0, x, F.softplus(x)),
+    "softplus of another": lambda x: torch.where(x > 20.0, x, F.softplus(2 * x)),
+    "softplus above its argument": lambda x: torch.where(x > 20.0, F.softplus(x), x),
+    "softplus, wrong beta": lambda x: torch.where(2 * x > 20.0, x, F.softplus(2 * x) / 2.1),
+    "softplus, negative beta": lambda x: torch.where(-2 * x > 20.0, x, F.softplus(-2 * x) / -2),
+    "softplus of another above": lambda x: torch.where(x > 20.0, x + 1, F.softplus(x)),
     "broadcast product": lambda x: (x[:, :, None] * torch.sigmoid(x)[:, None, :]).flatten(1)[:, :4],
 }
 
@@ -87,3 +97,59 @@ def test_what_is_none_of_the_table_is_not_taken_for_it(name):
         checked_bound(PIECES[name], graph)
     else:
         assert bound.note
+
+
+# What rises by at most its argument
+
+RISING = {
+    "softsign": lambda x: x / (1 + x.abs()),
+    "tanhshrink": lambda x: x - torch.tanh(x),
+    "softplus": lambda x: torch.where(x > 20.0, x, F.softplus(x)),
+    "softplus, compared with a tensor": lambda x: torch.where(x > TWENTY, x, F.softplus(x)),
+    "softplus of beta": lambda x: torch.where(3.7 * x > 20.0, x, F.softplus(3.7 * x) / 3.7),
+    "softplus of another threshold": lambda x: torch.where(0.3 * x > 35.0, x, F.softplus(0.3 * x) / 0.3),
+}
+
+
+@pytest.mark.parametrize("name", RISING)
+def test_slopes_between_0_and_1_are_known(name):
+    function = RISING[name]
+    graph = simplify(raw_graph(function, 1, 4))
+    (node,) = graph
+    assert isinstance(node.op, Elementwise)
+    assert node.op.monotone01
+    assert checked_bound(function, graph, count=20).value == 1
+    x = torch.linspace(-200, 200, 4001, dtype=torch.float64).requires_grad_()
+    (slope,) = torch.autograd.grad(function(x).sum(), x)
+    assert 0 <= float(slope.min()) <= float(slope.max()) <= 1
+
+
+@pytest.mark.parametrize("beta", [0.01, 0.3, 1.0, 3.7, 50.0])
+@pytest.mark.parametrize("threshold", [14.0, 20.0, 30.0, 1e4])
+def test_the_jump_of_a_softplus_in_pieces_is_counted(beta, threshold):
+    """Nothing that is written differs from the true function by more than the op says, in 60 digits."""
+
+    def function(x):
+        return torch.where(beta * x > threshold, x, F.softplus(beta * x) / beta)
+
+    (node,) = simplify(raw_graph(function, 1, 4))
+    mpmath.mp.dps = 60
+    near = [threshold * (1 + k * 1e-9) / beta for k in range(-3, 4)] + [
+        20 * (1 + k * 1e-9) / beta for k in range(-3, 4)
+    ]
+    for x in [*near, -50.0, -1 / beta, 0.0, 1 / beta, 5.0]:
+        b, exact = mpmath.mpf(beta), mpmath.mpf(x)
+        true = mpmath.log1p(mpmath.exp(b * exact)) / b
+        written = exact if b * exact > threshold else true  # torch's own inner jump
+        if 20 < b * exact <= threshold:
+            written = exact
+        assert abs(written - true) <= node.op.jump
+        assert abs(float(node.op.forward(torch.tensor(x, dtype=torch.float64))) - true) <= 16 * 2**-53 * (
+            abs(x) + true
+        )
+    assert node.op.jump <= 2e-6 / beta
+
+
+def test_a_threshold_that_no_value_reaches_is_left_alone():
+    graph = simplify(raw_graph(lambda x: torch.where(x > 1e30, x, F.softplus(x)), 1, 4))
+    assert bound_of(graph).value == math.inf

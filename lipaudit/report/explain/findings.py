@@ -65,9 +65,9 @@ FINDINGS: tuple[Entry, ...] = (
         name="LIP203",
         short="A part that was bounded as a whole is not proved to be 1-Lipschitz.",
         why="Layers inside of such a part may amplify by design; what counts is the part. Where it exceeds "
-        "1 by a few 1e-7, that is the rounding of weights, or, at 1e-8, of the proof itself. More is a wrong normalisation, image "
-        "size or number of terms, or a scale that the next layer takes back; far above 1, a part that "
-        "nothing keeps small.",
+        "1 by a few 1e-7, that is the rounding of weights, or, at 1e-8, of the proof itself. More is a "
+        "wrong normalisation, image size or number of terms, or a scale that the next layer takes back; far "
+        "above 1, a part that nothing keeps small.",
         todo="Compare the excess with 1e-6; above it, look at how the block is parametrised.",
     ),
     _finding(
