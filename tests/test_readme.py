@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import runpy
@@ -147,6 +148,23 @@ def test_the_comparison_shows_what_the_samples_readme_proves():
     for text in (comparison_words.MEASURED, "COMPARED (exit 0: "):
         assert " ".join(text.split()) in " ".join(screen.split())
     assert measured.splitlines()[0].split()[0] == "parameters"
+
+
+def test_the_layers_defaults_are_those_of_the_table():
+    table = README.split("| family | layers | padding, if not given |", 1)[1].split("\n\n", 1)[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    told = {
+        name: (padding.strip('"'), modes.split(", "), stride)
+        for _, names, padding, modes, stride, _ in rows
+        for name in re.findall(r"\w+Conv2d", names)
+    }
+    assert set(told) == {name for name in layers.__all__ if name.endswith("Conv2d")}
+    for name, (padding, modes, stride) in told.items():
+        kind = getattr(layers, name)
+        assert str(inspect.signature(kind).parameters["padding"].default) == padding
+        assert list(kind.allowed.padding_modes) == modes
+        assert kind.allowed.rearranges == (stride == "rearranges")
+        assert kind.allowed.any_padding == (padding == "0")
 
 
 def test_ci_runs_the_very_command():

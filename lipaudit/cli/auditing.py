@@ -71,13 +71,7 @@ def _targets(request: AuditRequest) -> Targets:
     Raises:
         UsageError: for what cannot be meant; a plot in a file that is not called one.
     """
-    for path in request.plot:
-        if Path(path).suffix.lower() != ".svg":
-            raise UsageError(
-                f"--plot {path}: a plot is SVG, so its name ends in .svg",
-                hint=f"--plot {Path(path).stem or 'curve'}.svg; other programs make pixels or PDF of it",
-            )
-    asked = [*request.output, *(f"svg={path}" for path in request.plot)]
+    asked = [*request.output, *outputs.plotted(request.plot)]
     return outputs.parse_targets(asked, outputs.REPORTS)
 
 

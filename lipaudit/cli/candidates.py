@@ -1,7 +1,8 @@
 """Models to compare, and who builds them: `A.onnx NAME=b.safetensors --arch NAME=net.py:make`.
 
-A model is called by the end of its path, as short as it can be told from the others; given twice, it gets a
-number.  `{dir}` in an architecture is the folder of the model it is for.
+A model is called by the end of its path, as short as it can be told from the others, with the folder where
+the file's own name says nothing; given twice, it gets a number.  `{dir}` in an architecture is the folder of
+the model it is for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ __all__ = ["Asked", "asked_models"]
 
 _NAMED = re.compile(r"([^/\\=]+)=(.+)", re.DOTALL)
 _OWNED = re.compile(r"([^:{=]+)=(.+:.+)", re.DOTALL)
+
+_SILENT = ("model", "weights", "checkpoint", "best", "last", "final", "network", "net", "state_dict")
+"""File names that many folders have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,9 @@ def _names(given: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _end(path: tuple[str, ...], others: set[tuple[str, ...]]) -> str:
-    """The shortest end of a path that no other path has."""
-    depth = next((d for d in range(1, len(path)) if all(o[-d:] != path[-d:] for o in others)), len(path))
+    """The shortest end of a path that no other path has and that says something."""
+    least = 2 if Path(path[-1]).stem.lower() in _SILENT else 1
+    depth = next((d for d in range(least, len(path)) if all(o[-d:] != path[-d:] for o in others)), len(path))
     return str(Path(*path[-depth:]))
 
 

@@ -21,6 +21,7 @@ from lipaudit.errors import ExitCode, LipauditError
 __all__ = ["Failure", "describe", "show", "shown"]
 
 _DEFECT = "this is a defect of lipaudit: please report it; -v shows where it happened"
+_BUDGETS = ("--max-lipschitz", "--min-certified", "--policy", "--no-policy")
 _OUT_OF_MEMORY = "--device cpu or a machine with more memory helps"
 
 
@@ -47,6 +48,10 @@ def _interrupted(error: BaseException) -> Failure:
 def _parser(error: BaseException) -> Failure:
     message = getattr(error, "format_message", error.__str__)()
     called = getattr(getattr(error, "ctx", None), "command_path", "lipaudit")
+    if called == "lipaudit compare" and getattr(error, "option_name", "") in _BUDGETS:
+        return Failure(
+            ExitCode.USAGE, str(message), "compare judges nothing: `lipaudit MODEL` or `lipaudit gate` do"
+        )
     asked = "lipaudit --help-all" if called in ("lipaudit", "lipaudit audit") else f"{called} --help"
     return Failure(ExitCode.USAGE, str(message), f"`{asked}` lists every option")
 

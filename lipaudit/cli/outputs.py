@@ -29,6 +29,7 @@ __all__ = [
     "check_targets",
     "judged_by",
     "parse_targets",
+    "plotted",
     "write_file",
     "write_new",
     "write_targets",
@@ -77,6 +78,22 @@ def parse_targets(texts: Iterable[str], known: Known[Written]) -> tuple[Target[W
         if places.count(place) > 1:
             raise UsageError(f"two outputs go to {'stdout' if place is None else place}")
     return targets
+
+
+def plotted(paths: Iterable[str]) -> list[str]:
+    """What `--plot` asks for, as `-o` says it.
+
+    Raises:
+        UsageError: for a file that is not called a picture of that kind.
+    """
+    for path in paths:
+        if Path(path).suffix.lower() != ".svg":
+            raise UsageError(
+                f"--plot {path}: a plot is SVG, so its name ends in .svg",
+                hint=f"--plot {Path(path).stem or 'curve'}.svg, or -o svg=PATH for any name; other programs "
+                "make pixels or PDF of it",
+            )
+    return [f"svg={path}" for path in paths]
 
 
 def _parse(text: str, known: Known[Written]) -> Target[Written]:

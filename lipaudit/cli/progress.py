@@ -129,7 +129,7 @@ class BarMeter(_Entered):
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
-            MofNCompleteColumn(),
+            _StepsColumn(),
             _RateColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
@@ -172,6 +172,14 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class _StepsColumn(MofNCompleteColumn):
+    """Steps done and to do, of a stage that has steps."""
+
+    def render(self, task: Task) -> Text:
+        """`3/12`, or nothing."""
+        return Text() if task.total is None else super().render(task)
 
 
 class _RateColumn(ProgressColumn):

@@ -94,7 +94,7 @@ def run(request: CompareRequest) -> ExitCode:
 
 
 def _targets(request: CompareRequest) -> Targets:
-    asked = [*request.output, *(f"svg={path}" for path in request.plot)]
+    asked = [*request.output, *outputs.plotted(request.plot)]
     return outputs.parse_targets([*asked, *(["json=-"] if request.as_json else [])], _KNOWN)
 
 

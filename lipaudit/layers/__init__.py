@@ -7,17 +7,21 @@
     frozen = freeze(net)               # plain layers with stored weights of proved norm
     torch.onnx.export(frozen, (images,), "model.onnx", dynamo=True)
 
-| family | dense | convolution | padding | proved |
-|---|---|---|---|---|
-| AOL | AOLLinear | AOLConv2d | zeros, circular | norm ≤ 1 |
-| spectral rescaling | SpectralRescaledLinear | SpectralRescaledConv2d | zeros, circular | norm ≤ 1 |
-| BCOP | BjorckLinear | BCOPConv2d | circular, zeros | orthogonal; with zeros norm ≤ 1 |
-| Cayley | CayleyLinear | CayleyConv2d | circular | orthogonal |
-| LOT | | LOTConv2d | zeros | norm ≤ 1, nearly orthogonal |
-| SOC | SOCLinear | SOCConv2d | zeros | norm ≤ 1, nearly orthogonal |
-| CPL | CPLLinear | CPLConv2d | zeros | constant ≤ 1 |
-| SLL | SLLLinear | SLLConv2d | zeros | constant ≤ 1 |
-| sandwich | SandwichLinear | SandwichConv2d | zeros | constant ≤ 1 |
+| family | dense | convolution | padding | default | stride | proved |
+|---|---|---|---|---|---|---|
+| AOL | AOLLinear | AOLConv2d | zeros, circular | 0 | torch's | norm ≤ 1 |
+| rescaling | SpectralRescaledLinear | SpectralRescaledConv2d | zeros, circular | 0 | torch's | norm ≤ 1 |
+| BCOP | BjorckLinear | BCOPConv2d | circular, zeros | "same" | rearranges | orthogonal; with zeros norm ≤ 1 |
+| Cayley | CayleyLinear | CayleyConv2d | circular | "same" | rearranges | orthogonal |
+| LOT | | LOTConv2d | zeros | "same" | rearranges | norm ≤ 1, nearly orthogonal |
+| SOC | SOCLinear | SOCConv2d | zeros | "same" | rearranges | norm ≤ 1, nearly orthogonal |
+| CPL | CPLLinear | CPLConv2d | zeros | "same" | rearranges | constant ≤ 1 |
+| SLL | SLLLinear | SLLConv2d | zeros | "same" | rearranges | constant ≤ 1 |
+| sandwich | SandwichLinear | SandwichConv2d | zeros | "same" | rearranges | constant ≤ 1 |
+
+The first mode of padding is the default, and so is that much of it.  A stride s that rearranges is
+space-to-depth before a convolution of stride 1: the image's sides are multiples of s, and `kernel_size`
+counts cells of the rearranged image.
 
 CPL, SLL and sandwich layers hold their activation; the others stand before `MaxMin`, `GroupSort` or
 `Householder`.  Statements are about exact arithmetic; what rounding adds, `freeze` takes away again.

@@ -52,6 +52,13 @@ def test_names_are_as_short_as_they_can_be():
     assert len(set(names("m", "m (2)", "m"))) == 3
 
 
+def test_a_name_that_says_nothing_has_its_folder_before_it():
+    assert names("a/model.onnx", "b/net_3.onnx") == ["a/model.onnx", "net_3.onnx"]
+    assert names("a/model.onnx", "a/Model.safetensors") == ["a/model.onnx", "a/Model.safetensors"]
+    assert names("x/a/best.pt", "y/a/best.pt") == ["x/a/best.pt", "y/a/best.pt"]
+    assert names("weights.pt", "last.pt", "/model.onnx") == ["weights.pt", "last.pt", "/model.onnx"]
+
+
 def test_a_file_whose_name_has_a_sign_of_equality_is_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lr=0.1.onnx").touch()
@@ -145,7 +152,7 @@ def test_json_alone_on_stdout(run, monkeypatch):
     for flags in (["--json"], ["-o", "json=-"]):
         done = run("compare", "one/model.onnx", "m=two/model.onnx", *FAST, *flags)
         assert done.code == 0
-        assert [row["name"] for row in json.loads(done.out)["models"]] == ["model.onnx", "m"]
+        assert [row["name"] for row in json.loads(done.out)["models"]] == ["one/model.onnx", "m"]
         assert done.err.splitlines()[-1].startswith("COMPARED")
         assert run("compare", "one/model.onnx", *FAST, *flags, "-q").err == ""
 
@@ -218,6 +225,10 @@ def test_quiet_leaves_the_last_line_and_reasons(run):
         (["-o", "sarif=t"], "no format is called"),
         (["-o", "no/t.csv"], "no folder"),
         (["--plot", "c.svg"], "needs a data set"),
+        (["--plot", "c.png"], "a plot is SVG, so its name ends in .svg"),
+        (["--plot", "c"], "-o svg=PATH for any name"),
+        (["--max-lipschitz", "1"], "compare judges nothing"),
+        (["--policy", "p.toml"], "compare judges nothing"),
         (["--json", "-o", "csv=-"], "two outputs go to stdout"),
         (["--batch", "0"], "--batch 0"),
         (["--batch", "99999999"], "--batch 99999999"),
@@ -226,7 +237,6 @@ def test_quiet_leaves_the_last_line_and_reasons(run):
         (["--no-cost", "--train-cost"], "contradict"),
         (["--train-arch", "net.py:make"], "no effect without --train-cost"),
         (["--limit", "0"], "--limit 0"),
-        (["--max-lipschitz", "3"], "--max-lipschitz"),
     ],
 )
 def test_what_cannot_be_meant_is_told_before_the_work(run, folder, arguments, why):

@@ -22,7 +22,7 @@ def to_markdown(comparison: Comparison) -> str:
         "### Proved",
         _table(proved_columns(comparison), comparison),
         "### Measured",
-        line(words.MEASURED),
+        *map(line, words.measured_lines(comparison)),
         line(words.machine_line(comparison)),
         _table(measured_columns(comparison), comparison),
         *_listed("Notes", list(words.notes(comparison))),

@@ -48,7 +48,7 @@ def _blocks(comparison: Comparison, width: int) -> Iterator[RenderableType]:
     ):
         yield from map(_unfolded, _tables(title, columns, comparison, width))
     yield Text()
-    yield part("measured", [_text(words.MEASURED)])
+    yield part("measured", map(_text, words.measured_lines(comparison)))
     yield part("notes", map(_text, words.notes(comparison)))
     yield part("incomplete", _problems(comparison))
     yield Text()

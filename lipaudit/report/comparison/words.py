@@ -8,13 +8,23 @@ from lipaudit.errors import ExitCode
 from lipaudit.report.comparison.record import Comparison, Proved, Row
 from lipaudit.report.wording import plural
 
-__all__ = ["MEASURED", "data_line", "ending", "machine_line", "notes", "problems"]
+__all__ = ["MEASURED", "data_line", "ending", "machine_line", "measured_lines", "notes", "problems"]
 
 MEASURED = (
     "Times and memory are measurements of this machine, not proofs. A time is the median of repeated runs in "
     "which the models take turns, with its quartiles; the memory beside it is weights, batch and all tensors "
-    "at the worst moment."
+    "at the worst moment. An audit's time is that of a single run."
 )
+_AUDIT_ALONE = "An audit's time is a measurement of this machine, of a single run, and no proof."
+_COMPLETE = "every analysis is complete"
+
+
+def measured_lines(comparison: Comparison) -> Iterator[str]:
+    """What the measurements are worth, if any were taken."""
+    if any(row.costs is not None for row in comparison.models):
+        yield MEASURED
+    elif any(row.audit_seconds is not None for row in comparison.models):
+        yield _AUDIT_ALONE
 
 
 def data_line(comparison: Comparison) -> str:
@@ -53,7 +63,7 @@ def problems(comparison: Comparison) -> Iterator[tuple[Row, str]]:
         if row.problem is not None:
             yield row, row.problem.message
         for finding in () if row.proved is None else row.proved.findings:
-            yield row, f"{finding.rule}: {finding.message}"
+            yield row, f"{finding.rule}{f' {finding.layer}' if finding.layer else ''}: {finding.message}"
 
 
 def notes(comparison: Comparison) -> Iterator[str]:
@@ -77,4 +87,6 @@ def ending(comparison: Comparison, failed: ExitCode | None = None) -> str:
     code = ExitCode(comparison.exit_code) if failed is None else failed
     whole = sum(row.exit_code == ExitCode.PASS for row in comparison.models)
     words = "COMPARED" if whole == len(comparison.models) else f"{whole} OF {len(comparison.models)} COMPARED"
-    return f"{words if failed is None else 'NOT WRITTEN'} (exit {code.value}: {code.meaning})"
+    # A comparison has no budgets that could pass.
+    meaning = _COMPLETE if code is ExitCode.PASS else code.meaning
+    return f"{words if failed is None else 'NOT WRITTEN'} (exit {code.value}: {meaning})"

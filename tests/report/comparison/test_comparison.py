@@ -49,7 +49,7 @@ def test_every_golden_file_is_compared():
 def test_lines_fit_and_no_number_is_left_out(name, width):
     comparison = COMPARISONS[name]
     text = to_text(comparison, width=width)
-    assert max(map(cell_len, text.splitlines()[:-1])) <= width
+    assert max(map(cell_len, text.splitlines())) <= width
     columns = [*proved_columns(comparison), *measured_columns(comparison)]
     for row in comparison.models:
         assert all(column.cell(row) in text for column in columns)
@@ -72,6 +72,23 @@ def test_a_hostile_name_stays_a_name():
 def test_no_cell_is_a_formula(sign):
     comparison = sample.comparison(sample.row(f"{sign}1+1"))
     assert f"\n'{sign}1+1," in to_csv(comparison)
+
+
+def test_the_words_are_a_comparisons_own():
+    """No budget passes where there is none, and no median is told of where nothing was repeated."""
+    plain = sample.comparison(sample.row("a"), sample.row("b"))
+    text = to_text(plain)
+    assert text.endswith("\nCOMPARED (exit 0: every analysis is complete)\n")
+    assert "median" not in text
+    assert "of a single run" in text
+    assert "median" in to_text(COMPARISONS["two"])
+    incomplete = to_text(COMPARISONS["incomplete"])
+    findings = [
+        f for row in COMPARISONS["incomplete"].models if row.proved for f in row.proved.findings if f.layer
+    ]
+    assert findings
+    for finding in findings:
+        assert f"{finding.rule} {finding.layer}: " in incomplete
 
 
 def test_the_last_line():
