@@ -59,6 +59,14 @@ def test_the_bar_shows_stage_count_and_rate():
     assert "4/10" in text
 
 
+def test_a_stage_without_steps_counts_none():
+    out = io.StringIO()
+    with BarMeter(Console(file=out, force_terminal=True, width=96)) as bar:
+        bar.stage("1/2 model.onnx: loading model", 0)
+    assert "loading model" in out.getvalue()
+    assert "/?" not in out.getvalue()
+
+
 def test_the_meter_suits_stderr(monkeypatch):
     assert isinstance(meter(quiet=True), SilentMeter)
     assert isinstance(meter(quiet=False), HeartbeatMeter)
