@@ -13,7 +13,6 @@ from lipaudit.passes.compose_activations import compose_activations
 from lipaudit.passes.drop_identities import drop_identities
 from lipaudit.passes.fold_affine import fold_affine
 from lipaudit.passes.frequency_blocks import frequency_blocks
-from lipaudit.passes.guarded_softplus import guarded_softplus
 from lipaudit.passes.half_planes import half_planes
 from lipaudit.passes.join_moves import join_moves
 from lipaudit.passes.local_response import local_response
@@ -27,7 +26,6 @@ __all__ = ["PASSES", "simplify"]
 PASSES: tuple[Callable[[LayerGraph], LayerGraph], ...] = (
     drop_identities,
     peel_softmax,
-    guarded_softplus,
     compose_activations,
     local_response,
     merge_moves,
