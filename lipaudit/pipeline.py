@@ -41,6 +41,7 @@ from lipaudit.policy import (
 )
 from lipaudit.report import assemble, structure, tried, variance
 from lipaudit.report.interruption import Interrupted
+from lipaudit.report.layer_findings import layer_findings
 from lipaudit.report.limits import limitations
 from lipaudit.report.model import (
     AuditReport,
@@ -265,7 +266,7 @@ def _findings(
     blocks = structure.block_records(bound)
     grown = variance.variance_findings(attacked, blocks)
     fallen = tried.fallback_findings(layers, plan)
-    found = (*assemble.layer_findings(layers, blocks), *grown, *fallen)
+    found = (*layer_findings(layers, blocks), *grown, *fallen)
     if data is None or run is None:
         return found
     chance = is_near_chance(run.radii.correct, run.labels, subject.classes)

@@ -34,8 +34,8 @@ from lipaudit.policy import (
 from lipaudit.policy.space import Space, space_of
 from lipaudit.policy.verdict import is_incomplete
 from lipaudit.policy.waiver import restored
-from lipaudit.report.assemble import layer_findings
 from lipaudit.report.judgement import BudgetOutcome
+from lipaudit.report.layer_findings import layer_findings
 from lipaudit.report.model import AuditReport, Evidence, Finding
 from lipaudit.report.remedies import is_elsewhere
 

@@ -6,7 +6,7 @@ import pytest
 import sample_report as sample
 
 from lipaudit.bound import Bound, Estimate
-from lipaudit.report.assemble import layer_findings
+from lipaudit.report.layer_findings import layer_findings
 from lipaudit.report.model import Block
 from lipaudit.report.number import Number
 
