@@ -1,0 +1,124 @@
+"""Clipping on a grid of frequencies, where a convolution falls apart into small matrices.
+
+For circular "same" padding the matrices K̂(ω) of the grid hold all singular values (Sedghi 2019).  Clipped one by
+one they belong to no kernel of the old size: it is *one* of two conditions,
+
+    (a) σ₁(K̂(ω)) ≤ c at every ω,      (b) K has the support it had.
+
+`clip_and_crop` alternates: clip, crop to the support, and again; what it meets need not be the nearest
+kernel.  `clip_on_grid` looks for the kernel nearest to the old one under both by the alternating direction
+method of multipliers; with the grid's transform F unitary up to √N (Parseval) each step is in closed form:
+
+    K ← (K₀ + ρ·crop F⁻¹(Z − Y)) / (1 + ρ),    Z ← clip(F K + Y),    Y ← Y + F K − Z.
+
+For other paddings the grid is that of the circulant which the convolution is cut out of, or close to it: a
+good guess, and no more.
+
+Sedghi, Gupta, Long (2019), "The Singular Values of Convolutional Layers", ICLR; Boyd, Parikh, Chu, Peleato,
+Eckstein (2011), "Distributed optimization and statistical learning via ADMM", sec. 3 and 5.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lipaudit.spectral.embedding import embedding_grid
+from lipaudit.spectral.fft import half_spectrum
+from lipaudit.spectral.maps import Conv
+
+__all__ = ["clip_and_crop", "clip_on_grid", "has_grid"]
+
+ROUNDS = 150
+PENALTY = 1.0
+CLOSE = 1e-4
+
+
+def grid_of(conv: Conv) -> tuple[int, ...]:
+    """Frequencies per axis, in cells of the stride: exact for circular "same", near the truth for others."""
+    plain = conv.base()
+    if plain.padding_mode == "zeros":
+        return embedding_grid(plain)
+    return tuple(-(-n // s) for n, s in zip(plain.image, plain.stride, strict=True))
+
+
+def has_grid(conv: Conv) -> bool:
+    """Whether no two taps of the kernel meet on the grid, so that crop F⁻¹F = 1."""
+    plain = conv.base()
+    cells = zip(grid_of(conv), plain.stride, plain.extent, strict=True)
+    return all(n * s >= e for n, s, e in cells)
+
+
+def clip_on_grid(conv: Conv, limit: float, norm: float) -> Conv:
+    """About the nearest kernel whose singular values are `limit` at most.
+
+    Args:
+        conv: a convolution with `has_grid`.
+        limit: c.
+        norm: about ‖T‖, beside which the grid's maximum is seen: what the grid exceeds it by is granted.
+    """
+    plain = conv.base()
+    spectrum = _Grid(plain)
+    first = spectrum.forward(plain.weight)
+    top = float(torch.linalg.matrix_norm(first, 2).max())
+    limit = limit * max(1.0, top / norm)
+    kernel, split = plain.weight, torch.zeros_like(first)
+    for _ in range(ROUNDS):
+        transformed = spectrum.forward(kernel)
+        clipped, excess = _clipped(transformed + split, limit)
+        if excess <= CLOSE and bool(split.any()) and float((transformed - clipped).abs().max()) <= CLOSE * limit:
+            break
+        split = split + transformed - clipped
+        kernel = (plain.weight + PENALTY * spectrum.inverse(clipped - split)) / (1 + PENALTY)
+    return conv.with_weight(kernel)
+
+
+def clip_and_crop(conv: Conv, limit: float, rounds: int = 1) -> Conv:
+    """Clip every frequency, keep the kernel's support, `rounds` times."""
+    plain = conv.base()
+    spectrum = _Grid(plain)
+    kernel = plain.weight
+    for _ in range(rounds):
+        clipped, excess = _clipped(spectrum.forward(kernel), limit)
+        if excess <= CLOSE:
+            break
+        kernel = spectrum.inverse(clipped)
+    return conv.with_weight(kernel)
+
+
+def _clipped(matrices: Tensor, limit: float) -> tuple[Tensor, float]:
+    """Every singular value at most `limit`; by how much the largest was above, relatively."""
+    left, values, right = torch.linalg.svd(matrices, full_matrices=False)
+    excess = float(values.max()) / limit - 1
+    return (left * values.clamp(max=limit)[..., None, :]) @ right, excess
+
+
+class _Grid:
+    """The transform of kernels of one shape, and the inverse on its range, cropped to the support."""
+
+    def __init__(self, plain: Conv) -> None:
+        self._plain, self._cells = plain, grid_of(plain)
+        points = torch.full((self._cells[-1] // 2 + 1,), 2.0, dtype=torch.float64)
+        points[0] = 1.0
+        if self._cells[-1] % 2 == 0:
+            points[-1] = 1.0
+        self._weights = points.to(plain.weight.device)[:, None, None, None]
+
+    def forward(self, kernel: Tensor) -> Tensor:
+        """(*half grid, groups, c_out/groups, c_in/groups·∏s) complex."""
+        plain = self._plain
+        return half_spectrum(kernel, self._cells, plain.stride, plain.dilation, plain.groups)
+
+    def inverse(self, matrices: Tensor) -> Tensor:
+        """The adjoint of `forward`, divided by the number of frequencies."""
+        kernel = torch.zeros_like(self._plain.weight, requires_grad=True)
+        with torch.enable_grad():
+            transformed = self.forward(kernel)
+            # Half of the frequencies stand for both halves.
+            (gradient,) = torch.autograd.grad(
+                transformed, kernel, (self._weights * matrices).to(transformed.dtype)
+            )
+        found: Tensor = gradient / math.prod(self._cells)
+        return found
