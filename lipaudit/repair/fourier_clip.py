@@ -51,13 +51,14 @@ def has_grid(conv: Conv) -> bool:
     return all(n * s >= e for n, s, e in cells)
 
 
-def clip_on_grid(conv: Conv, limit: float, norm: float) -> Conv:
+def clip_on_grid(conv: Conv, limit: float, norm: float, rounds: int = ROUNDS) -> Conv:
     """About the nearest kernel whose singular values are `limit` at most.
 
     Args:
         conv: a convolution with `has_grid`.
         limit: c.
         norm: about ‖T‖, beside which the grid's maximum is seen: what the grid exceeds it by is granted.
+        rounds: at most.
     """
     plain = conv.base()
     spectrum = _Grid(plain)
@@ -65,7 +66,7 @@ def clip_on_grid(conv: Conv, limit: float, norm: float) -> Conv:
     top = float(torch.linalg.matrix_norm(first, 2).max())
     limit = limit * max(1.0, top / norm)
     kernel, split = plain.weight, torch.zeros_like(first)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         transformed = spectrum.forward(kernel)
         clipped, excess = _clipped(transformed + split, limit)
         if excess <= CLOSE and bool(split.any()) and float((transformed - clipped).abs().max()) <= CLOSE * limit:

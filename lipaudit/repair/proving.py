@@ -1,0 +1,105 @@
+"""Clip, round, prove; and again with a smaller target, until what is proved keeps the limit.
+
+A bound is about proportional to the weights: where it exceeds the limit by a hair (its slack, or rounding to
+float32) all weights are multiplied by c/bound; where it is more, the map is clipped anew with so much smaller a
+target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lipaudit.analyze import Layer, Plan, Prover, joint
+from lipaudit.errors import Incomplete
+from lipaudit.graph.graph import LayerGraph
+from lipaudit.graph.node import Node
+from lipaudit.repair.methods import ClipMethod
+from lipaudit.repair.stored import StoredLayer, with_map
+from lipaudit.spectral.maps import LinearMap
+
+__all__ = ["Changed", "bounded", "clipped_layer", "scaled_layer"]
+
+TRIES, CLIPS = 10, 3
+HAIR = 0.005
+"""Relative excess that is scaled away: it moves no singular value by more."""
+ROUNDING = 2e-7
+"""More than rounding to float32 adds to a norm, relatively; half precision takes several tries."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Changed:
+    """A layer with other weights.
+
+    Args:
+        layer: which.
+        map: what it is now, rounding to the stored type included.
+        tensor: what is to be stored.
+        proved: its node with these weights, and the bound.
+        start: vectors to begin with when it is clipped again.
+    """
+
+    layer: StoredLayer
+    map: LinearMap
+    tensor: Tensor
+    proved: Layer
+    start: Tensor | None = None
+
+
+def bounded(graph: LayerGraph, node: Node, plan: Plan) -> Layer:
+    """A node's bound as an audit proves it, without a witness."""
+    prover = Prover(plan.method_of(node.name), plan)
+    gain = node.op.gain(tuple(graph.shape_of(name) for name in node.inputs), prover)
+    return Layer(node, gain, joint(gain), None, tuple(prover.found), tuple(prover.certificates))
+
+
+def clipped_layer(
+    graph: LayerGraph,
+    layer: StoredLayer,
+    limit: float,
+    method: ClipMethod,
+    plan: Plan,
+    start: Tensor | None = None,
+) -> Changed:
+    """The layer with a proved norm of `limit` at most.
+
+    Raises:
+        Incomplete: what can be stored does not keep it.
+        NotCovered: the method has no form for this map.
+    """
+    target = limit * (1 - ROUNDING)
+    found, start = method.clip(layer.map, target, start)
+    changed = _stored(graph, layer, found, plan, start)
+    clips = 1
+    for _ in range(TRIES):
+        bound = changed.proved.upper.value
+        if bound <= limit:
+            return changed
+        factor = limit / bound * (1 - ROUNDING)
+        if factor < 1 - HAIR and clips < CLIPS:
+            target, clips = target * factor, clips + 1
+            found, start = method.clip(layer.map, target, start)
+            changed = _stored(graph, layer, found, plan, start)
+        else:
+            changed = scaled_layer(graph, changed, factor, plan)
+    raise Incomplete(
+        f"layer {layer.name}: a norm of {limit:.6g} is not reached by weights of type "
+        f"{str(layer.stored.dtype).removeprefix('torch.')}: {changed.proved.upper.value:.6g} is proved",
+        hint="store the weights in float32, or ask for a larger limit",
+    )
+
+
+def scaled_layer(graph: LayerGraph, changed: Changed, factor: float, plan: Plan) -> Changed:
+    """The layer with all its weights times one factor."""
+    smaller = changed.map.with_weight(changed.map.weight * factor)
+    return _stored(graph, changed.layer, smaller, plan, changed.start)
+
+
+def _stored(
+    graph: LayerGraph, layer: StoredLayer, linear_map: LinearMap, plan: Plan, start: Tensor | None
+) -> Changed:
+    """Rounded, then proved."""
+    tensor, seen = layer.rounded(linear_map.weight)
+    rounded = layer.map.with_weight(seen)
+    return Changed(layer, rounded, tensor, bounded(graph, with_map(layer.node, rounded), plan), start)

@@ -1,0 +1,140 @@
+"""From a wish to changed layers: caps per layer, or one bound for the whole.
+
+One limit for every layer is each layer's own affair.  A bound for the whole is shared out (`budget`), all layers
+are clipped to their shares, and the whole is bounded as an audit does it; as rules about parts make it smaller
+than the product, the shares are corrected by what came out, and what is left over in the end is one factor on
+the last layer that changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from lipaudit.errors import Incomplete
+from lipaudit.graph.graph import LayerGraph, batched
+from lipaudit.repair.budget import losses, shared
+from lipaudit.repair.methods import ClipMethod
+from lipaudit.repair.network import Network
+from lipaudit.repair.proving import Changed, clipped_layer, scaled_layer
+from lipaudit.repair.stored import LeftAlone, StoredLayer
+
+__all__ = ["Changes", "cap_layers", "reach"]
+
+Changes = dict[str, Changed]
+ROUNDS, CLOSE_ENOUGH, LAST_HAIR = 6, 0.01, 1e-9
+"""How often shares are corrected, the share of the target that may be given away, and what floats cost."""
+SAMPLES = 64
+"""Activations that losses are measured on."""
+
+
+def cap_layers(
+    network: Network,
+    free: Sequence[StoredLayer],
+    held: Sequence[LeftAlone],
+    limit: float,
+    method: ClipMethod,
+    advance: Callable[[], None] = lambda: None,
+) -> Changes:
+    """Every layer's proved norm at most `limit`.
+
+    Raises:
+        Incomplete: a layer above it is left alone, or does not get there.
+    """
+    stuck = [a for a in held if network.norm(a.name) > limit and a.name not in network.structured()]
+    if stuck:
+        raise Incomplete(
+            f"layer {stuck[0].name} has a norm of up to {network.norm(stuck[0].name):.6g} and is left alone: "
+            f"{stuck[0].why}",
+            hint="name the layers to clip with --layer, or repair it where it was trained",
+        )
+    changes: Changes = {}
+    for layer in free:
+        if network.norm(layer.name) > limit:
+            changes[layer.name] = clipped_layer(network.graph, layer, limit, method, network.plan)
+        advance()
+    return changes
+
+
+def reach(
+    network: Network,
+    free: Sequence[StoredLayer],
+    target: float,
+    method: ClipMethod,
+    samples: Tensor | None,
+    advance: Callable[[], None] = lambda: None,
+) -> Changes:
+    """Layers changed so that the whole is bounded by `target`.
+
+    Args:
+        network: before.
+        free: layers that may change.
+        target: for the bound of the whole.
+        method: how.
+        samples: (n, *input of the graph) float64 on its device, to measure losses on; None for noise.
+        advance: told of every layer of every round.
+
+    Raises:
+        Incomplete: it is not reached.
+    """
+    before = network.bound.total
+    if before.value <= target:
+        return {}
+    if not before.is_finite:
+        raise Incomplete(f"the network has no bound to bring down: {before.note}")
+    free = [layer for layer in free if network.norm(layer.name) > 0]
+    if not free:
+        raise Incomplete("no layer of the network may be changed", hint="the notes say why")
+    inputs = {} if samples is None else _inputs(network.graph, free, samples)
+    costs = [
+        losses(layer.map, network.norm(layer.name), method.name, inputs.get(layer.name)) for layer in free
+    ]
+    factor, best, starts = target / before.value, None, dict[str, Tensor | None]()
+    for _ in range(ROUNDS):
+        changes: Changes = {}
+        for layer, share in zip(free, shared(costs, factor), strict=True):
+            if share < 1 - LAST_HAIR:
+                limit = share * network.norm(layer.name)
+                start = starts.get(layer.name)
+                changed = clipped_layer(network.graph, layer, limit, method, network.plan, start)
+                changes[layer.name], starts[layer.name] = changed, changed.start
+            advance()
+        reached = network.with_changes(changes).bound.total.value
+        if reached <= target and (best is None or reached > best[0]):
+            best = reached, changes
+        if target * (1 - CLOSE_ENOUGH) <= reached <= target * (1 + CLOSE_ENOUGH):
+            best = best if reached > target and best and best[0] > target * (1 - CLOSE_ENOUGH) else (reached, changes)
+            break
+        factor = min(1 - LAST_HAIR, factor * target / reached)
+    else:
+        best = best or (reached, changes)
+    return _last_hair(network, best[1], target)
+
+
+def _last_hair(network: Network, changes: Changes, target: float) -> Changes:
+    """One factor on the last layer that changed."""
+    for _ in range(ROUNDS):
+        reached = network.with_changes(changes).bound.total.value
+        if reached <= target:
+            return changes
+        last = [node.name for node in network.graph if node.name in changes][-1]
+        factor = target / reached * (1 - 2e-7)
+        changes = {**changes, last: scaled_layer(network.graph, changes[last], factor, network.plan)}
+    raise Incomplete(
+        f"the bound of the whole stays at {reached:.6g}, {target:.6g} was asked for",
+        hint="ask for less, or let more layers change (--layer)",
+    )
+
+
+def _inputs(graph: LayerGraph, free: Sequence[StoredLayer], samples: Tensor) -> dict[str, Tensor]:
+    """What reaches each layer on the samples: (n, *in_shape of its map)."""
+    found = {}
+    for layer in free:
+        source = layer.node.inputs[0]
+        values = batched(lambda x, name=source: graph.values(x)[name])(samples)  # type: ignore[misc]
+        shape = layer.map.in_shape
+        rows = values.reshape(-1, *shape)
+        found[layer.name] = rows[: max(1, SAMPLES * math.ceil(len(rows) / max(1, len(samples))))]
+    return found

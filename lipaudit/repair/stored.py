@@ -1,0 +1,174 @@
+"""Which stored tensor a layer's weights are, and how they come out of it.
+
+An audit bounds what is left when batch norm, preprocessing and factors are folded into the linear map beside
+them: W = F∘S, with S the stored weights and F the factors, constant over a kernel's taps.  W is what is
+clipped, so that nothing folded in can undo it; S′ = W′/F is what is stored, where F ≠ 0, in the type it had:
+rounding comes before proving.
+
+A tensor belongs to a layer if it holds the same numbers to the last bit, perhaps transposed or of another
+shape.  Where two hold them, or two layers read one, the numbers are tied: changing one of them would break
+what the network is, so such layers are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lipaudit.graph.graph import LayerGraph
+from lipaudit.graph.node import Node
+from lipaudit.ops.conv import Convolution
+from lipaudit.ops.linear import Linear
+from lipaudit.spectral.maps import Conv, Dense, LinearMap
+
+__all__ = ["LeftAlone", "StoredLayer", "linear_map_of", "match", "with_map"]
+
+CLOSE = 1e-12
+"""Relative error of F∘S: two roundings per factor that was folded."""
+TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftAlone:
+    """A linear layer that is not changed, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredLayer:
+    """A linear layer whose weights were found.
+
+    Args:
+        node: of the simplified graph.
+        map: W, as it is bounded.
+        factors: F, of W's shape; 0 where nothing is to be changed.
+        key: of the stored tensor.
+        stored: it.
+        flipped: whether it is the transpose.
+    """
+
+    node: Node
+    map: LinearMap
+    factors: Tensor
+    key: str
+    stored: Tensor
+    flipped: bool
+
+    @property
+    def name(self) -> str:
+        """The layer's."""
+        return self.node.name
+
+    def rounded(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """What is stored for W′, in its type and shape, and the W′ that comes out of it."""
+        old = self._seen(self.stored)
+        free = self.factors != 0
+        new = torch.where(free, weight / torch.where(free, self.factors, 1.0), old)
+        kept = new.T if self.flipped else new
+        tensor = kept.reshape(self.stored.shape).to(self.stored.dtype).contiguous()
+        return tensor, self.factors * self._seen(tensor)
+
+    def _seen(self, tensor: Tensor) -> Tensor:
+        """A stored tensor as the graph has it, in float64."""
+        wide = tensor.double()
+        return (wide.T if self.flipped else wide).reshape(self.map.weight.shape)
+
+
+def linear_map_of(node: Node) -> LinearMap | None:
+    """The linear map of a node with weights, else None."""
+    if isinstance(node.op, Convolution):
+        return node.op.map
+    return Dense(node.op.weight) if isinstance(node.op, Linear) else None
+
+
+def with_map(node: Node, linear_map: LinearMap) -> Node:
+    """The node with other weights; its bias stays."""
+    if isinstance(node.op, Convolution) and isinstance(linear_map, Conv):
+        return replace(node, op=Convolution(linear_map, node.op.bias, node.op.ulps, node.op.bias_size))
+    assert isinstance(node.op, Linear)  # noqa: S101 - `linear_map_of` gave the map
+    old = node.op
+    return replace(node, op=Linear(linear_map.weight, old.bias, old.ulps, old.bias_size, old.name))
+
+
+def match(
+    graph: LayerGraph, raw: LayerGraph, state: Mapping[str, Tensor], shared: Collection[str]
+) -> tuple[list[StoredLayer], list[LeftAlone]]:
+    """Every linear layer of the simplified graph, with its stored weights or a reason.
+
+    Args:
+        graph: simplified.
+        raw: the same network before folding, its layers of the same names.
+        state: the file's tensors.
+        shared: keys that more than one operation of the file reads.
+    """
+    found: list[StoredLayer] = []
+    left: list[LeftAlone] = []
+    digests = [_content(m.weight) for node in raw if (m := linear_map_of(node)) is not None]
+    for node in graph:
+        linear_map = linear_map_of(node)
+        if linear_map is None:
+            continue
+        before = raw.node(node.name)
+        weights = None if before is None else linear_map_of(before)
+        if weights is None or weights.weight.shape != linear_map.weight.shape:
+            left.append(LeftAlone(node.name, "no operation of the file has these weights: they are computed"))
+            continue
+        keys = [(key, flipped) for key in state if (flipped := _holds(state[key], weights.weight)) is not None]
+        why = _refusal(keys, digests.count(_content(weights.weight)), shared)
+        factors = None if why else _factors(weights.weight, linear_map.weight.cpu())
+        if why or factors is None:
+            left.append(LeftAlone(node.name, why or "several tensors make up its weights"))
+            continue
+        key, flipped = keys[0]
+        factors = factors.to(linear_map.weight.device)
+        stored = state[key].to(linear_map.weight.device)
+        found.append(StoredLayer(node, linear_map, factors, key, stored, bool(flipped)))
+    return found, left
+
+
+def _refusal(keys: list[tuple[str, bool | None]], layers: int, shared: Collection[str]) -> str:
+    if not keys:
+        return "the file holds no tensor with its weights: they are computed when the model runs"
+    if len(keys) > 1:
+        return f"{len(keys)} tensors of the file hold its weights ({', '.join(key for key, _ in keys[:3])})"
+    if layers > 1 or keys[0][0] in shared:
+        return f"its weights ({keys[0][0]}) are used more than once: changing them would break a structure"
+    return ""
+
+
+def _content(weight: Tensor) -> tuple[int, float, float]:
+    """The same for the same numbers, also transposed; seldom for others."""
+    wide = weight.flatten().sort().values
+    return wide.numel(), float(wide.sum()), float((wide * torch.arange(1.0, wide.numel() + 1)).sum())
+
+
+def _holds(tensor: Tensor, weight: Tensor) -> bool | None:
+    """Whether it holds these numbers transposed; None if it does not hold them."""
+    if tensor.dtype not in TYPES or tensor.numel() != weight.numel() or not tensor.numel():
+        return None
+    wide = tensor.double()
+    if torch.equal(wide.flatten(), weight.flatten()):
+        return False
+    flat = weight.reshape(weight.shape[0], -1)
+    if wide.dim() == 2 and wide.T.shape == flat.shape and torch.equal(wide.T, flat):
+        return True
+    return None
+
+
+def _factors(stored: Tensor, folded: Tensor) -> Tensor | None:
+    """F with folded = F∘stored, the same for all taps of a kernel; None if there is none."""
+    if torch.equal(stored, folded):
+        return torch.ones_like(stored)
+    taps = stored.reshape(*stored.shape[:2], -1)
+    largest = taps.abs().argmax(dim=2, keepdim=True)
+    base = taps.gather(2, largest)
+    quotient = folded.reshape(taps.shape).gather(2, largest) / torch.where(base == 0, 1.0, base)
+    factors = quotient.expand_as(taps).reshape(stored.shape)
+    error = (factors * stored - folded).abs()
+    return factors if bool((error <= CLOSE * folded.abs()).all()) else None
+
