@@ -90,10 +90,20 @@ def clip_and_crop(conv: Conv, limit: float, rounds: int = 1) -> Conv:
 
 
 def _clipped(matrices: Tensor, limit: float) -> tuple[Tensor, float]:
-    """Every singular value at most `limit`; by how much the largest was above, relatively."""
-    left, values, right = torch.linalg.svd(matrices, full_matrices=False)
+    """Every singular value at most `limit`; by how much the largest was above, relatively.
+
+    X·V diag(min(1, c/σ))Vᴴ, or the same from the left, with V and σ² of the smaller Gram matrix: several times
+    as fast as an SVD of each, and what squaring loses concerns values far below the limit.
+    """
+    wide = matrices.shape[-1] > matrices.shape[-2]
+    gram = matrices @ matrices.mH if wide else matrices.mH @ matrices
+    squares, vectors = torch.linalg.eigh(gram)
+    values = squares.clamp(min=0.0).sqrt()
     excess = float(values.max()) / limit - 1
-    return (left * values.clamp(max=limit)[..., None, :]) @ right, excess
+    # 1 − the factor, which is 0 for what is below: nothing there is moved by rounding.
+    lost = torch.where(values > limit, 1 - limit / values.clamp(min=limit), 0.0)
+    taken = (vectors * lost[..., None, :]) @ vectors.mH
+    return matrices - (taken @ matrices if wide else matrices @ taken), excess
 
 
 class _Grid:

@@ -21,7 +21,11 @@ from lipaudit.repair.stored import LeftAlone, StoredLayer, linear_map_of
 
 __all__ = ["Network", "parts"]
 
-STRUCTURED = frozenset(rule.RULE.name for rule in (convex_potential, sandwich, skew_exponential))
+TIED = frozenset(rule.RULE.name for rule in (convex_potential, skew_exponential))
+"""Rules that fire only where weights stand in several places."""
+ABOUT_ONE, FAR = 1.001, 1.2
+"""The sandwich rule speaks of any two dense layers; made for it are those it bounds by 1, and far better than their
+product."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,8 +67,14 @@ class Network:
 
     def structured(self) -> dict[str, Claim]:
         """Layers inside parts that are bounded by their structure, with the claim that says so."""
-        claims = [claim for claim in self.bound.claims if claim.bound.method in STRUCTURED]
-        return {name: claim for claim in claims for name in claim.names}
+        return {name: claim for claim in self.bound.claims if _is_structure(claim) for name in claim.names}
+
+
+def _is_structure(claim: Claim) -> bool:
+    if claim.bound.method in TIED:
+        return True
+    made_for = claim.bound.value <= ABOUT_ONE and claim.plain >= FAR * claim.bound.value
+    return claim.bound.method == sandwich.RULE.name and made_for
 
 
 def parts(
