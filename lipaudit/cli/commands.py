@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from lipaudit.cli import attest_options as a
+from lipaudit.cli import clip_options as r
 from lipaudit.cli import compare_options as k
 from lipaudit.cli import convert_options as c
 from lipaudit.cli import diff_options as d
@@ -156,6 +157,49 @@ def _spectrum(  # noqa: PLR0913, PLR0917 -- one parameter per option
     return partial(running.run_spectrum, own, AuditRequest(no_policy=True, **given))
 
 
+@app.command("clip", add_help_option=False)
+def _clip(  # noqa: PLR0913, PLR0917 -- one parameter per option
+    model: o.Model,
+    lipschitz: r.Lipschitz = None,
+    layer_norm: r.LayerNorm = None,
+    how: r.How = "fastclip",
+    layer: r.Layers = None,
+    output: r.Output = None,
+    force: r.Force = False,  # noqa: FBT002 -- a flag
+    as_json: r.AsJson = False,  # noqa: FBT002 -- a flag
+    dataset: o.DatasetName = "none",
+    limit: o.Limit = None,
+    eps: o.Eps = None,
+    arch: o.Arch = None,
+    device: o.Device = "auto",
+    quiet: r.Quiet = False,  # noqa: FBT002 -- a flag
+    verbose: k.Verbose = 0,
+    data_dir: o.DataDir = None,
+    offline: o.Offline = False,  # noqa: FBT002 -- a flag
+    resize: o.Resize = None,
+    crop: o.Crop = None,
+    seed: o.Seed = None,
+    allow_global: o.AllowGlobal = None,
+    trust_pickle: o.TrustPickle = None,
+    input_shape: o.InputShape = None,
+    logits: o.Logits = None,
+    mean: o.Mean = None,
+    std: o.Std = None,
+    scale: o.Scale = None,
+    layout: o.Layout = None,
+    threat_space: o.ThreatSpace = "pixel",
+    profile: o.ProfileName = "balanced",
+    memory: o.Memory = "2GiB",
+    no_attack: o.NoAttack = False,  # noqa: FBT002 -- a flag
+) -> Work:
+    """Make a network's weights smaller until a bound is certified; write the model that has it."""
+    given = dict(locals())
+    own = {name: given.pop(name) for name in ("lipschitz", "layer_norm", "how", "force", "as_json")}
+    own |= {"layers": given.pop("layer") or (), "output": given.pop("output") or ()}
+    given["eps"], given["allow_global"] = eps or (), allow_global or ()
+    return partial(running.run_clip, own, AuditRequest(no_policy=True, **given))
+
+
 @app.command("diff-model", add_help_option=False)
 def _diff_model(  # noqa: PLR0913, PLR0917 -- one parameter per option
     a: d.First,
@@ -281,6 +325,7 @@ COMMANDS: tuple[str, ...] = (
     "audit",
     "compare",
     "spectrum",
+    "clip",
     "gate",
     "policy init",
     "policy check",

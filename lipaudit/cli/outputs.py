@@ -25,12 +25,14 @@ __all__ = [
     "REPORTS",
     "Known",
     "Target",
+    "check_new",
     "check_place",
     "check_targets",
     "judged_by",
     "parse_targets",
     "plotted",
     "write_file",
+    "write_models",
     "write_new",
     "write_targets",
 ]
@@ -169,6 +171,69 @@ def check_place(path: Path, kept: Mapping[Path, str]) -> None:
             _beside(Path(os.path.realpath(path))).unlink()
         elif not os.access(path, os.W_OK):
             raise UsageError(f"cannot write {path}: permission denied")
+
+
+def check_new(path: Path, kept: Mapping[Path, str], *, force: bool) -> None:
+    """Try the place of a model before the work begins: it replaces nothing that was not given away.
+
+    Raises:
+        UsageError: if it is read, exists (unless `force`), or cannot be written.
+    """
+    with _reported(path):
+        what = next((what for place, what in kept.items() if _is_the(path, place)), "")
+        if what:
+            raise UsageError(f"-o {path} is {what}", hint="it would be replaced: name another file")
+        if path.is_dir():
+            raise UsageError(f"cannot write {path}: it is a folder", hint="name a file in it")
+        if os.path.lexists(path):
+            if not force:
+                raise UsageError(f"{path} exists and is not replaced", hint="name another file, or add --force")
+            if not path.is_file() or not os.access(path, os.W_OK):
+                raise UsageError(f"cannot write {path}: it is no file that can be replaced")
+        _beside(Path(os.path.realpath(path))).unlink()
+
+
+def write_models(files: Mapping[Path, bytes], kept: Mapping[Path, str], *, force: bool) -> None:
+    """All files or none: each is written whole beside its place, then all take their places.
+
+    Raises:
+        UsageError: if one cannot be written, or its place was taken meanwhile.
+    """
+    drafts: dict[Path, Path] = {}
+    try:
+        for path, data in files.items():
+            check_new(path, kept, force=force)
+            with _reported(path):
+                final = Path(os.path.realpath(path))
+                drafts[final] = _beside(final)
+                with drafts[final].open("wb") as stream:
+                    stream.write(data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                drafts[final].chmod(_mode(final))
+        for final, draft in drafts.items():
+            with _reported(final):
+                if force:
+                    draft.replace(final)
+                else:  # a link fails where a file has appeared meanwhile; a rename would replace it
+                    _appear(draft, final)
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
+
+
+def _appear(draft: Path, final: Path) -> None:
+    try:
+        final.hardlink_to(draft)
+    except FileExistsError as error:
+        raise UsageError(f"{final} exists and is not replaced", hint="name another file") from error
+    except OSError:  # a file system without links
+        draft.replace(final)
+
+
+def _is_the(path: Path, kept: Path) -> bool:
+    """Whether that very file is read; a folder of data is, with all in it that exists."""
+    return path.exists() and kept.exists() and (_is_within(path, kept) or path.samefile(kept))
 
 
 def write_targets(targets: Iterable[Target[Written]], report: Written, *, quiet: bool = False) -> None:

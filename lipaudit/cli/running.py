@@ -16,6 +16,7 @@ __all__ = [
     "run_attest",
     "run_audit",
     "run_baseline",
+    "run_clip",
     "run_compare",
     "run_convert",
     "run_diff",
@@ -48,6 +49,13 @@ def run_spectrum(own: dict[str, Any], audit: AuditRequest) -> ExitCode:
     from lipaudit.cli.spectra import SpectrumRequest, run  # noqa: PLC0415
 
     return run(SpectrumRequest(audit=audit, **own))
+
+
+def run_clip(own: dict[str, Any], audit: AuditRequest) -> ExitCode:
+    """`clip`."""
+    from lipaudit.cli.clipping import ClipRequest, run  # noqa: PLC0415
+
+    return run(ClipRequest(audit=audit, **own))
 
 
 def run_diff(given: dict[str, Any]) -> ExitCode:

@@ -1,0 +1,49 @@
+"""The options of `lipaudit clip`, beside those it shares with an audit."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["AsJson", "Force", "How", "LayerNorm", "Layers", "Lipschitz", "Output", "Quiet"]
+
+Lipschitz = Annotated[
+    str | None,
+    typer.Option("--lipschitz", metavar="C", help="The network's certified bound shall be at most C."),
+]
+LayerNorm = Annotated[
+    str | None,
+    typer.Option("--layer-norm", metavar="C", help="Every linear layer's certified norm shall be at most C."),
+]
+How = Annotated[
+    str,
+    typer.Option(
+        "--how",
+        metavar="M",
+        help="fastclip (the default: the nearest weights within the limit), rescaling (one factor per layer), "
+        "spectral-rescaling (one per channel) or fft (frequency by frequency).",
+    ),
+]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer",
+        metavar="GLOB",
+        help="Change these layers only, by name; * is any text. Repeatable.",
+    ),
+]
+Output = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="OUT",
+        help="Where the clipped model goes: clipped.onnx, clipped.safetensors. Repeatable, once per format.",
+    ),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace OUT if it exists; files that are read are never replaced.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON document instead of tables.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the last line, no progress on stderr.")]

@@ -1,0 +1,153 @@
+"""`lipaudit clip`: check what costs nothing, repair the model, write it once its bound is proved."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lipaudit.cli import inputs, interrupts, outputs, streams, values
+from lipaudit.cli.auditing import audit_arguments, check_samples
+from lipaudit.cli.progress import meter
+from lipaudit.cli.request import AuditRequest
+from lipaudit.errors import ExitCode, UsageError
+from lipaudit.report.exact import read_exact
+from lipaudit.report.repair import Repair, to_json, to_text
+
+if TYPE_CHECKING:
+    from lipaudit.repair.model_repair import Repaired
+
+__all__ = ["ClipRequest", "run"]
+
+_FORMATS = {".onnx": "onnx", ".safetensors": "safetensors"}
+_HOW = ("fastclip", "rescaling", "spectral-rescaling", "fft")
+_OF_BUDGETS = ("max_lipschitz", "min_certified", "policy")
+_CURIOUS = 2  # how often -v was given
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipRequest:
+    """One `lipaudit clip` as it was typed.
+
+    Args:
+        lipschitz, layer_norm: the limit, one of them.
+        how: the method's name.
+        layers: patterns.
+        output: where the model goes.
+        force: whether files there may be replaced.
+        as_json: instead of tables.
+        audit: what goes for the audits before and after; its outputs and budgets are unused.
+    """
+
+    lipschitz: str | None
+    layer_norm: str | None
+    how: str
+    layers: Sequence[str]
+    output: Sequence[str]
+    force: bool
+    as_json: bool
+    audit: AuditRequest
+
+
+def run(request: ClipRequest) -> ExitCode:
+    """Clip, prove, write, tell.
+
+    Raises:
+        LipauditError: whatever keeps the model from being repaired; nothing is written then.
+    """
+    limits = {
+        "--lipschitz": _limit("--lipschitz", request.lipschitz),
+        "--layer-norm": _limit("--layer-norm", request.layer_norm),
+    }
+    if sum(value is not None for value in limits.values()) != 1:
+        raise UsageError(
+            "a bound for the network or one for every layer is needed, and not both",
+            hint="--lipschitz C, or --layer-norm C",
+        )
+    if request.how not in _HOW:
+        raise UsageError(f"--how {request.how!r} is unknown", hint=f"choose one of {', '.join(_HOW)}")
+    targets = _targets(request)
+    options = {k: v for k, v in audit_arguments(request.audit).items() if k not in _OF_BUDGETS}
+    kept = inputs.read_by(request.audit, None)
+    for path in targets.values():
+        outputs.check_new(path, kept, force=request.force)
+    values.existing_file(request.audit.model)
+    check_samples(request.audit, None, ())
+    done = _repaired(request, limits, tuple(targets), options)
+    named = tuple(
+        file.model_copy(update={"name": targets[file.format].name}) for file in done.repair.files
+    )
+    outputs.write_models({targets[kind]: data for kind, data in done.files.items()}, kept, force=request.force)
+    _tell(request, done.repair.model_copy(update={"files": named}), tuple(targets.values()))
+    return ExitCode.PASS
+
+
+def _limit(flag: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(read_exact(text))
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"{flag}: {error}", hint=f"a positive number, e.g. {flag} 10") from error
+    if not 0 < value < float("inf"):
+        raise UsageError(f"{flag} {text}: must be above 0", hint=f"e.g. {flag} 10")
+    return value
+
+
+def _targets(request: ClipRequest) -> dict[str, Path]:
+    """One place per format.
+
+    Raises:
+        UsageError: none, two of one format, or a suffix that tells none.
+    """
+    if not request.output:
+        raise UsageError("where does the clipped model go?", hint="-o clipped.onnx or -o clipped.safetensors")
+    found: dict[str, Path] = {}
+    for text in request.output:
+        kind = _FORMATS.get(Path(text).suffix.lower())
+        if kind is None:
+            raise UsageError(
+                f"-o {text}: the name does not tell a format", hint=f"suffixes: {', '.join(_FORMATS)}"
+            )
+        if kind in found:
+            raise UsageError(f"-o {text}: {found[kind]} is {kind} already", hint="one file per format")
+        found[kind] = Path(text)
+    if "onnx" in found and request.audit.arch is not None:
+        from importlib.util import find_spec  # noqa: PLC0415 -- rarely needed
+
+        if find_spec("onnxscript") is None:
+            raise UsageError(
+                f"-o {found['onnx']}: writing ONNX from weights needs onnxscript, which is not installed",
+                hint="pip install onnxscript, or write safetensors: -o clipped.safetensors",
+            )
+    return found
+
+
+def _repaired(
+    request: ClipRequest, limits: dict[str, float | None], formats: Sequence[str], options: dict[str, Any]
+) -> Repaired:
+    audit = request.audit
+    shown = meter(quiet=audit.quiet, colour=streams.colour_wanted(sys.stderr))
+    with shown as progress, streams.libraries_on_stderr(verbose=audit.verbose >= _CURIOUS):
+        progress.stage("loading torch", 0)
+        with interrupts.loading():
+            from lipaudit.repair.model_repair import Wish, clip_model  # noqa: PLC0415 -- imports torch
+        wish = Wish(
+            lipschitz=limits["--lipschitz"],
+            layer_norm=limits["--layer-norm"],
+            how=request.how,
+            layers=tuple(request.layers),
+        )
+        return clip_model(audit.model, wish, formats, progress=progress, **options)
+
+
+def _tell(request: ClipRequest, repair: Repair, written: Sequence[Path]) -> None:
+    if request.as_json:
+        streams.write_data(to_json(repair))
+    elif not request.audit.quiet:
+        streams.write_screen(to_text(repair))
+    for path in written:
+        streams.say(f"wrote {os.fspath(path)}")
