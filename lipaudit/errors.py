@@ -2,6 +2,7 @@
 
     LipauditError                       70  internal error (also every exception that is not in this tree)
     ├── UsageError                       2  a flag, a budget or a policy that cannot be meant
+    ├── Unreached                        1  a repair that does not get to where it was asked to
     ├── Incomplete                       3  the analysis ran but cannot answer what was asked
     ├── InputRefused                     4  the input is here and is not acceptable
     │   ├── UnsafeInput                  4  … because reading it would run foreign code
@@ -27,6 +28,7 @@ __all__ = [
     "InputUnavailable",
     "LipauditError",
     "NotCovered",
+    "Unreached",
     "UnsafeInput",
     "UsageError",
 ]
@@ -80,6 +82,12 @@ class UsageError(LipauditError):
     """A flag, budget or policy that cannot be meant."""
 
     exit_code = ExitCode.USAGE
+
+
+class Unreached(LipauditError):
+    """A repair whose result does not keep the limit that was asked for: there is no result."""
+
+    exit_code = ExitCode.BUDGET
 
 
 class Incomplete(LipauditError):

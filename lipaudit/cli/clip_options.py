@@ -14,7 +14,7 @@ Lipschitz = Annotated[
 ]
 LayerNorm = Annotated[
     str | None,
-    typer.Option("--layer-norm", metavar="C", help="Every linear layer's certified norm shall be at most C."),
+    typer.Option("--layer-norm", metavar="C", help="Every linear layer's certified norm shall be C at most."),
 ]
 How = Annotated[
     str,

@@ -77,10 +77,10 @@ def run(request: ClipRequest) -> ExitCode:
     values.existing_file(request.audit.model)
     check_samples(request.audit, None, ())
     done = _repaired(request, limits, tuple(targets), options)
-    named = tuple(
-        file.model_copy(update={"name": targets[file.format].name}) for file in done.repair.files
+    named = tuple(file.model_copy(update={"name": targets[file.format].name}) for file in done.repair.files)
+    outputs.write_models(
+        {targets[kind]: data for kind, data in done.files.items()}, kept, force=request.force
     )
-    outputs.write_models({targets[kind]: data for kind, data in done.files.items()}, kept, force=request.force)
     _tell(request, done.repair.model_copy(update={"files": named}), tuple(targets.values()))
     return ExitCode.PASS
 

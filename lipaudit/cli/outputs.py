@@ -187,7 +187,9 @@ def check_new(path: Path, kept: Mapping[Path, str], *, force: bool) -> None:
             raise UsageError(f"cannot write {path}: it is a folder", hint="name a file in it")
         if os.path.lexists(path):
             if not force:
-                raise UsageError(f"{path} exists and is not replaced", hint="name another file, or add --force")
+                raise UsageError(
+                    f"{path} exists and is not replaced", hint="name another file, or add --force"
+                )
             if not path.is_file() or not os.access(path, os.W_OK):
                 raise UsageError(f"cannot write {path}: it is no file that can be replaced")
         _beside(Path(os.path.realpath(path))).unlink()

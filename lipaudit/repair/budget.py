@@ -7,10 +7,10 @@ A layer clipped from its norm s to r·s loses the share
 of its output's energy, x running over the activations that reach it on some samples; without samples over
 noise, ‖T − T_r‖_F²/‖T‖_F².  **The rule:** of all shares r_l with Π r_l = ρ those with the least Σ_l E_l(r_l).
 
-E is measured at a few r and continued linearly in log r, on the lower convex hull; then the minimum is found by
-taking the cheapest pieces first, a piece's price being the energy that one unit of log r costs: every layer is
-clipped until one more unit costs the same everywhere (water-filling).  A layer whose top singular values stand
-out, or are not met by the data, pays first.
+E is measured at a few r and continued linearly in log r, on the lower convex hull; then the minimum is found
+by taking the cheapest pieces first, a piece's price being the energy that one unit of log r costs: every
+layer is clipped until one more unit costs the same everywhere (water-filling).  A layer whose top singular
+values stand out, or are not met by the data, pays first.
 
 The energies add up as if layers did not see each other's losses: a rule to share by, not a statement.
 """
@@ -18,7 +18,8 @@ The energies add up as if layers did not see each other's losses: a rule to shar
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ def losses(linear_map: LinearMap, norm: float, method: str, samples: Tensor | No
     return found
 
 
-def _sketches(linear_map: LinearMap, norm: float):  # noqa: ANN202 - a closure
+def _sketches(linear_map: LinearMap, norm: float) -> Callable[[float], Tensor]:
     if isinstance(linear_map, Conv):
         if has_grid(linear_map):
             return lambda limit: clip_on_grid(linear_map, limit, norm, ROUNDS).weight
@@ -85,7 +86,7 @@ def shared(costs: Sequence[Sequence[float]], factor: float) -> list[float]:
     for index, cost in enumerate(costs):
         points = [(-math.log(share), lost) for share, lost in zip(SHARES, cost, strict=True)]
         hull = _hull(points)
-        for (x, low), (z, high) in zip(hull, hull[1:], strict=False):
+        for (x, low), (z, high) in pairwise(hull):
             pieces.append(((high - low) / (z - x), z - x, index))
     wanted = -math.log(factor)
     depth = [0.0] * len(costs)

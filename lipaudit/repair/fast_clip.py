@@ -63,7 +63,9 @@ class Clipped:
     steps: int
 
 
-def fast_clip(linear_map: LinearMap, limit: float, *, start: Tensor | None = None, steps: int = 60) -> Clipped:
+def fast_clip(
+    linear_map: LinearMap, limit: float, *, start: Tensor | None = None, steps: int = 60
+) -> Clipped:
     """Bring the singular values above `limit` down to it.
 
     Args:

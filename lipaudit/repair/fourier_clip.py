@@ -69,7 +69,11 @@ def clip_on_grid(conv: Conv, limit: float, norm: float, rounds: int = ROUNDS) ->
     for _ in range(rounds):
         transformed = spectrum.forward(kernel)
         clipped, excess = _clipped(transformed + split, limit)
-        if excess <= CLOSE and bool(split.any()) and float((transformed - clipped).abs().max()) <= CLOSE * limit:
+        if (
+            excess <= CLOSE
+            and bool(split.any())
+            and float((transformed - clipped).abs().max()) <= CLOSE * limit
+        ):
             break
         split = split + transformed - clipped
         kernel = (plain.weight + PENALTY * spectrum.inverse(clipped - split)) / (1 + PENALTY)
@@ -92,8 +96,8 @@ def clip_and_crop(conv: Conv, limit: float, rounds: int = 1) -> Conv:
 def _clipped(matrices: Tensor, limit: float) -> tuple[Tensor, float]:
     """Every singular value at most `limit`; by how much the largest was above, relatively.
 
-    X·V diag(min(1, c/σ))Vᴴ, or the same from the left, with V and σ² of the smaller Gram matrix: several times
-    as fast as an SVD of each, and what squaring loses concerns values far below the limit.
+    X·V diag(min(1, c/σ))Vᴴ, or the same from the left, with V and σ² of the smaller Gram matrix: several
+    times as fast as an SVD of each, and what squaring loses concerns values far below the limit.
     """
     wide = matrices.shape[-1] > matrices.shape[-2]
     gram = matrices @ matrices.mH if wide else matrices.mH @ matrices

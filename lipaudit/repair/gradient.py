@@ -57,7 +57,7 @@ def _correlated(conv: Conv, outputs: Tensor, inputs: Tensor) -> Tensor:
     cells = cells.reshape(k, conv.groups, -1, math.prod(conv.out_image), math.prod(conv.kernel))
     u = outputs.reshape(k, conv.groups, -1, math.prod(conv.out_image))
     found = torch.einsum("kgoy,kgiyt->kgoit", u, cells)
-    return found.reshape(k, *conv.weight.shape[: 2], *conv.kernel) if axes else found
+    return found.reshape(k, *conv.weight.shape[:2], *conv.kernel) if axes else found
 
 
 def reads_per_tap(linear_map: LinearMap) -> Tensor:

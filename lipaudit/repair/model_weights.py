@@ -1,8 +1,8 @@
 """The tensors of a model file by name, and the file with others in their place.
 
 ONNX: stored values and the constants of the graph; all else of the file (nodes, names, metadata) stays as it
-is, external data move inside.  Weights: the tensors that the loader sees, under their names, of their types, with
-the metadata of a safetensors file.
+is, external data move inside.  Weights: the tensors that the loader sees, under their names, of their types,
+with the metadata of a safetensors file.
 """
 
 from __future__ import annotations
@@ -125,8 +125,12 @@ def safetensors_with(weights: ModelWeights, changed: Mapping[str, Tensor]) -> by
     Raises:
         InputRefused: the format does not know a tensor's type.
     """
-    tensors = {name: changed.get(name, tensor).cpu().contiguous().clone() for name, tensor in weights.tensors.items()}
+    tensors = {
+        name: changed.get(name, tensor).cpu().contiguous().clone() for name, tensor in weights.tensors.items()
+    }
     double = next((name for name, tensor in tensors.items() if tensor.dtype == torch.complex128), None)
     if double is not None:
-        raise InputRefused(f"tensor {double!r} is complex128, which safetensors do not hold", hint="write ONNX")
+        raise InputRefused(
+            f"tensor {double!r} is complex128, which safetensors do not hold", hint="write ONNX"
+        )
     return bytes(save(tensors, metadata=dict(weights.metadata) or None))

@@ -1,8 +1,8 @@
 """A network under repair: its layers' bounds, which of them may change, and what follows for the whole.
 
-**Left alone** is a layer whose weights are tied, computed or not in the file (`stored`), and one inside a part that
-is bounded by its structure (convex potential, sandwich, skew polynomial): there weights stand in two places
-or are normalised together, and the part's own bound is about 1 already.
+**Left alone** is a layer whose weights are tied, computed or not in the file (`stored`), and one inside a
+part that is bounded by its structure (convex potential, sandwich, skew polynomial): there weights stand in
+two places or are normalised together, and the part's own bound is about 1 already.
 """
 
 from __future__ import annotations

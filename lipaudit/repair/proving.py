@@ -1,8 +1,8 @@
 """Clip, round, prove; and again with a smaller target, until what is proved keeps the limit.
 
 A bound is about proportional to the weights: where it exceeds the limit by a hair (its slack, or rounding to
-float32) all weights are multiplied by c/bound; where it is more, the map is clipped anew with so much smaller a
-target.
+float32) all weights are multiplied by c/bound; where it is more, the map is clipped anew with so much smaller
+a target.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lipaudit.analyze import Layer, Plan, Prover, joint
-from lipaudit.errors import Incomplete
+from lipaudit.errors import Unreached
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.graph.node import Node
 from lipaudit.repair.methods import ClipMethod
@@ -65,7 +65,7 @@ def clipped_layer(
     """The layer with a proved norm of `limit` at most.
 
     Raises:
-        Incomplete: what can be stored does not keep it.
+        Unreached: what can be stored does not keep it.
         NotCovered: the method has no form for this map.
     """
     target = limit * (1 - ROUNDING)
@@ -83,7 +83,7 @@ def clipped_layer(
             changed = _stored(graph, layer, found, plan, start)
         else:
             changed = scaled_layer(graph, changed, factor, plan)
-    raise Incomplete(
+    raise Unreached(
         f"layer {layer.name}: a norm of {limit:.6g} is not reached by weights of type "
         f"{str(layer.stored.dtype).removeprefix('torch.')}: {changed.proved.upper.value:.6g} is proved",
         hint="store the weights in float32, or ask for a larger limit",

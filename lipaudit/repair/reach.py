@@ -1,9 +1,9 @@
 """From a wish to changed layers: caps per layer, or one bound for the whole.
 
-One limit for every layer is each layer's own affair.  A bound for the whole is shared out (`budget`), all layers
-are clipped to their shares, and the whole is bounded as an audit does it; as rules about parts make it smaller
-than the product, the shares are corrected by what came out, and what is left over in the end is one factor on
-the last layer that changed.
+One limit for every layer is each layer's own affair.  A bound for the whole is shared out (`budget`), all
+layers are clipped to their shares, and the whole is bounded as an audit does it; as rules about parts make it
+smaller than the product, the shares are corrected by what came out, and what is left over in the end is one
+factor on the last layer that changed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from lipaudit.errors import Incomplete
+from lipaudit.errors import Unreached
 from lipaudit.graph.graph import LayerGraph, batched
 from lipaudit.repair.budget import losses, shared
 from lipaudit.repair.methods import ClipMethod
@@ -24,7 +24,7 @@ from lipaudit.repair.stored import LeftAlone, StoredLayer
 __all__ = ["Changes", "cap_layers", "reach"]
 
 Changes = dict[str, Changed]
-ROUNDS, CLOSE_ENOUGH, LAST_HAIR = 6, 0.01, 1e-9
+ROUNDS, CLOSE_ENOUGH, LAST_HAIR = 6, 0.02, 1e-9
 """How often shares are corrected, the share of the target that may be given away, and what floats cost."""
 SAMPLES = 64
 """Activations that losses are measured on."""
@@ -41,11 +41,11 @@ def cap_layers(
     """Every layer's proved norm at most `limit`.
 
     Raises:
-        Incomplete: a layer above it is left alone, or does not get there.
+        Unreached: a layer above it is left alone, or does not get there.
     """
     stuck = [a for a in held if network.norm(a.name) > limit and a.name not in network.structured()]
     if stuck:
-        raise Incomplete(
+        raise Unreached(
             f"layer {stuck[0].name} has a norm of up to {network.norm(stuck[0].name):.6g} and is left alone: "
             f"{stuck[0].why}",
             hint="name the layers to clip with --layer, or repair it where it was trained",
@@ -77,40 +77,39 @@ def reach(
         advance: told of every layer of every round.
 
     Raises:
-        Incomplete: it is not reached.
+        Unreached: it is not reached.
     """
     before = network.bound.total
     if before.value <= target:
         return {}
     if not before.is_finite:
-        raise Incomplete(f"the network has no bound to bring down: {before.note}")
+        raise Unreached(f"the network has no bound to bring down: {before.note}")
     free = [layer for layer in free if network.norm(layer.name) > 0]
     if not free:
-        raise Incomplete("no layer of the network may be changed", hint="the notes say why")
+        raise Unreached("no layer of the network may be changed", hint="the notes say why")
     inputs = {} if samples is None else _inputs(network.graph, free, samples)
     costs = [
         losses(layer.map, network.norm(layer.name), method.name, inputs.get(layer.name)) for layer in free
     ]
-    factor, best, starts = target / before.value, None, dict[str, Tensor | None]()
+    factor, kept = target / before.value, (0.0, Changes())
+    starts: dict[str, Tensor | None] = {}
+    changes: Changes = {}
     for _ in range(ROUNDS):
-        changes: Changes = {}
+        changes = {}
         for layer, share in zip(free, shared(costs, factor), strict=True):
             if share < 1 - LAST_HAIR:
-                limit = share * network.norm(layer.name)
-                start = starts.get(layer.name)
-                changed = clipped_layer(network.graph, layer, limit, method, network.plan, start)
-                changes[layer.name], starts[layer.name] = changed, changed.start
+                limit, start = share * network.norm(layer.name), starts.get(layer.name)
+                changes[layer.name] = clipped_layer(network.graph, layer, limit, method, network.plan, start)
+                starts[layer.name] = changes[layer.name].start
             advance()
         reached = network.with_changes(changes).bound.total.value
-        if reached <= target and (best is None or reached > best[0]):
-            best = reached, changes
-        if target * (1 - CLOSE_ENOUGH) <= reached <= target * (1 + CLOSE_ENOUGH):
-            best = best if reached > target and best and best[0] > target * (1 - CLOSE_ENOUGH) else (reached, changes)
+        if kept[0] < reached <= target:
+            kept = reached, changes
+        if abs(reached / target - 1) <= CLOSE_ENOUGH:
             break
         factor = min(1 - LAST_HAIR, factor * target / reached)
-    else:
-        best = best or (reached, changes)
-    return _last_hair(network, best[1], target)
+    # Scaling away a little excess costs less than giving away more than that.
+    return kept[1] if kept[0] >= target * (1 - CLOSE_ENOUGH) else _last_hair(network, changes, target)
 
 
 def _last_hair(network: Network, changes: Changes, target: float) -> Changes:
@@ -122,7 +121,7 @@ def _last_hair(network: Network, changes: Changes, target: float) -> Changes:
         last = [node.name for node in network.graph if node.name in changes][-1]
         factor = target / reached * (1 - 2e-7)
         changes = {**changes, last: scaled_layer(network.graph, changes[last], factor, network.plan)}
-    raise Incomplete(
+    raise Unreached(
         f"the bound of the whole stays at {reached:.6g}, {target:.6g} was asked for",
         hint="ask for less, or let more layers change (--layer)",
     )

@@ -1,7 +1,7 @@
 """Smaller weights without a look at the spectrum: the baselines beside clipping.
 
-Plain rescaling multiplies the whole map by c/‖T‖: every singular value shrinks by one factor.  Spectral rescaling
-divides each channel by a bound of its own, from the absolute entries of powers of the Gram matrix
+Plain rescaling multiplies the whole map by c/‖T‖: every singular value shrinks by one factor.  Spectral
+rescaling divides each channel by a bound of its own, from the absolute entries of powers of the Gram matrix
 (`layers.rescaling`, with its proof); the result is scaled to the limit.
 
 Delattre, Barthélemy, Allauzen (2024), arXiv 2402.00240.

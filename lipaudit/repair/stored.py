@@ -118,7 +118,9 @@ def match(
         if weights is None or weights.weight.shape != linear_map.weight.shape:
             left.append(LeftAlone(node.name, "no operation of the file has these weights: they are computed"))
             continue
-        keys = [(key, flipped) for key in state if (flipped := _holds(state[key], weights.weight)) is not None]
+        keys = [
+            (key, flipped) for key in state if (flipped := _holds(state[key], weights.weight)) is not None
+        ]
         why = _refusal(keys, digests.count(_content(weights.weight)), shared)
         factors = None if why else _factors(weights.weight, linear_map.weight.cpu())
         if why or factors is None:
@@ -171,4 +173,3 @@ def _factors(stored: Tensor, folded: Tensor) -> Tensor | None:
     factors = quotient.expand_as(taps).reshape(stored.shape)
     error = (factors * stored - folded).abs()
     return factors if bool((error <= CLOSE * folded.abs()).all()) else None
-

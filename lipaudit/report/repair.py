@@ -76,7 +76,12 @@ class Repair(Record):
 
 def to_json(repair: Repair) -> str:
     """Sorted keys, two spaces, one line end."""
-    return json.dumps(repair.model_dump(mode="json", by_alias=True), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+    return (
+        json.dumps(
+            repair.model_dump(mode="json", by_alias=True), sort_keys=True, indent=2, ensure_ascii=False
+        )
+        + "\n"
+    )
 
 
 def to_text(repair: Repair) -> str:

@@ -131,7 +131,9 @@ def test_a_limit_that_leaves_nothing():
     assert 0 < bracket(clipped.map).above.value <= 1e-12 * (1 + 1e-4)
 
 
-@pytest.mark.parametrize("linear_map", [Dense(torch.zeros(3, 4)), Conv(torch.zeros(2, 2, 3, 3), 5, padding=1)])
+@pytest.mark.parametrize(
+    "linear_map", [Dense(torch.zeros(3, 4)), Conv(torch.zeros(2, 2, 3, 3), 5, padding=1)]
+)
 def test_zero_weights_stay(linear_map):
     assert fast_clip(linear_map, 1.0).map is linear_map
 

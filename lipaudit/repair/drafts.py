@@ -1,0 +1,179 @@
+"""What would be written, loaded again and audited: the guarantee is one about these bytes.
+
+Drafts lie in a folder of their own that is gone afterwards.  A safetensors file beside an ONNX graph has no
+architecture to be audited with: its tensors are compared with those of the audited graph, bit by bit.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load
+
+from lipaudit.clock import Clock, Progress
+from lipaudit.errors import InputRefused, Unreached
+from lipaudit.load.sniff import Kind
+from lipaudit.pipeline import audit
+from lipaudit.repair.model_weights import ModelWeights, onnx_with, safetensors_with
+from lipaudit.repair.onnx_export import exported_onnx
+from lipaudit.repair.opened import Opened, open_model
+from lipaudit.repair.reach import Changes
+from lipaudit.repair.stored import linear_map_of
+from lipaudit.report.model import AuditReport
+from lipaudit.report.number import Unbounded, plain_up
+from lipaudit.report.repair import OutputChange
+from lipaudit.subject import Subject
+
+__all__ = ["Drafts", "make_drafts"]
+
+CHUNK = 250
+AUDITED = "loaded again and audited"
+COMPARED = "holds the tensors of the audited ONNX file, compared bit by bit"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drafts:
+    """Files whose bound is proved.
+
+    Args:
+        files: bytes by format.
+        proved: how each is known to keep the limit.
+        after: the audit with the largest bound of them.
+        change: of the outputs on the data set.
+    """
+
+    files: dict[str, bytes]
+    proved: dict[str, str]
+    after: AuditReport
+    change: OutputChange | None
+
+
+Check = Callable[[AuditReport, Sequence[str]], None]
+"""Raises where an audit does not keep the limit; told the names of the linear layers, in graph order."""
+
+
+def make_drafts(
+    opened: Opened,
+    changes: Changes,
+    formats: Sequence[str],
+    stem: str,
+    check: Check,
+    progress: Progress | None = None,
+) -> Drafts:
+    """Write, load, audit and check.
+
+    Args:
+        opened: the model before.
+        changes: its new layers.
+        formats: what is wanted.
+        stem: of the files' names, for messages.
+        check: the limit.
+        progress: shown to a person.
+
+    Raises:
+        Unreached: a file as written does not keep the limit.
+        LipauditError: as `audit`.
+    """
+    changed = {change.layer.key: change.tensor.cpu() for change in changes.values()}
+    weights, options = opened.weights, opened.stated
+    is_onnx = weights.kind is Kind.ONNX
+    own = options if is_onnx else {**options, "allow_global": (), "trust_pickle": None}
+    kind = "onnx" if is_onnx else "safetensors"
+    with tempfile.TemporaryDirectory() as folder:
+        main = Path(folder) / f"{stem}.{kind}"
+        main.write_bytes(onnx_with(weights, changed) if is_onnx else safetensors_with(weights, changed))
+        after = audit(main, progress=progress, **own)
+        again = open_model(main, own, Clock(progress))
+        check(after, _linear_names(again.subject))
+        files, proved = {kind: main.read_bytes()}, {kind: AUDITED}
+        if is_onnx and "safetensors" in formats:
+            files["safetensors"], proved["safetensors"] = safetensors_with(weights, changed), COMPARED
+            _compare_tensors(files["safetensors"], again.weights)
+        if not is_onnx and "onnx" in formats:
+            other, unarched = Path(folder) / f"{stem}.onnx", {**own, "arch": None}
+            other.write_bytes(exported_onnx(again.loaded, weights.metadata))
+            exported = audit(other, progress=progress, **unarched)
+            check(exported, _linear_names(open_model(other, unarched, Clock(progress)).subject))
+            files["onnx"], proved["onnx"] = other.read_bytes(), AUDITED
+            after = max(after, exported, key=total)
+        change = _difference(opened.subject, again.subject)
+    return Drafts({name: files[name] for name in formats}, proved, after, change)
+
+
+def total(report: AuditReport) -> float:
+    """The certified bound of the network."""
+    upper = report.evidence.global_.upper
+    return math.inf if upper.value is None else upper.value
+
+
+def granted(limit: float) -> float:
+    """What a report may say: it rounds bounds up, so the limit is as well."""
+    rounded = plain_up(limit)
+    return math.inf if isinstance(rounded, Unbounded) else rounded
+
+
+def check_total(limit: float) -> Check:
+    """The bound of the whole."""
+
+    def check(report: AuditReport, names: Sequence[str]) -> None:
+        del names
+        if not total(report) <= granted(limit):
+            raise Unreached(
+                f"the file as written has a bound of {total(report)!r}, {limit!r} was asked for",
+                hint="ask for a little less",
+            )
+
+    return check
+
+
+def check_layers(limit: float, places: Sequence[int], count: int) -> Check:
+    """The norms of the linear layers at some places of `count`: an exporter calls them otherwise."""
+
+    def check(report: AuditReport, names: Sequence[str]) -> None:
+        if len(names) != count:
+            raise Unreached(f"the file as written has {len(names)} linear layers, the model has {count}")
+        known = {layer.name: layer.upper.value for layer in report.evidence.layers}
+        for place in places:
+            value = known.get(names[place])
+            if value is None or not value <= granted(limit):
+                raise Unreached(
+                    f"layer {names[place]} of the file as written has a norm of up to {value!r}, {limit!r} "
+                    "was asked for"
+                )
+
+    return check
+
+
+def _linear_names(subject: Subject) -> list[str]:
+    return [node.name for node in subject.graph if linear_map_of(node) is not None]
+
+
+def _compare_tensors(data: bytes, written: ModelWeights) -> None:
+    held = load(data)
+    same = held.keys() == written.tensors.keys()
+    if not same or any(not torch.equal(held[key], written.tensors[key]) for key in held):
+        raise InputRefused("the safetensors file does not hold the tensors of the audited ONNX file")
+
+
+def _difference(one: Subject, other: Subject) -> OutputChange | None:
+    """‖f(x) − f′(x)‖ over the samples, and how many answers are the same."""
+    data = one.samples
+    if data is None:
+        return None
+    moved, same = [], 0
+    for start in range(0, len(data), CHUNK):
+        x = data.pixels(start, start + CHUNK).to(one.graph.device)
+        old, new = (s.graph.run(x).reshape(len(x), -1) for s in (one, other))
+        moved.append(torch.linalg.vector_norm(old - new, dim=1))
+        if old.shape[1] == 1:
+            same += int(((old > one.middle) == (new > other.middle)).sum())
+        else:
+            same += int((old.argmax(1) == new.argmax(1)).sum())
+    sizes = torch.cat(moved)
+    largest, median = float(sizes.max()), float(sizes.median())
+    return OutputChange(samples=len(sizes), largest=largest, median=median, same_answer=same)
