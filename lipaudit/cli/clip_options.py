@@ -21,8 +21,8 @@ How = Annotated[
     typer.Option(
         "--how",
         metavar="M",
-        help="fastclip (the default: the nearest weights within the limit), rescaling (one factor per layer), "
-        "spectral-rescaling (one per channel) or fft (frequency by frequency).",
+        help="fastclip (the default: the nearest weights within the limit), rescaling (one factor per "
+        "layer), spectral-rescaling (one per channel) or fft (frequency by frequency).",
     ),
 ]
 Layers = Annotated[

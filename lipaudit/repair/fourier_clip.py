@@ -1,7 +1,7 @@
 """Clipping on a grid of frequencies, where a convolution falls apart into small matrices.
 
-For circular "same" padding the matrices K̂(ω) of the grid hold all singular values (Sedghi 2019).  Clipped one by
-one they belong to no kernel of the old size: it is *one* of two conditions,
+For circular "same" padding the matrices K̂(ω) of the grid hold all singular values (Sedghi 2019).  Clipped one
+by one they belong to no kernel of the old size: that it is one is a second condition beside the first,
 
     (a) σ₁(K̂(ω)) ≤ c at every ω,      (b) K has the support it had.
 

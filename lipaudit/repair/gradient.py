@@ -1,4 +1,4 @@
-"""The derivative of ⟨u, T v⟩ in the weights of T: a tensor G of their shape with ⟨u, T_W v⟩ = ⟨G, W⟩ for all W.
+"""The derivative of ⟨u, T_W v⟩ in the weights: a tensor G of their shape, ⟨u, T_W v⟩ = ⟨G, W⟩ for all W.
 
 For a matrix G = u vᵀ.  A convolution reads, for output y and tap t, one cell of the padded image P v:
 

@@ -1,4 +1,4 @@
-"""`METHODS`: the ways to bring a linear map down to a limit, by name.  None of them proves that it is there."""
+"""`METHODS`: the ways to bring a linear map down to a limit, by name.  None of them proves anything."""
 
 from __future__ import annotations
 

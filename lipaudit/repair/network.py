@@ -24,8 +24,8 @@ __all__ = ["Network", "parts"]
 TIED = frozenset(rule.RULE.name for rule in (convex_potential, skew_exponential))
 """Rules that fire only where weights stand in several places."""
 ABOUT_ONE, FAR = 1.001, 1.2
-"""The sandwich rule speaks of any two dense layers; made for it are those it bounds by 1, and far better than their
-product."""
+"""The sandwich rule speaks of any two dense layers; made for it are those it bounds by 1, and far better than
+their product."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +90,7 @@ def parts(
         if not any(fnmatchcase(name, pattern) for name in names):
             raise UsageError(
                 f"--layer {pattern}: no linear layer is called so",
-                hint=f"they are called {', '.join(names[:6])}{', …' if len(names) > 6 else ''}; * is any text",
+                hint=f"{', '.join(names[:6])}{', …' if len(names) > 6 else ''}; * stands for any text",
             )
     asked = {n for n in names if not patterns or any(fnmatchcase(n, pattern) for pattern in patterns)}
     inside = network.structured()

@@ -42,7 +42,7 @@ class Opened:
 
     @property
     def stated(self) -> dict[str, Any]:
-        """The options with the preprocessing that was assumed: other weights shall not lead to another guess."""
+        """The options, the preprocessing that was assumed among them: nobody shall guess a second time."""
         options = dict(self.options)
         if self.subject.assumption is not None:
             used = self.subject.preprocessing
