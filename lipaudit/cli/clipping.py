@@ -15,14 +15,14 @@ from lipaudit.cli.progress import meter
 from lipaudit.cli.request import AuditRequest
 from lipaudit.errors import ExitCode, UsageError
 from lipaudit.report.exact import read_exact
-from lipaudit.report.repair import Repair, to_json, to_text
+from lipaudit.report.repair import FileFormat, Repair, to_json, to_text
 
 if TYPE_CHECKING:
     from lipaudit.repair.model_repair import Repaired
 
 __all__ = ["ClipRequest", "run"]
 
-_FORMATS = {".onnx": "onnx", ".safetensors": "safetensors"}
+_FORMATS: dict[str, FileFormat] = {".onnx": "onnx", ".safetensors": "safetensors"}
 _HOW = ("fastclip", "rescaling", "spectral-rescaling", "fft")
 _OF_BUDGETS = ("max_lipschitz", "min_certified", "policy")
 _CURIOUS = 2  # how often -v was given
@@ -97,7 +97,7 @@ def _limit(flag: str, text: str | None) -> float | None:
     return value
 
 
-def _targets(request: ClipRequest) -> dict[str, Path]:
+def _targets(request: ClipRequest) -> dict[FileFormat, Path]:
     """One place per format.
 
     Raises:
@@ -105,7 +105,7 @@ def _targets(request: ClipRequest) -> dict[str, Path]:
     """
     if not request.output:
         raise UsageError("where does the clipped model go?", hint="-o clipped.onnx or -o clipped.safetensors")
-    found: dict[str, Path] = {}
+    found: dict[FileFormat, Path] = {}
     for text in request.output:
         kind = _FORMATS.get(Path(text).suffix.lower())
         if kind is None:
@@ -127,7 +127,10 @@ def _targets(request: ClipRequest) -> dict[str, Path]:
 
 
 def _repaired(
-    request: ClipRequest, limits: dict[str, float | None], formats: Sequence[str], options: dict[str, Any]
+    request: ClipRequest,
+    limits: dict[str, float | None],
+    formats: Sequence[FileFormat],
+    options: dict[str, Any],
 ) -> Repaired:
     audit = request.audit
     shown = meter(quiet=audit.quiet, colour=streams.colour_wanted(sys.stderr))

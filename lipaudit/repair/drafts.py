@@ -26,7 +26,7 @@ from lipaudit.repair.reach import Changes
 from lipaudit.repair.stored import linear_map_of
 from lipaudit.report.model import AuditReport
 from lipaudit.report.number import Unbounded, plain_up
-from lipaudit.report.repair import OutputChange
+from lipaudit.report.repair import FileFormat, OutputChange
 from lipaudit.subject import Subject
 
 __all__ = ["Drafts", "make_drafts"]
@@ -47,8 +47,8 @@ class Drafts:
         change: of the outputs on the data set.
     """
 
-    files: dict[str, bytes]
-    proved: dict[str, str]
+    files: dict[FileFormat, bytes]
+    proved: dict[FileFormat, str]
     after: AuditReport
     change: OutputChange | None
 
@@ -60,7 +60,7 @@ Check = Callable[[AuditReport, Sequence[str]], None]
 def make_drafts(
     opened: Opened,
     changes: Changes,
-    formats: Sequence[str],
+    formats: Sequence[FileFormat],
     stem: str,
     check: Check,
     progress: Progress | None = None,
@@ -83,14 +83,15 @@ def make_drafts(
     weights, options = opened.weights, opened.stated
     is_onnx = weights.kind is Kind.ONNX
     own = options if is_onnx else {**options, "allow_global": (), "trust_pickle": None}
-    kind = "onnx" if is_onnx else "safetensors"
+    kind: FileFormat = "onnx" if is_onnx else "safetensors"
     with tempfile.TemporaryDirectory() as folder:
         main = Path(folder) / f"{stem}.{kind}"
         main.write_bytes(onnx_with(weights, changed) if is_onnx else safetensors_with(weights, changed))
         after = audit(main, progress=progress, **own)
         again = open_model(main, own, Clock(progress))
         check(after, _linear_names(again.subject))
-        files, proved = {kind: main.read_bytes()}, {kind: AUDITED}
+        files: dict[FileFormat, bytes] = {kind: main.read_bytes()}
+        proved: dict[FileFormat, str] = {kind: AUDITED}
         if is_onnx and "safetensors" in formats:
             files["safetensors"], proved["safetensors"] = safetensors_with(weights, changed), COMPARED
             _compare_tensors(files["safetensors"], again.weights)

@@ -21,6 +21,7 @@ Boroojeny, Telgarsky, Sundaram (2024), "Spectrum Extraction and Clipping for Imp
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +31,8 @@ from lipaudit.errors import UsageError
 from lipaudit.repair.cuts import nearest
 from lipaudit.repair.fourier_clip import clip_on_grid, has_grid
 from lipaudit.repair.gradient import reads_per_tap, weight_gradients
-from lipaudit.spectral.maps import Conv, LinearMap
+from lipaudit.spectral.checker import scaled
+from lipaudit.spectral.maps import Conv, LinearMap, power_of_two
 from lipaudit.spectral.power_qr import power_qr
 from lipaudit.spectral.triplets import Triplets
 
@@ -42,6 +44,8 @@ CLOSE = 2e-4
 """Relative excess over the limit that is scaled away at the end, rather than cut."""
 SEARCH, SEARCH_TOLERANCE = 60, 1e-5
 """Block products per search and its tolerance: cuts need no exact vectors, and the search starts warm."""
+TAME = 60
+"""Binary exponent of the largest weight beyond which the map is scaled first: squares would leave float64."""
 TOO_FAR = 1e-9
 """Limit relative to the largest weight below which nothing of a spectrum is left to keep: it is rescaled."""
 
@@ -83,6 +87,13 @@ def fast_clip(
     """
     if not 0 < limit < math.inf:
         raise UsageError(f"limit {limit!r}: a positive number is needed")
+    exponent = power_of_two(linear_map.weight)
+    if abs(exponent) > TAME:
+        near = linear_map.with_weight(scaled(linear_map.weight, -exponent))
+        found = fast_clip(near, _times(limit, -exponent), start=start, steps=steps)
+        back = scaled(found.map.weight, exponent)
+        same = linear_map if found.steps == 0 else linear_map.with_weight(back)
+        return Clipped(same, found.right, scaled(found.values, exponent), found.steps)
     top = _search(linear_map, FIRST, start)
     if float(top.values[0]) <= limit:
         return Clipped(linear_map, top.right, top.values, 0)
@@ -91,6 +102,14 @@ def fast_clip(
     if not isinstance(linear_map, Conv):
         return _dense(linear_map, top, limit)
     return _convolution(linear_map, top, limit, steps)
+
+
+def _times(limit: float, exponent: int) -> float:
+    """limit·2^exponent, kept among the positive numbers: beyond them nothing is clipped, or nothing is left."""
+    try:
+        return max(math.ldexp(limit, exponent), sys.float_info.min)
+    except OverflowError:
+        return sys.float_info.max
 
 
 def _dense(linear_map: LinearMap, top: Triplets, limit: float) -> Clipped:

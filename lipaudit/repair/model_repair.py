@@ -27,8 +27,8 @@ from lipaudit.repair.opened import Opened, listed, open_model
 from lipaudit.repair.reach import Changes, cap_layers, reach
 from lipaudit.repair.stored import LeftAlone, StoredLayer, linear_map_of, match
 from lipaudit.report.model import AuditReport
-from lipaudit.report.number import plain_up
-from lipaudit.report.repair import ChangedLayer, Repair, Side, WrittenFile
+from lipaudit.report.number import Number
+from lipaudit.report.repair import Action, ChangedLayer, FileFormat, Repair, Side, WrittenFile
 from lipaudit.spectral.method import DEFAULT
 from lipaudit.spectral.select import BALANCED
 
@@ -81,7 +81,7 @@ class Repaired:
         after: the audit of the new file.
     """
 
-    files: Mapping[str, bytes]
+    files: Mapping[FileFormat, bytes]
     repair: Repair
     before: AuditReport
     after: AuditReport
@@ -100,7 +100,7 @@ class _Plan:
 def clip_model(
     model: str | Path,
     wish: Wish,
-    formats: Sequence[str] = ("onnx",),
+    formats: Sequence[FileFormat] = ("onnx",),
     *,
     progress: Progress | None = None,
     **options: Any,  # noqa: ANN401 - those of `pipeline.audit`
@@ -173,7 +173,7 @@ def _changes(opened: Opened, planned: _Plan, wish: Wish, clock: Clock) -> Change
 
 
 def _side(report: AuditReport) -> Side:
-    return Side(global_=report.evidence.global_, robustness=report.evidence.robustness)
+    return Side(bracket=report.evidence.global_, robustness=report.evidence.robustness)
 
 
 def _rows(planned: _Plan, changes: Changes) -> tuple[ChangedLayer, ...]:
@@ -183,14 +183,14 @@ def _rows(planned: _Plan, changes: Changes) -> tuple[ChangedLayer, ...]:
         name = layer.node.name
         if linear_map_of(layer.node) is None:
             continue
-        action = "clipped" if name in changes else "left alone" if name in why else "unchanged"
+        action: Action = "clipped" if name in changes else "left alone" if name in why else "unchanged"
         after = changes[name].proved if name in changes else layer
         rows.append(
             ChangedLayer(
                 name=name,
                 action="not asked for" if name in planned.idle else action,
-                before=plain_up(layer.upper.value),
-                after=plain_up(after.upper.value),
+                before=Number.from_bound(layer.upper),
+                after=Number.from_bound(after.upper),
                 why=why.get(name, ""),
             )
         )

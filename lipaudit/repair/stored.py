@@ -133,7 +133,7 @@ def match(
     return found, left
 
 
-def _refusal(keys: list[tuple[str, bool | None]], layers: int, shared: Collection[str]) -> str:
+def _refusal(keys: list[tuple[str, bool]], layers: int, shared: Collection[str]) -> str:
     if not keys:
         return "the file holds no tensor with its weights: they are computed when the model runs"
     if len(keys) > 1:

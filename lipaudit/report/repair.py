@@ -9,34 +9,47 @@ from typing import Literal
 from pydantic import Field
 
 from lipaudit.report.model import NetworkBracket, Robustness
-from lipaudit.report.number import Plain, Record
+from lipaudit.report.number import Number, Record
 from lipaudit.report.wording import (
     bound_text,
     percent_down,
     printable,
     shown_down,
-    shown_up,
 )
 
-__all__ = ["ChangedLayer", "OutputChange", "Repair", "Side", "WrittenFile", "to_json", "to_text"]
+__all__ = [
+    "Action",
+    "ChangedLayer",
+    "FileFormat",
+    "OutputChange",
+    "Repair",
+    "Side",
+    "WrittenFile",
+    "to_json",
+    "to_text",
+]
 
 SCHEMA_VERSION = "1.0"
+
+
+Action = Literal["clipped", "unchanged", "left alone", "not asked for"]
+FileFormat = Literal["onnx", "safetensors"]
 
 
 class ChangedLayer(Record):
     """One linear layer."""
 
     name: str
-    action: Literal["clipped", "unchanged", "left alone", "not asked for"]
-    before: Plain = Field(description="certified norm, rounded up")
-    after: Plain = Field(description="certified norm, rounded up")
+    action: Action
+    before: Number = Field(description="certified norm, rounded up")
+    after: Number = Field(description="certified norm, rounded up")
     why: str = ""
 
 
 class Side(Record):
     """The network before or after, as an audit found it."""
 
-    global_: NetworkBracket = Field(alias="global")
+    bracket: NetworkBracket
     robustness: Robustness | None
 
 
@@ -53,7 +66,7 @@ class WrittenFile(Record):
     """A file with the repaired weights."""
 
     name: str
-    format: Literal["onnx", "safetensors"]
+    format: FileFormat
     sha256: str
     proved: str = Field(description="how the guarantee was checked for this very file")
 
@@ -98,10 +111,10 @@ def _lines(repair: Repair) -> Iterator[str]:
     yield f"  {'layer':{width}}  {'before ≤':>11}  {'after ≤':>11}"
     for name, layer in zip(names, repair.layers, strict=True):
         told = f"{layer.action}{': ' + printable(layer.why) if layer.why else ''}"
-        yield f"  {name:{width}}  {shown_up(layer.before):>11}  {shown_up(layer.after):>11}  {told}"
+        yield f"  {name:{width}}  {bound_text(layer.before):>11}  {bound_text(layer.after):>11}  {told}"
     yield ""
     yield f"  {'':32}  {'before':>13}  {'after':>13}"
-    uppers = [bound_text(side.global_.upper) for side in (repair.before, repair.after)]
+    uppers = [bound_text(side.bracket.upper) for side in (repair.before, repair.after)]
     yield f"  {'Lipschitz bound (certified)':32}  {'≤ ' + uppers[0]:>13}  {'≤ ' + uppers[1]:>13}"
     yield from _accuracies(repair)
     yield ""
