@@ -1,0 +1,119 @@
+"""`lipaudit clip` as it is typed: limits, outputs, what it never replaces, exit codes."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import tiny_models as tiny
+
+from lipaudit.cli import main
+from lipaudit.pipeline import audit
+
+FAST = ("--no-attack", "--profile", "fast", "--device", "cpu")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    tiny.write_onnx(tmp_path / "model.onnx", np.diag([4, 2, 1, 1]).astype(np.float32)[:3])
+    tiny.write_samples(tmp_path / "s.npz")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_model_is_written_and_told(folder, capsys):
+    data = (folder / "model.onnx").read_bytes()
+    code = main(
+        ["clip", "model.onnx", "--lipschitz", "3/2", "-o", "c.onnx", "-d", "npz:s.npz", "--eps", "0.1", *FAST]
+    )
+    shown = capsys.readouterr()
+    assert code == 0
+    assert "clipped" in shown.out
+    assert "certified at 0.1" in shown.out
+    assert "wrote c.onnx" in shown.err
+    assert audit("c.onnx", attack=False).evidence.global_.upper.value <= 1.5
+    assert (folder / "model.onnx").read_bytes() == data
+    assert sorted(os.listdir(folder)) == ["c.onnx", "model.onnx", "s.npz"]
+
+
+def test_json_and_both_files(folder, capsys):
+    words = [
+        "clip",
+        "model.onnx",
+        "--layer-norm",
+        "1",
+        "-o",
+        "c.onnx",
+        "-o",
+        "c.safetensors",
+        "--json",
+        *FAST,
+    ]
+    assert main(words) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [file["name"] for file in told["files"]] == ["c.onnx", "c.safetensors"]
+    assert told["layers"][0]["action"] == "clipped"
+    assert told["layers"][0]["after"]["value"] <= 1
+    assert (folder / "c.safetensors").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "part"),
+    [
+        ([], 2, "is needed"),
+        (["--lipschitz", "1", "--layer-norm", "1"], 2, "is needed"),
+        (["--lipschitz", "0"], 2, "above 0"),
+        (["--lipschitz", "nan"], 2, "--lipschitz"),
+        (["--layer-norm", "-1"], 2, "--layer-norm"),
+        (["--lipschitz", "1", "--how", "magic"], 2, "choose one of"),
+        (["--lipschitz", "1", "--layer", "conv9"], 2, "no linear layer"),
+        (["--lipschitz", "1", "--eps", "0.1"], 2, "no data set"),
+    ],
+)
+def test_what_cannot_be_meant(folder, capsys, words, code, part):
+    assert main(["clip", "model.onnx", "-o", "c.onnx", *words, *FAST]) == code
+    assert part in capsys.readouterr().err
+    assert not (folder / "c.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "part"),
+    [
+        ((), "where does"),
+        (("-o", "c.txt"), "does not tell a format"),
+        (("-o", "a.onnx", "-o", "b.onnx"), "one file per format"),
+        (("-o", "model.onnx", "--force"), "the model itself"),
+        (("-o", "link.onnx", "--force"), "the model itself"),
+        (("-o", "other.onnx"), "exists and is not replaced"),
+        (("-o", "nowhere/c.onnx"), "no folder"),
+        (("-o", "folder.onnx", "--force"), "folder"),
+    ],
+)
+def test_places_that_are_refused(folder, capsys, output, part):
+    (folder / "other.onnx").write_text("mine")
+    (folder / "link.onnx").symlink_to("model.onnx")
+    (folder / "folder.onnx").mkdir()
+    data = (folder / "model.onnx").read_bytes()
+    assert main(["clip", "model.onnx", "--lipschitz", "1", *output, *FAST]) == 2
+    assert part in capsys.readouterr().err
+    assert (folder / "model.onnx").read_bytes() == data
+    assert (folder / "other.onnx").read_text() == "mine"
+    assert not [name for name in os.listdir(folder) if name.startswith(".lipaudit")]
+
+
+def test_force_replaces_what_was_there(folder):
+    (folder / "other.onnx").write_text("mine")
+    assert main(["clip", "model.onnx", "--lipschitz", "1", "-o", "other.onnx", "--force", "-q", *FAST]) == 0
+    assert audit("other.onnx", attack=False).evidence.global_.upper.value <= 1
+
+
+def test_a_limit_out_of_reach_is_exit_1_and_no_file(folder, capsys, monkeypatch):
+    monkeypatch.setattr("lipaudit.repair.drafts.total", lambda report: 2.0)
+    assert main(["clip", "model.onnx", "--lipschitz", "1", "-o", "c.onnx", *FAST]) == 1
+    assert "as written" in capsys.readouterr().err
+    assert sorted(os.listdir(folder)) == ["model.onnx", "s.npz"]
+
+
+def test_a_missing_model_is_told(folder, capsys):
+    assert main(["clip", "modle.onnx", "--lipschitz", "1", "-o", "c.onnx"]) == 5
+    assert "did you mean model.onnx" in capsys.readouterr().err
