@@ -14,6 +14,7 @@ CODES = {
     "UsageError": 2,
     "Incomplete": 3,
     "InputRefused": 4,
+    "Unreached": 1,
     "UnsafeInput": 4,
     "ConversionMismatch": 4,
     "InputUnavailable": 5,

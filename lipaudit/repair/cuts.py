@@ -13,10 +13,12 @@ Kelley (1960), "The cutting-plane method for solving convex programs", J. SIAM 8
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-__all__ = ["nearest"]
+__all__ = ["nearest", "nearest_by"]
 
 STEPS = 5000
 """Of the dual ascent; each is one product with a matrix of as many rows as there are cuts."""
@@ -35,7 +37,21 @@ def nearest(anchor: Tensor, metric: Tensor, cuts: Tensor, limit: float) -> tuple
     Returns:
         x (p,) and which cuts hold it back (n,) bool.
     """
-    scaled = cuts / metric
+    return nearest_by(anchor, lambda rows: rows / metric, cuts, limit)
+
+
+def nearest_by(
+    anchor: Tensor, solve: Callable[[Tensor], Tensor], cuts: Tensor, limit: float
+) -> tuple[Tensor, Tensor]:
+    """The same in the metric (x − W₀)ᵀH(x − W₀).
+
+    Args:
+        anchor: (p,) W₀.
+        solve: rows (n, p) to rows·H⁻¹.
+        cuts: (n, p) A.
+        limit: c.
+    """
+    scaled = solve(cuts)
     gram = scaled @ cuts.T
     gaps = limit - cuts @ anchor
     # Every cut in units of its own length.

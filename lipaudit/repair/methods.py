@@ -39,7 +39,7 @@ class ClipMethod:
 
 
 def _fast(linear_map: LinearMap, limit: float, start: Tensor | None) -> tuple[LinearMap, Tensor | None]:
-    found = fast_clip(linear_map, limit, start=start)
+    found = fast_clip(linear_map, limit, start=start, keep=True)
     return found.map, found.right
 
 

@@ -28,7 +28,7 @@ from lipaudit.load.reading import Request
 from lipaudit.load.sniff import Kind, read_bytes
 from lipaudit.load.tensors import weights_of
 
-__all__ = ["ModelWeights", "onnx_with", "read_weights", "safetensors_with"]
+__all__ = ["ModelWeights", "float_tensors", "onnx_with", "read_weights", "safetensors_with"]
 
 _NUMPY = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 
@@ -75,13 +75,14 @@ def read_weights(path: Path, request: Request) -> ModelWeights:
         return ModelWeights(reading.kind, state, frozenset(), header)
     model = onnx.ModelProto.FromString(data)
     embed(model, path.parent)
-    tensors = {
-        name: torch.from_numpy(array.copy())
-        for name, array in ((name, numpy_helper.to_array(proto)) for name, proto in _protos(model).items())
-        if array.dtype in _NUMPY
-    }
     told = {entry.key: entry.value for entry in model.metadata_props if entry.key == METADATA_KEY}
-    return ModelWeights(reading.kind, tensors, _shared(model), told, model)
+    return ModelWeights(reading.kind, float_tensors(model), _shared(model), told, model)
+
+
+def float_tensors(model: onnx.ModelProto) -> dict[str, Tensor]:
+    """Stored values and constants of an ONNX graph that are float16, float32 or float64."""
+    arrays = {name: numpy_helper.to_array(proto) for name, proto in _protos(model).items()}
+    return {name: torch.from_numpy(a.copy()) for name, a in arrays.items() if a.dtype in _NUMPY}
 
 
 def _protos(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:

@@ -1,7 +1,6 @@
 """`lipaudit clip` as it is typed: limits, outputs, what it never replaces, exit codes."""
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -33,7 +32,7 @@ def test_the_model_is_written_and_told(folder, capsys):
     assert "wrote c.onnx" in shown.err
     assert audit("c.onnx", attack=False).evidence.global_.upper.value <= 1.5
     assert (folder / "model.onnx").read_bytes() == data
-    assert sorted(os.listdir(folder)) == ["c.onnx", "model.onnx", "s.npz"]
+    assert sorted(path.name for path in folder.iterdir()) == ["c.onnx", "model.onnx", "s.npz"]
 
 
 def test_json_and_both_files(folder, capsys):
@@ -98,7 +97,7 @@ def test_places_that_are_refused(folder, capsys, output, part):
     assert part in capsys.readouterr().err
     assert (folder / "model.onnx").read_bytes() == data
     assert (folder / "other.onnx").read_text() == "mine"
-    assert not [name for name in os.listdir(folder) if name.startswith(".lipaudit")]
+    assert not list(folder.glob(".lipaudit*"))
 
 
 def test_force_replaces_what_was_there(folder):
@@ -108,12 +107,13 @@ def test_force_replaces_what_was_there(folder):
 
 
 def test_a_limit_out_of_reach_is_exit_1_and_no_file(folder, capsys, monkeypatch):
-    monkeypatch.setattr("lipaudit.repair.drafts.total", lambda report: 2.0)
+    monkeypatch.setattr("lipaudit.repair.drafts.total", lambda _: 2.0)
     assert main(["clip", "model.onnx", "--lipschitz", "1", "-o", "c.onnx", *FAST]) == 1
     assert "as written" in capsys.readouterr().err
-    assert sorted(os.listdir(folder)) == ["model.onnx", "s.npz"]
+    assert sorted(path.name for path in folder.iterdir()) == ["model.onnx", "s.npz"]
 
 
-def test_a_missing_model_is_told(folder, capsys):
+@pytest.mark.usefixtures("folder")
+def test_a_missing_model_is_told(capsys):
     assert main(["clip", "modle.onnx", "--lipschitz", "1", "-o", "c.onnx"]) == 5
     assert "did you mean model.onnx" in capsys.readouterr().err

@@ -147,3 +147,31 @@ def test_rank_deficient_kernels(rank, share, stride, seed):
     conv = Conv(weight, (5, 6), padding=1, stride=stride)
     limit = share * float(spectrum(conv)[0])
     assert spectrum(fast_clip(conv, limit).map)[0] <= limit * (1 + 1e-3)
+
+
+def standing_out(rows, columns):
+    """A random kernel and a smooth one of rank one, which a few singular values stand out for."""
+    smooth = torch.outer(*(torch.tensor([1.0, 2, 1], dtype=torch.float64),) * 2) / 4
+    left, right = normal(rows, seed=1), normal(columns, seed=2)
+    spike = torch.einsum("o,i,hw->oihw", left / left.norm(), right / right.norm(), smooth)
+    return 0.3 * normal(rows, columns, 3, 3) + spike
+
+
+KEPT = {
+    "zeros": Conv(standing_out(8, 8), 8, padding=1),
+    "circular": Conv(standing_out(8, 8), 8, padding=1, padding_mode="circular"),
+    "reflect": Conv(standing_out(8, 8), 7, padding=1, padding_mode="reflect"),
+    "strided": Conv(standing_out(12, 8), 8, padding=1, stride=2),
+    "grouped": Conv(torch.cat([standing_out(8, 6), standing_out(8, 6)]), 6, padding=1, stride=2, groups=2),
+    "transposed": Conv(standing_out(8, 8), 5, padding=1, stride=2, transposed=True),
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_values_below_nine_tenths_of_the_limit_stay(kind):
+    before = spectrum(KEPT[kind])
+    limit = 0.95 * float(before[0])
+    after = spectrum(fast_clip(KEPT[kind], limit, keep=True).map)
+    low = before < 0.9 * limit
+    assert after[0] <= limit * (1 + 1e-3)
+    assert (after - before)[low].abs().max() < 0.01 * limit
