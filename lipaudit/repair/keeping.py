@@ -6,8 +6,8 @@ than its layer has singular values.  Here the measure is the spectrum itself,
     minimise  Σ_{σ_i < 0.9c} ((σ_i(W) − σ_i)/σ_i)² + ε ‖T_W − T_W₀‖²_F / c²    subject to  σ₁(T_W) ≤ c,
 
 by Gauss and Newton: with singular vectors u_i, v_i of the weights W_k and their gradients G_i, σ_i(W) is
-about ⟨G_i, W⟩ (equal at W_k, as σ_i is homogeneous), so each step is a quadratic programme like that of `cuts`, in
-another metric.  Singular vectors are free to turn: T moves more than it must.
+about ⟨G_i, W⟩ (equal at W_k, as σ_i is homogeneous), so each step is a quadratic programme like that of
+`cuts`, in another metric.  Singular vectors are free to turn: T moves more than it must.
 
 Stewart, Sun (1990), Matrix Perturbation Theory, ch. IV (derivatives of singular values).
 """

@@ -25,7 +25,9 @@ TRIES, CLIPS = 10, 3
 HAIR = 0.005
 """Relative excess that is scaled away: it moves no singular value by more."""
 ROUNDING = 2e-7
-"""More than rounding to float32 adds to a norm, relatively; half precision takes several tries."""
+"""More than rounding to float32 adds to a norm, relatively."""
+STEEPER = 6.0
+"""By how much more is taken off with every try that rounding has undone: half precision needs some."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,18 +73,19 @@ def clipped_layer(
     target = limit * (1 - ROUNDING)
     found, start = method.clip(layer.map, target, start)
     changed = _stored(graph, layer, found, plan, start)
-    clips = 1
+    clips, shave = 1, ROUNDING
     for _ in range(TRIES):
         bound = changed.proved.upper.value
         if bound <= limit:
             return changed
-        factor = limit / bound * (1 - ROUNDING)
+        factor = limit / bound * (1 - shave)
         if factor < 1 - HAIR and clips < CLIPS:
             target, clips = target * factor, clips + 1
             found, start = method.clip(layer.map, target, start)
-            changed = _stored(graph, layer, found, plan, start)
         else:
-            changed = scaled_layer(graph, changed, factor, plan)
+            # What is scaled is not rounded before: coarse types round the next one otherwise.
+            found, shave = found.with_weight(found.weight * factor), shave * STEEPER
+        changed = _stored(graph, layer, found, plan, start)
     raise Unreached(
         f"layer {layer.name}: a norm of {limit:.6g} is not reached by weights of type "
         f"{str(layer.stored.dtype).removeprefix('torch.')}: {changed.proved.upper.value:.6g} is proved",

@@ -18,7 +18,7 @@ from lipaudit.graph.graph import LayerGraph, batched
 from lipaudit.repair.budget import losses, shared
 from lipaudit.repair.methods import ClipMethod
 from lipaudit.repair.network import Network
-from lipaudit.repair.proving import Changed, clipped_layer, scaled_layer
+from lipaudit.repair.proving import ROUNDING, STEEPER, Changed, clipped_layer, scaled_layer
 from lipaudit.repair.stored import LeftAlone, StoredLayer
 
 __all__ = ["Changes", "cap_layers", "reach"]
@@ -114,12 +114,12 @@ def reach(
 
 def _last_hair(network: Network, changes: Changes, target: float) -> Changes:
     """One factor on the last layer that changed."""
-    for _ in range(ROUNDS):
+    for tried in range(ROUNDS):
         reached = network.with_changes(changes).bound.total.value
         if reached <= target:
             return changes
         last = [node.name for node in network.graph if node.name in changes][-1]
-        factor = target / reached * (1 - 2e-7)
+        factor = target / reached * (1 - ROUNDING * STEEPER**tried)
         changes = {**changes, last: scaled_layer(network.graph, changes[last], factor, network.plan)}
     raise Unreached(
         f"the bound of the whole stays at {reached:.6g}, {target:.6g} was asked for",
