@@ -18,6 +18,7 @@ from lipaudit.errors import UsageError
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.repair.proving import Changed, bounded
 from lipaudit.repair.stored import LeftAlone, StoredLayer, linear_map_of
+from lipaudit.report.wording import shown_up
 
 __all__ = ["Network", "parts"]
 
@@ -99,7 +100,7 @@ def parts(
     held += [
         LeftAlone(
             name,
-            f"part of a block whose structure bounds it by {claim.bound.value:.6g} ({claim.bound.method})",
+            f"part of a block whose structure bounds it by {shown_up(claim.bound.value)} ({claim.bound.method})",
         )
         for name, claim in inside.items()
         if name in asked

@@ -17,6 +17,7 @@ from lipaudit.graph.graph import LayerGraph
 from lipaudit.graph.node import Node
 from lipaudit.repair.methods import ClipMethod
 from lipaudit.repair.stored import StoredLayer, with_map
+from lipaudit.report.wording import shown_up
 from lipaudit.spectral.maps import LinearMap
 
 __all__ = ["Changed", "bounded", "clipped_layer", "scaled_layer"]
@@ -87,8 +88,8 @@ def clipped_layer(
             found, shave = found.with_weight(found.weight * factor), shave * STEEPER
         changed = _stored(graph, layer, found, plan, start)
     raise Unreached(
-        f"layer {layer.name}: a norm of {limit:.6g} is not reached by weights of type "
-        f"{str(layer.stored.dtype).removeprefix('torch.')}: {changed.proved.upper.value:.6g} is proved",
+        f"layer {layer.name}: a norm of {limit:g} is not reached by weights of type "
+        f"{str(layer.stored.dtype).removeprefix('torch.')}: {shown_up(changed.proved.upper.value)} is proved",
         hint="store the weights in float32, or ask for a larger limit",
     )
 

@@ -20,6 +20,7 @@ from lipaudit.repair.methods import ClipMethod
 from lipaudit.repair.network import Network
 from lipaudit.repair.proving import ROUNDING, STEEPER, Changed, clipped_layer, scaled_layer
 from lipaudit.repair.stored import LeftAlone, StoredLayer
+from lipaudit.report.wording import shown_up
 
 __all__ = ["Changes", "cap_layers", "reach"]
 
@@ -46,7 +47,7 @@ def cap_layers(
     stuck = [a for a in held if network.norm(a.name) > limit and a.name not in network.structured()]
     if stuck:
         raise Unreached(
-            f"layer {stuck[0].name} has a norm of up to {network.norm(stuck[0].name):.6g} and is left alone: "
+            f"layer {stuck[0].name} has a norm of up to {shown_up(network.norm(stuck[0].name))} and is left alone: "
             f"{stuck[0].why}",
             hint="name the layers to clip with --layer, or repair it where it was trained",
         )
@@ -122,7 +123,7 @@ def _last_hair(network: Network, changes: Changes, target: float) -> Changes:
         factor = target / reached * (1 - ROUNDING * STEEPER**tried)
         changes = {**changes, last: scaled_layer(network.graph, changes[last], factor, network.plan)}
     raise Unreached(
-        f"the bound of the whole stays at {reached:.6g}, {target:.6g} was asked for",
+        f"the bound of the whole stays at {shown_up(reached)}, {target:g} was asked for",
         hint="ask for less, or let more layers change (--layer)",
     )
 
