@@ -100,7 +100,7 @@ def parts(
     held += [
         LeftAlone(
             name,
-            f"part of a block whose structure bounds it by {shown_up(claim.bound.value)} ({claim.bound.method})",
+            f"in a block whose structure bounds it by {shown_up(claim.bound.value)} ({claim.bound.method})",
         )
         for name, claim in inside.items()
         if name in asked

@@ -47,8 +47,8 @@ def cap_layers(
     stuck = [a for a in held if network.norm(a.name) > limit and a.name not in network.structured()]
     if stuck:
         raise Unreached(
-            f"layer {stuck[0].name} has a norm of up to {shown_up(network.norm(stuck[0].name))} and is left alone: "
-            f"{stuck[0].why}",
+            f"layer {stuck[0].name} has a norm of up to {shown_up(network.norm(stuck[0].name))} and is left "
+            f"alone: {stuck[0].why}",
             hint="name the layers to clip with --layer, or repair it where it was trained",
         )
     changes: Changes = {}
