@@ -26,13 +26,14 @@ from lipaudit.repair.opened import Opened, open_model
 from lipaudit.repair.reach import Changes
 from lipaudit.repair.stored import linear_map_of
 from lipaudit.report.model import AuditReport
-from lipaudit.report.number import Unbounded, plain_up
 from lipaudit.report.repair import FileFormat, OutputChange
 from lipaudit.subject import Subject
 
 __all__ = ["Drafts", "make_drafts"]
 
 CHUNK = 250
+RULED = 1 + 1e-8
+"""A bound that kept the limit before anything was changed may be rounded up in the report."""
 AUDITED = "loaded again and audited"
 COMPARED = "holds the tensors of the audited ONNX file, compared bit by bit"
 
@@ -115,18 +116,12 @@ def total(report: AuditReport) -> float:
     return math.inf if upper.value is None else upper.value
 
 
-def granted(limit: float) -> float:
-    """What a report may say: it rounds bounds up, so the limit is as well."""
-    rounded = plain_up(limit)
-    return math.inf if isinstance(rounded, Unbounded) else rounded
-
-
 def check_total(limit: float) -> Check:
     """The bound of the whole."""
 
     def check(report: AuditReport, names: Sequence[str]) -> None:
         del names
-        if not total(report) <= granted(limit):
+        if not total(report) <= limit * RULED:
             raise Unreached(
                 f"the file as written has a bound of {total(report)!r}, {limit!r} was asked for",
                 hint="ask for a little less",
@@ -144,7 +139,7 @@ def check_layers(limit: float, places: Sequence[int], count: int) -> Check:
         known = {layer.name: layer.upper.value for layer in report.evidence.layers}
         for place in places:
             value = known.get(names[place])
-            if value is None or not value <= granted(limit):
+            if value is None or not value <= limit * RULED:
                 raise Unreached(
                     f"layer {names[place]} of the file as written has a norm of up to {value!r}, {limit!r} "
                     "was asked for"

@@ -22,6 +22,7 @@ from lipaudit.graph.graph import LayerGraph
 from lipaudit.graph.node import Node
 from lipaudit.ops.conv import Convolution
 from lipaudit.ops.linear import Linear
+from lipaudit.spectral.certificate import digest
 from lipaudit.spectral.maps import Conv, Dense, LinearMap
 
 __all__ = ["LeftAlone", "StoredLayer", "linear_map_of", "match", "with_map"]
@@ -143,10 +144,9 @@ def _refusal(keys: list[tuple[str, bool]], layers: int, shared: Collection[str])
     return ""
 
 
-def _content(weight: Tensor) -> tuple[int, float, float]:
-    """The same for the same numbers, also transposed; seldom for others."""
-    wide = weight.flatten().sort().values
-    return wide.numel(), float(wide.sum()), float((wide * torch.arange(1.0, wide.numel() + 1)).sum())
+def _content(weight: Tensor) -> str:
+    """The same for the same numbers in any order."""
+    return digest([weight.flatten().sort().values + 0.0])
 
 
 def _holds(tensor: Tensor, weight: Tensor) -> bool | None:
