@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lipaudit import bounds
     from lipaudit.attest.verify import verify
     from lipaudit.bound import Bound, Bracket, Estimate
     from lipaudit.errors import LipauditError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from lipaudit.pipeline import audit
     from lipaudit.report.model import AuditReport
     from lipaudit.spectral import Conv, Dense, bracket
+    from lipaudit.training import SpectralClip, regularizer
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
@@ -37,10 +39,13 @@ __all__ = [
     "Dense",
     "Estimate",
     "LipauditError",
+    "SpectralClip",
     "__version__",
     "audit",
+    "bounds",
     "bracket",
     "load_model",
+    "regularizer",
     "verify",
 ]
 
@@ -52,14 +57,21 @@ _HOME = {
     "Dense": "lipaudit.spectral",
     "Estimate": "lipaudit.bound",
     "LipauditError": "lipaudit.errors",
+    "SpectralClip": "lipaudit.training",
     "audit": "lipaudit.pipeline",
     "bracket": "lipaudit.spectral",
     "load_model": "lipaudit.load",
+    "regularizer": "lipaudit.training",
     "verify": "lipaudit.attest.verify",
 }
 
+_MODULES = {"bounds"}
+"""Public names that are modules."""
+
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f"lipaudit.{name}")  # which sets the name
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'lipaudit' has no attribute {name!r}")

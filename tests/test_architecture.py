@@ -19,6 +19,7 @@ ORDER = [
     "rounding",
     "bound",
     "spectral",
+    "bounds",
     "layers",
     "graph",
     "ops",

@@ -288,6 +288,17 @@ def test_the_layers_snippet(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "pass"
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the exporter
+def test_the_training_snippet(monkeypatch, tmp_path, capsys):
+    code = marked("training").replace("sample_models/", f"{ROOT}/sample_models/")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own README
+    verdict, constant = capsys.readouterr().out.splitlines()[-1].split()
+    assert verdict == "pass"
+    assert 0.5 < float(constant) < 4.1
+
+
 def test_the_metadata_snippet(monkeypatch, tmp_path):
     weight = numpy_helper.from_array(np.ones((3, 784), np.float32), "w")
     nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("Gemm", ["f", "w"], ["y"], transB=1)]

@@ -1,12 +1,20 @@
 """Differentiable bounds: the formulas of the methods, as losses for training.
 
-**Not a guarantee.**  In exact arithmetic each value bounds the norm; as computed, no rounding error is
-added, and the FFT and SVD used are proved by nobody.  A value here may lie below the truth.  It is a
+    from lipaudit import bounds
+    loss = loss + 0.01 * bounds.four_way(layer.weight, stride=layer.stride)
+
+**A loss, not a guarantee.**  In exact arithmetic each value bounds the norm; as computed, no rounding error
+is added, and the FFT and SVD used are proved by nobody.  A value here may lie below the truth.  It is a
 training loss, never a `Bound`: certify the trained weight with `bracket`.
 
-Padding is zeros of any amount, on images of any size, or (`gram_circular`) circular "same".  Each value
-is finite with a finite gradient for every finite weight; at zero both are 0.  Works in float32 and
-float64.
+`gram_zero`, `reshape` and `four_way` are about zero padding of any amount, on images of any size, and
+`four_way` and `reshape` about circular "same" padding as well; `gram_circular` is about the latter alone.
+Other padding repeats cells of the image: multiply by `padding_factor`.  A transposed convolution is the
+adjoint of the convolution with the same weight and has its norm: pass `nn.ConvTranspose2d`'s weight, stride,
+dilation and groups as they are.  `regularizer` chooses all this for the layers of a module.
+
+Each value is finite with a finite gradient for every finite weight; at zero both are 0.  Works in float32
+and float64.
 
 Gram iteration is rescaled by the largest entry at every step.  The scales are constants to autograd and
 are undone in the logarithm, so that neither value nor gradient over- or underflows:
@@ -31,10 +39,26 @@ from lipaudit.errors import UsageError
 from lipaudit.spectral.fft import half_spectrum
 from lipaudit.spectral.four_way import Fold, folds
 from lipaudit.spectral.gram import check_steps
+from lipaudit.spectral.low_resolution import repetition
+from lipaudit.spectral.maps import Conv
 
-__all__ = ["four_way", "gram", "gram_circular", "gram_zero", "reshape"]
+__all__ = ["dense", "four_way", "gram", "gram_circular", "gram_zero", "padding_factor", "reshape"]
 
 PerAxis = int | Sequence[int]
+
+
+def dense(weight: Tensor) -> Tensor:
+    """The norm of a matrix itself, by its singular values; the gradient is uvᵀ.
+
+    Args:
+        weight: (out, in), or a batch (…, out, in); real.
+
+    Returns:
+        The loss, of the batch's shape: not a Bound.
+    """
+    norms: Tensor = torch.linalg.matrix_norm(weight, ord=2)
+    # The singular vectors of a zero matrix are arbitrary: they are no gradient.
+    return torch.where(weight.detach().any(-1).any(-1), norms, 0)
 
 
 def gram(weight: Tensor, steps: int = 6) -> Tensor:
@@ -151,6 +175,22 @@ def four_way(weight: Tensor, *, stride: PerAxis = 1, dilation: PerAxis = 1, grou
     return torch.stack(found).amin()
 
 
+def padding_factor(conv: Conv) -> float:
+    """√copies: what a bound for zero padding is multiplied by for the padding of that convolution.
+
+    Padding copies each cell at most so often (`spectral.low_resolution`); 1 for zeros and where the map is
+    block-circulant.  Copies hardly depend on the image: 1 + p cells of a border that is replicated, 2 of one
+    that is reflected.
+
+    Args:
+        conv: its geometry counts; its weight does not.
+
+    Returns:
+        A constant, not a Bound.
+    """
+    return repetition(conv)
+
+
 def _iterated(W: Tensor, steps: int, dim: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
     """G_t, Σ_{i≥1} 2^(t−i) log s_i and s_0; the scales are shared over `dim`."""
     if W.shape[-2] > W.shape[-1]:
@@ -182,10 +222,7 @@ def _folds(weight: Tensor, stride: PerAxis, dilation: PerAxis) -> list[Fold]:
 
 
 def _folded(weight: Tensor, fold: Fold, groups: int) -> Tensor:
-    matrices = fold.matrices(weight, groups)
-    norms = torch.linalg.matrix_norm(matrices, ord=2)
-    # The singular vectors of a zero matrix are arbitrary: they are no gradient.
-    return math.sqrt(fold.factor) * torch.where(matrices.detach().any(2).any(1), norms, 0).amax()
+    return math.sqrt(fold.factor) * dense(fold.matrices(weight, groups)).amax()
 
 
 def _per_axis(value: PerAxis, weight: Tensor) -> list[int]:

@@ -1,0 +1,57 @@
+"""How far what a batch norm divides by follows the weights before it, seen in a training step.
+
+In evaluation mode batch norm divides by the running deviation, which follows, some steps later, the deviation
+of its input: a function of all weights before it.  As T = diag(γ/σ)·W the gradient in those weights is that
+of −log σ, taken on the batch of the step.  Without it the loss would shrink weights whose scale the next
+batch norm gives back at once, to no end but numbers near 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lipaudit.training.layer import Norm
+
+__all__ = ["Capture"]
+
+SAMPLES = 32
+"""Of a batch; the gradient of log σ needs no more, and costs so much less."""
+
+
+class Capture:
+    """Hooks that keep the input of each batch norm of the last training step, until it is taken.
+
+    It pickles with a model, without what it keeps.
+    """
+
+    def __init__(self, norms: Iterable[Norm]) -> None:
+        self._inputs: dict[int, Tensor] = {}
+        self._handles = [norm.register_forward_pre_hook(self) for norm in norms]
+
+    def __call__(self, norm: nn.Module, args: tuple[Tensor, ...]) -> None:
+        """The hook."""
+        if norm.training and torch.is_grad_enabled():
+            self._inputs[id(norm)] = args[0][:SAMPLES]
+
+    def follow(self, norm: Norm) -> Tensor | float:
+        """1 with the gradient of 1/σ relative to itself, (channels,); the number 1 where nothing was kept."""
+        seen = self._inputs.pop(id(norm), None)
+        if seen is None:
+            return 1.0
+        axes = [axis for axis in range(seen.dim()) if axis != 1]
+        variance = seen.float().var(dim=axes, correction=0) + norm.eps
+        return (variance.detach() / variance).sqrt()
+
+    def close(self) -> None:
+        """Take the hooks away, and let go of what they kept."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self._inputs = [], {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing of a running step."""
+        return {"_handles": [], "_inputs": {}}

@@ -1,0 +1,197 @@
+"""What of a module counts: its linear layers, and which batch norm belongs to which.
+
+Every parameter has to be accounted for.  Dense layers and convolutions count with their weight, batch norm
+with γ/√(v + ε), together with the layer directly before it where there is one; biases only shift.  Layers of
+`lipaudit.layers` have constant 1 by construction, and modules without parameters count as nothing.  Any other
+module that holds parameters, or divides by what it measures of a sample, is an error unless it is named in
+`ignore`: it is never silently taken for 1.
+
+Who follows whom is seen in a forward pass or, without one, read from `nn.Sequential`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import is_parametrized
+
+from lipaudit.errors import UsageError
+from lipaudit.layers.activation import Householder
+from lipaudit.layers.derived import Derived
+from lipaudit.training.layer import KINDS, Kind, LinearLayer, Norm
+from lipaudit.training.watch import Watch
+
+__all__ = ["Structure"]
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+BY_CONSTRUCTION = (Derived, Householder)
+MEASURING = (
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+    nn.LocalResponseNorm,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+)
+"""They divide by what they measure of each sample, with parameters or without."""
+RULES = "dense layers, convolutions and batch norm count; `ignore` names what is not to"
+
+
+@dataclass(slots=True, eq=False)
+class Structure:
+    """The parts of a module that count.
+
+    Args:
+        layers: dense layers and convolutions in the order of the module, each once.
+        norms: batch norms, by name.
+    """
+
+    layers: list[LinearLayer]
+    norms: dict[str, Norm]
+
+    def __post_init__(self) -> None:
+        if not self.layers and not self.norms:
+            raise UsageError("the model has no linear layers", hint="pass the network itself")
+
+    @classmethod
+    def of(cls, model: nn.Module, ignore: Sequence[str] = ()) -> Structure:
+        """Find them, with pairs as `nn.Sequential` shows them.
+
+        Args:
+            model: any module.
+            ignore: names of modules (patterns as of a shell) that do not count, with all that they hold.
+
+        Raises:
+            UsageError: a module with parameters that has no rule, or nothing to count.
+        """
+        used: set[str] = set()
+        found = list(_walk("", model, ignore, used, set()))
+        if missed := set(ignore) - used:
+            raise UsageError(
+                f"ignore: no module is called {', '.join(sorted(missed))}",
+                hint="names are those of named_modules()",
+            )
+        norms = {name: module for name, module in found if isinstance(module, NORMS)}
+        layers = [
+            LinearLayer(name, module, kind, image=None if kind.axes else ())
+            for name, module in found
+            if (kind := _kind(module)) is not None
+        ]
+        structure = cls(layers, norms)
+        structure.pair(_adjacent(model, layers))
+        return structure
+
+    @classmethod
+    def seen(cls, model: nn.Module, example: Tensor, ignore: Sequence[str] = ()) -> Structure:
+        """Find them, with images and pairs as a forward pass in evaluation mode shows them.
+
+        Args:
+            model: any module; it stays as it was.
+            example: an input.
+            ignore: as of `of`.
+
+        Raises:
+            UsageError: as `of`.
+        """
+        structure = cls.of(model, ignore)
+        modes = [(module, module.training) for module in model.modules()]
+        try:
+            with torch.no_grad(), structure.watch() as watch:
+                model.eval()(example)
+        finally:
+            for module, training in modes:
+                module.training = training
+        structure.learn(watch)
+        return structure
+
+    @property
+    def lone_norms(self) -> dict[str, Norm]:
+        """Batch norms that count by themselves, since no layer comes directly before them."""
+        paired = {id(layer.norm) for layer in self.layers}
+        return {name: norm for name, norm in self.norms.items() if id(norm) not in paired}
+
+    def watch(self) -> Watch:
+        """Hooks on all of them."""
+        return Watch(self.layers, self.norms.values())
+
+    def learn(self, watch: Watch) -> None:
+        """Take over the images and pairs that were seen; layers that did not run keep what they had."""
+        for layer in self.layers:
+            layer.image = watch.images.get(layer.name, layer.image)
+        self.pair(watch.followers())
+
+    def pair(self, followers: Mapping[str, nn.Module]) -> None:
+        """Let batch norms count with the layers that they follow, in place of earlier pairs.
+
+        Args:
+            followers: what comes directly after the layer of a name.
+        """
+        known = {id(norm): norm for norm in self.norms.values()}
+        for layer in self.layers:
+            norm = known.get(id(followers.get(layer.name)))
+            single = sum(other is norm for other in followers.values()) == 1
+            layer.norm = norm if norm is not None and single and norm.num_features == layer.outputs else None
+
+
+def _walk(
+    name: str, module: nn.Module, ignore: Sequence[str], used: set[str], met: set[int]
+) -> Iterator[tuple[str, nn.Module]]:
+    """Layers and batch norms below a module, each once."""
+    patterns = {pattern for pattern in ignore if name and fnmatchcase(name, pattern)}
+    used |= patterns
+    if patterns or id(module) in met:
+        return
+    met.add(id(module))
+    _check(name, module)
+    if isinstance(module, NORMS) or _kind(module) is not None:
+        yield name, module
+        return
+    if isinstance(module, BY_CONSTRUCTION):
+        return
+    for child, part in module.named_children():
+        yield from _walk(f"{name}.{child}" if name else child, part, ignore, used, met)
+
+
+def _kind(module: nn.Module) -> Kind | None:
+    """The row of `KINDS`, also of a parametrised layer, whose class torch derives anew."""
+    return next((kind for base, kind in KINDS.items() if isinstance(module, base)), None)
+
+
+def _check(name: str, module: nn.Module) -> None:
+    """Refuse what would count for less than it does."""
+    where = f"{name or 'the model'} ({type(module).__name__})"
+    parameters = list(module.parameters(recurse=False))
+    if any(map(is_lazy, parameters)):
+        raise UsageError(f"{where} has no weights yet", hint="run the model once before")
+    if isinstance(module, NORMS):
+        if module.running_var is None:
+            raise UsageError(f"{where} keeps no statistics: it has no constant", hint=RULES)
+    elif _kind(module) is not None:
+        if type(module).forward not in {base.forward for base in KINDS}:
+            raise UsageError(f"{where} has a forward pass of its own", hint=RULES)
+        if "weight" not in module._parameters and not is_parametrized(module, "weight"):  # noqa: SLF001
+            raise UsageError(
+                f"{where}: its weight is neither a parameter nor a parametrisation",
+                hint="torch.nn.utils.parametrizations.weight_norm and spectral_norm replace the older hooks",
+            )
+    elif isinstance(module, MEASURING) or (parameters and not isinstance(module, BY_CONSTRUCTION)):
+        raise UsageError(f"{where} has no rule", hint=RULES)
+
+
+def _adjacent(model: nn.Module, layers: Sequence[LinearLayer]) -> dict[str, nn.Module]:
+    """What comes after each layer in an `nn.Sequential`."""
+    names = {id(layer.module): layer.name for layer in layers}
+    return {
+        names[id(one)]: other
+        for module in model.modules()
+        if isinstance(module, nn.Sequential)
+        for one, other in pairwise(module)
+        if id(one) in names
+    }
