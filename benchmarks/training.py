@@ -25,7 +25,7 @@ from lipaudit.training.penalty import BOUNDS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "sample_models"))
 
-from measure import arch_module  # noqa: E402 - the samples are no package
+from measure import arch_module
 
 SAMPLES = Path(__file__).parents[1] / "sample_models"
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

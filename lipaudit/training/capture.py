@@ -8,6 +8,7 @@ batch norm gives back at once, to no end but numbers near 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,8 +19,9 @@ from lipaudit.training.layer import Norm
 
 __all__ = ["Capture"]
 
-SAMPLES = 32
-"""Of a batch; the gradient of log σ needs no more, and costs so much less."""
+SAMPLES, VALUES = 16, 1024
+"""At least so many samples of a batch and values of a channel: the gradient of log σ needs no more, and costs
+so much less."""
 
 
 class Capture:
@@ -35,7 +37,8 @@ class Capture:
     def __call__(self, norm: nn.Module, args: tuple[Tensor, ...]) -> None:
         """The hook."""
         if norm.training and torch.is_grad_enabled():
-            self._inputs[id(norm)] = args[0][:SAMPLES]
+            cells = math.prod(args[0].shape[2:])
+            self._inputs[id(norm)] = args[0][: max(SAMPLES, VALUES // cells)]
 
     def follow(self, norm: Norm) -> Tensor | float:
         """1 with the gradient of 1/σ relative to itself, (channels,); the number 1 where nothing was kept."""

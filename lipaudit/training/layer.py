@@ -145,20 +145,19 @@ class LinearLayer:
             return tuple((p, p - more) for p, more in pads)
         return tuple((p, p) for p in module.padding)
 
-    def linear_map(self, image: Image | None = None) -> Dense | Conv:
-        """T with its present weight, for `bracket` and `fast_clip`.
-
-        Args:
-            image: in place of the layer's own; if both are None, one that is larger than all padding.
-        """
+    def linear_map(self) -> Dense | Conv:
+        """T with its present weight, for `bracket` and `fast_clip`."""
         weight = self.weight().detach()
-        if not self.kind.axes:
-            return Dense(weight)
-        if image is None:
-            image = self.image or self._ample()
+        return self._conv(weight) if self.kind.axes else Dense(weight)
+
+    def geometry(self) -> Conv:
+        """A convolution of that geometry with one channel per group, to ask for anything but norms."""
+        return self._conv(torch.zeros(self.groups, 1, *self.module.kernel_size))
+
+    def _conv(self, weight: Tensor) -> Conv:
         return Conv(
             weight,
-            image,
+            self.image or self._ample(),
             stride=self.stride,
             padding=self.padding,
             dilation=self.dilation,

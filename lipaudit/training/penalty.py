@@ -30,7 +30,6 @@ from torch import Tensor, nn
 
 from lipaudit import bounds
 from lipaudit.errors import UsageError
-from lipaudit.spectral import Conv, Dense
 from lipaudit.spectral.four_way import folds
 from lipaudit.training.capture import Capture
 from lipaudit.training.layer import LinearLayer, channel_scale
@@ -67,10 +66,9 @@ def _gram(layer: LinearLayer, weight: Tensor, _steps: PowerSteps) -> Tensor:
 
 def _gram_circular(layer: LinearLayer, weight: Tensor, _steps: PowerSteps) -> Tensor:
     """Zeros lose what a circle wraps around: the circular norm stands in for any padding's."""
-    base = layer.linear_map()
-    if isinstance(base, Dense):
+    if not layer.kind.axes:
         return bounds.gram(weight)
-    image = [-(-n // s) * s for n, s in zip(base.base().image, layer.stride, strict=True)]
+    image = [-(-n // s) * s for n, s in zip(layer.geometry().base().image, layer.stride, strict=True)]
     norm = bounds.gram_circular(
         weight, image, stride=layer.stride, dilation=layer.dilation, groups=layer.groups
     )
@@ -92,8 +90,7 @@ def _sum(found: Tensor, _target: float) -> Tensor:
 
 
 def _padding_factor(layer: LinearLayer) -> float:
-    known = layer.linear_map()
-    return bounds.padding_factor(known) if isinstance(known, Conv) else 1.0
+    return bounds.padding_factor(layer.geometry())
 
 
 BOUNDS: dict[str, Callable[[LinearLayer, Tensor, PowerSteps], Tensor]] = {
