@@ -34,7 +34,8 @@ HERE = Path(__file__).resolve().parent
 NAME = "mnist_plain"
 RECIPE = RECIPES[NAME]
 RADII = ("36/255", "0.5")
-STRENGTH = 0.2
+EPOCHS = 6
+STRENGTH = 0.3
 """Of the regulariser beside the cross-entropy."""
 CLIP = {"limit": 1.0, "every": 200}
 ATTACKED, STEPS = 500, 100
@@ -145,7 +146,7 @@ def main() -> None:
     """Train, audit and print."""
     parser = argparse.ArgumentParser(description="Train with and without a small Lipschitz constant.")
     parser.add_argument("--data-dir", type=Path, help="folder with mnist/ (default: where lipaudit looks)")
-    parser.add_argument("--epochs", type=int, default=RECIPE.epochs)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--limit", type=int, help="train on the first N images only, for a quick look")
     parser.add_argument("--only", choices=[run.name for run in RUNS])
     parser.add_argument("--keep", type=Path, help="folder for the exported networks")
