@@ -19,7 +19,7 @@ from lipaudit.training.layer import Norm
 
 __all__ = ["Capture"]
 
-SAMPLES, VALUES = 16, 1024
+SAMPLES, VALUES = 32, 1024
 """At least so many samples of a batch and values of a channel: the gradient of log σ needs no more, and costs
 so much less."""
 
@@ -36,7 +36,7 @@ class Capture:
 
     def __call__(self, norm: nn.Module, args: tuple[Tensor, ...]) -> None:
         """The hook."""
-        if norm.training and torch.is_grad_enabled():
+        if args and norm.training and torch.is_grad_enabled():
             cells = math.prod(args[0].shape[2:])
             self._inputs[id(norm)] = args[0][: max(SAMPLES, VALUES // cells)]
 

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
+from lipaudit.errors import UsageError
 from lipaudit.spectral import Conv, Dense
 
 __all__ = ["KINDS", "Kind", "LinearLayer", "Norm", "channel_scale"]
@@ -220,7 +221,7 @@ class LinearLayer:
 def channel_scale(norm: Norm) -> Tensor:
     """γ/√(v + ε) of a batch norm in evaluation mode, (channels,), differentiable in γ."""
     if norm.running_var is None:
-        raise ValueError("without running statistics")
+        raise UsageError("a batch norm keeps no running statistics: it has no constant")
     scale = (wide(norm.running_var) + norm.eps).rsqrt()
     return scale * wide(norm.weight) if norm.affine else scale
 

@@ -162,7 +162,12 @@ class Regularizer:
         found = {}
         for layer in self._structure.layers:
             follow = 1.0 if layer.norm is None else self._capture.follow(layer.norm)
-            with torch.autocast(layer.module.weight.device.type, enabled=False):
+            # In inference mode, too, without its tensors, which no gradient could meet later.
+            with (
+                torch.inference_mode(mode=False),
+                torch.set_grad_enabled(torch.is_grad_enabled()),
+                torch.autocast(layer.module.weight.device.type, enabled=False),
+            ):
                 found[layer.name] = self._bound(layer, layer.weight(follow), self._steps)
         for name, norm in self._structure.lone_norms.items():
             found[name] = (channel_scale(norm) * self._capture.follow(norm)).abs().amax()

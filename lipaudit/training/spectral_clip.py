@@ -242,8 +242,10 @@ class SpectralClip:
         """|γ_c| ≤ limit·√(v + ε)."""
         with torch.no_grad():
             sizes = channel_scale(norm).abs().double()
+            if not bool(sizes.isfinite().all()):
+                raise InputRefused(f"SpectralClip: layer {name!r}: it holds NaN or infinity")
             values = tuple(sizes.sort(descending=True).values[: self.top].tolist())
-            if not values[0] <= self.limit and norm.affine and norm.weight.requires_grad:
+            if values[0] > self.limit and norm.affine and norm.weight.requires_grad:
                 norm.weight.mul_((self.limit / sizes).clamp(max=1).to(norm.weight))
                 return Reading(self._steps, name, values, self.limit, clipped=True)
         return Reading(self._steps, name, values, values[0], clipped=False)

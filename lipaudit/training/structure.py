@@ -174,7 +174,7 @@ def _check(name: str, module: nn.Module) -> None:
         if module.running_var is None:
             raise UsageError(f"{where} keeps no statistics: it has no constant", hint=RULES)
     elif _kind(module) is not None:
-        if type(module).forward not in {base.forward for base in KINDS}:
+        if _has_own_pass(module):
             raise UsageError(f"{where} has a forward pass of its own", hint=RULES)
         if "weight" not in module._parameters and not is_parametrized(module, "weight"):  # noqa: SLF001
             raise UsageError(
@@ -185,13 +185,20 @@ def _check(name: str, module: nn.Module) -> None:
         raise UsageError(f"{where} has no rule", hint=RULES)
 
 
+def _has_own_pass(module: nn.Module) -> bool:
+    """Whether a subclass or an assignment made another function of a layer."""
+    passes = ("forward", "_conv_forward")
+    known = {getattr(base, name, None) for base in KINDS for name in passes}
+    return any(getattr(type(module), name, None) not in known or name in vars(module) for name in passes)
+
+
 def _adjacent(model: nn.Module, layers: Sequence[LinearLayer]) -> dict[str, nn.Module]:
     """What comes after each layer in an `nn.Sequential`."""
     names = {id(layer.module): layer.name for layer in layers}
     return {
         names[id(one)]: other
         for module in model.modules()
-        if isinstance(module, nn.Sequential)
+        if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
         for one, other in pairwise(module)
         if id(one) in names
     }

@@ -68,6 +68,8 @@ class Watch:
     def _layer_hook(self, layer: LinearLayer) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
             self._calls[layer.name] += 1
+            if not args:
+                return  # called by keyword
             self._made[output] = layer.name
             image = tuple(args[0].shape[args[0].dim() - layer.kind.axes :])
             known = self.images.get(layer.name, image)
@@ -77,6 +79,6 @@ class Watch:
 
     def _meet(self, norm: nn.Module, args: tuple[Tensor, ...], _output: Tensor) -> None:
         self._taken[id(norm)] += 1
-        name = self._made.get(args[0])
+        name = self._made.get(args[0]) if args else None
         if name is not None:
             self._passed[name, id(norm)] += 1

@@ -186,6 +186,18 @@ def test_frozen_layers_count_without_gradient():
     assert model[1].weight.grad.any()
 
 
+def test_it_can_be_read_in_inference_mode_and_trained_on():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    penalty = lipaudit.regularizer(model, torch.randn(2, 1, 5, 5), bound="norm", form="sum")
+    with torch.inference_mode():
+        before = float(penalty())
+    model(torch.randn(4, 1, 5, 5))
+    loss = penalty()
+    loss.backward()
+    assert before > 0
+    assert model[0].weight.grad.any()
+
+
 def test_two_runs_are_the_same():
     layer = nn.Conv2d(2, 3, 3)
     values = [float(lipaudit.regularizer(layer, form="sum")().detach()) for _ in range(2)]

@@ -251,6 +251,13 @@ def test_nan_names_its_layer():
         clip.clip()
 
 
+def test_nan_in_a_batch_norm_names_it():
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.ReLU(), nn.Linear(2, 2))
+    model[0].running_var[1] = math.nan
+    with pytest.raises(InputRefused, match="layer '0'"):
+        lipaudit.SpectralClip(model).clip()
+
+
 def test_what_cannot_be_meant_is_refused():
     for wrong in ({"limit": 0}, {"limit": math.nan}, {"limit": math.inf}, {"every": 0}, {"top": 0}):
         with pytest.raises(UsageError, match="does not allow"):

@@ -113,6 +113,16 @@ class Own(nn.Linear):
         return 2 * super().forward(x)
 
 
+class OwnConv(nn.Conv2d):
+    def _conv_forward(self, x, weight, bias):
+        return 2 * super()._conv_forward(x, weight, bias)
+
+
+def assigned(layer):
+    layer.forward = lambda x: 2 * x
+    return layer
+
+
 REFUSED = {
     "embedding": (lambda: nn.Embedding(3, 4), "no rule"),
     "attention": (lambda: nn.MultiheadAttention(4, 2), "no rule"),
@@ -121,6 +131,8 @@ REFUSED = {
     "instance norm": (lambda: nn.InstanceNorm2d(4), "no rule"),
     "batch norm without statistics": (lambda: nn.BatchNorm1d(4, track_running_stats=False), "no constant"),
     "own forward pass": (lambda: Own(4, 4), "forward pass of its own"),
+    "assigned forward pass": (lambda: assigned(nn.Linear(4, 4)), "forward pass of its own"),
+    "own convolution": (lambda: OwnConv(4, 4, 1), "forward pass of its own"),
     "hooked weight norm": (lambda: old_weight_norm(nn.Linear(4, 4)), "neither a parameter"),
     "lazy": (lambda: nn.LazyLinear(4), "no weights yet"),
 }
