@@ -159,13 +159,13 @@ class Regularizer:
 
     def bounds(self) -> dict[str, Tensor]:
         """b_l of every layer by its name, scalars with gradients; a batch norm counts with its layer."""
-        found = {}
+        found, learns = {}, torch.is_grad_enabled()
         for layer in self._structure.layers:
             follow = 1.0 if layer.norm is None else self._capture.follow(layer.norm)
             # In inference mode, too, without its tensors, which no gradient could meet later.
             with (
                 torch.inference_mode(mode=False),
-                torch.set_grad_enabled(torch.is_grad_enabled()),
+                torch.set_grad_enabled(learns),
                 torch.autocast(layer.module.weight.device.type, enabled=False),
             ):
                 found[layer.name] = self._bound(layer, layer.weight(follow), self._steps)

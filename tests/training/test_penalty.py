@@ -195,6 +195,8 @@ def test_it_can_be_read_in_inference_mode_and_trained_on():
     loss = penalty()
     loss.backward()
     assert before > 0
+    with torch.no_grad():
+        assert not penalty().requires_grad
     assert model[0].weight.grad.any()
 
 
