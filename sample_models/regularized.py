@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 NAME = "mnist_plain"
 RECIPE = RECIPES[NAME]
 RADII = ("36/255", "0.5")
-EPOCHS = 12
+EPOCHS = 6
 STRENGTH = 0.2
 """Of the regulariser beside the cross-entropy."""
 CLIP = {"limit": 1.0, "every": 200}
