@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "Force", "How", "LayerNorm", "Layers", "Lipschitz", "Output", "Quiet"]
+__all__ = ["AsJson", "Biases", "Force", "How", "LayerNorm", "Layers", "Lipschitz", "Output", "Quiet"]
 
 Lipschitz = Annotated[
     str | None,
@@ -23,6 +23,15 @@ How = Annotated[
         metavar="M",
         help="fastclip (the default: the nearest weights within the limit), rescaling (one factor per "
         "layer), spectral-rescaling (one per channel) or fft (frequency by frequency).",
+    ),
+]
+Biases = Annotated[
+    str,
+    typer.Option(
+        "--biases",
+        metavar="M",
+        help="fit (the default: to the smaller weights, on unlabelled samples of --dataset, or on noise; "
+        "bounds do not depend on biases) or keep.",
     ),
 ]
 Layers = Annotated[

@@ -24,6 +24,7 @@ __all__ = ["ClipRequest", "run"]
 
 _FORMATS: dict[str, FileFormat] = {".onnx": "onnx", ".safetensors": "safetensors"}
 _HOW = ("fastclip", "rescaling", "spectral-rescaling", "fft")
+_BIASES = ("fit", "keep")
 _OF_BUDGETS = ("max_lipschitz", "min_certified", "policy")
 _CURIOUS = 2  # how often -v was given
 
@@ -35,6 +36,7 @@ class ClipRequest:
     Args:
         lipschitz, layer_norm: the limit, one of them.
         how: the method's name.
+        biases: whether they are fitted to the smaller weights.
         layers: patterns.
         output: where the model goes.
         force: whether files there may be replaced.
@@ -45,6 +47,7 @@ class ClipRequest:
     lipschitz: str | None
     layer_norm: str | None
     how: str
+    biases: str
     layers: Sequence[str]
     output: Sequence[str]
     force: bool
@@ -69,6 +72,10 @@ def run(request: ClipRequest) -> ExitCode:
         )
     if request.how not in _HOW:
         raise UsageError(f"--how {request.how!r} is unknown", hint=f"choose one of {', '.join(_HOW)}")
+    if request.biases not in _BIASES:
+        raise UsageError(
+            f"--biases {request.biases!r} is unknown", hint=f"choose one of {', '.join(_BIASES)}"
+        )
     targets = _targets(request)
     options = {k: v for k, v in audit_arguments(request.audit).items() if k not in _OF_BUDGETS}
     kept = inputs.read_by(request.audit, None)
@@ -142,6 +149,7 @@ def _repaired(
             lipschitz=limits["--lipschitz"],
             layer_norm=limits["--layer-norm"],
             how=request.how,
+            biases=request.biases,
             layers=tuple(request.layers),
         )
         return clip_model(audit.model, wish, formats, progress=progress, **options)

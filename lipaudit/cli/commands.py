@@ -163,6 +163,7 @@ def _clip(  # noqa: PLR0913, PLR0917 -- one parameter per option
     lipschitz: r.Lipschitz = None,
     layer_norm: r.LayerNorm = None,
     how: r.How = "fastclip",
+    biases: r.Biases = "fit",
     layer: r.Layers = None,
     output: r.Output = None,
     force: r.Force = False,  # noqa: FBT002 -- a flag
@@ -194,7 +195,7 @@ def _clip(  # noqa: PLR0913, PLR0917 -- one parameter per option
 ) -> Work:
     """Make a network's weights smaller until a bound is certified; write the model that has it."""
     given = dict(locals())
-    own = {name: given.pop(name) for name in ("lipschitz", "layer_norm", "how", "force", "as_json")}
+    own = {name: given.pop(name) for name in ("lipschitz", "layer_norm", "how", "biases", "force", "as_json")}
     own |= {"layers": given.pop("layer") or (), "output": given.pop("output") or ()}
     given["eps"], given["allow_global"] = eps or (), allow_global or ()
     return partial(running.run_clip, own, AuditRequest(no_policy=True, **given))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 import torch
 from safetensors.torch import load
+from torch import Tensor
 
 from lipaudit.clock import Clock, Progress
 from lipaudit.errors import InputRefused, Unreached
@@ -23,7 +24,6 @@ from lipaudit.pipeline import audit
 from lipaudit.repair.model_weights import float_tensors, onnx_with, safetensors_with
 from lipaudit.repair.onnx_export import exported_onnx
 from lipaudit.repair.opened import Opened, open_model
-from lipaudit.repair.reach import Changes
 from lipaudit.repair.stored import linear_map_of
 from lipaudit.report.model import AuditReport
 from lipaudit.report.repair import FileFormat, OutputChange
@@ -61,7 +61,7 @@ Check = Callable[[AuditReport, Sequence[str]], None]
 
 def make_drafts(
     opened: Opened,
-    changes: Changes,
+    changed: Mapping[str, Tensor],
     formats: Sequence[FileFormat],
     stem: str,
     check: Check,
@@ -71,7 +71,7 @@ def make_drafts(
 
     Args:
         opened: the model before.
-        changes: its new layers.
+        changed: its new tensors, by name.
         formats: what is wanted.
         stem: of the files' names, for messages.
         check: the limit.
@@ -81,7 +81,6 @@ def make_drafts(
         Unreached: a file as written does not keep the limit.
         LipauditError: as `audit`.
     """
-    changed = {change.layer.key: change.tensor.cpu() for change in changes.values()}
     weights, options = opened.weights, opened.stated
     is_onnx = weights.kind is Kind.ONNX
     own = options if is_onnx else {**options, "allow_global": (), "trust_pickle": None}

@@ -1,7 +1,7 @@
 """The use case: a model in, a certified model out (`clip_model`).
 
-    audit ─▶ find each layer's stored weights ─▶ clip, round, prove ─▶ write drafts ─▶ load and audit the
-    drafts
+    audit ─▶ find each layer's stored weights ─▶ clip, round, prove ─▶ fit the biases ─▶ write drafts
+    ─▶ load and audit the drafts
 
 Nothing is handed out before the file as written and loaded again has the bound that was asked for.
 """
@@ -20,6 +20,7 @@ from lipaudit.clock import Clock, Progress
 from lipaudit.errors import UsageError
 from lipaudit.load.translate import translate
 from lipaudit.pipeline import audit
+from lipaudit.repair.biases import FIT, KEEP, FittedBiases, check_choice, fitted_biases
 from lipaudit.repair.drafts import check_layers, check_total, make_drafts
 from lipaudit.repair.methods import FASTCLIP, method_called
 from lipaudit.repair.network import Network, parts
@@ -44,6 +45,7 @@ class Wish:
         layer_norm: for every linear layer's certified norm.
         how: a name from `METHODS`.
         layers: patterns of names of the layers that may change; all if empty.
+        biases: `fit` them to the smaller weights, or `keep` them.
 
     Raises:
         UsageError: both or none, or no positive number.
@@ -53,6 +55,7 @@ class Wish:
     layer_norm: float | None = None
     how: str = FASTCLIP
     layers: tuple[str, ...] = ()
+    biases: str = FIT
 
     def __post_init__(self) -> None:
         if (self.lipschitz is None) == (self.layer_norm is None):
@@ -63,6 +66,7 @@ class Wish:
         if not 0 < self.limit < math.inf:
             raise UsageError(f"a limit of {self.limit!r}: a positive number is needed")
         method_called(self.how)
+        check_choice(self.biases)
 
     @property
     def limit(self) -> float:
@@ -123,13 +127,17 @@ def clip_model(
     opened = open_model(path, options, clock)
     planned = _plan(opened, wish, clock)
     changes = _changes(opened, planned, wish, clock)
+    fitted = (
+        FittedBiases() if wish.biases == KEEP or not changes else fitted_biases(opened, changes, planned.idle)
+    )
     names = [node.name for node in planned.network.graph if linear_map_of(node) is not None]
     free = {layer.name for layer in planned.free}
     places = [place for place, name in enumerate(names) if name in free]
     check = (
         check_total(wish.limit) if wish.layer_norm is None else check_layers(wish.limit, places, len(names))
     )
-    drafts = make_drafts(opened, changes, formats, path.stem, check, progress)
+    changed = {**{change.layer.key: change.tensor for change in changes.values()}, **fitted.tensors}
+    drafts = make_drafts(opened, changed, formats, path.stem, check, progress)
     files = [
         WrittenFile(name="", format=kind, sha256=hashlib.sha256(data).hexdigest(), proved=drafts.proved[kind])
         for kind, data in drafts.files.items()
@@ -139,12 +147,12 @@ def clip_model(
         method=wish.how,
         target="lipschitz" if wish.layer_norm is None else "layer norm",
         limit=wish.limit,
-        layers=_rows(planned, changes),
+        layers=_rows(planned, changes, fitted),
         before=_side(before),
         after=_side(drafts.after),
         change=drafts.change,
         files=tuple(files),
-        notes=_notes(changes, wish),
+        notes=_notes(changes, wish, fitted),
     )
     return Repaired(drafts.files, repair, before, drafts.after)
 
@@ -176,7 +184,7 @@ def _side(report: AuditReport) -> Side:
     return Side(bracket=report.evidence.global_, robustness=report.evidence.robustness)
 
 
-def _rows(planned: _Plan, changes: Changes) -> tuple[ChangedLayer, ...]:
+def _rows(planned: _Plan, changes: Changes, fitted: FittedBiases) -> tuple[ChangedLayer, ...]:
     why = {alone.name: alone.why for alone in planned.held}
     rows = []
     for layer in planned.network.layers:
@@ -192,15 +200,22 @@ def _rows(planned: _Plan, changes: Changes) -> tuple[ChangedLayer, ...]:
                 before=Number.from_bound(layer.upper),
                 after=Number.from_bound(after.upper),
                 why=why.get(name, ""),
+                bias="fitted" if name in fitted.layers else "kept",
             )
         )
     return tuple(rows)
 
 
-def _notes(changes: Changes, wish: Wish) -> tuple[str, ...]:
+def _notes(changes: Changes, wish: Wish, fitted: FittedBiases) -> tuple[str, ...]:
     if not changes:
         return ("nothing had to be changed: the limit is kept already",)
-    told = ["biases are left as they are, as are batch norm's statistics"]
+    told = ["biases and batch norm's statistics are left as they are"]
+    if fitted.tensors:
+        told = [f"biases are fitted on {fitted.inputs}; batch norm's statistics are left as they are"]
+    elif wish.biases == FIT:
+        told = ["no bias could be fitted: none is a tensor of its own in the file"]
+    if fitted.scale is not None:
+        told.append(f"scores are about {fitted.scale:.3g} times the old ones")
     if wish.layer_norm is None:
         told.append("the bound is shared out over the layers so that their outputs lose the least energy")
     return tuple(told)

@@ -50,13 +50,13 @@ class Opened:
             options |= {"mean": used.mean or None, "std": used.std or None}
         return options
 
-    def samples(self) -> Tensor | None:
+    def samples(self, count: int = SAMPLES) -> Tensor | None:
         """Some of the data set, evenly spread: (n, …) float64; None without one."""
         data = self.subject.samples
         if data is None:
             return None
-        step = max(1, len(data) // SAMPLES)
-        chosen = [data.pixels(i, i + 1) for i in range(0, len(data), step)][:SAMPLES]
+        step = max(1, len(data) // count)
+        chosen = [data.pixels(i, i + 1) for i in range(0, len(data), step)][:count]
         return torch.cat(chosen).to(self.subject.graph.device)
 
 

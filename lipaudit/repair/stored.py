@@ -67,15 +67,15 @@ class StoredLayer:
 
     def rounded(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """What is stored for W′, in its type and shape, and the W′ that comes out of it."""
-        old = self._seen(self.stored)
+        old = self.as_weight(self.stored)
         free = self.factors != 0
         new = torch.where(free, weight / torch.where(free, self.factors, 1.0), old)
         kept = new.T if self.flipped else new
         tensor = kept.reshape(self.stored.shape).to(self.stored.dtype).contiguous()
-        return tensor, self.factors * self._seen(tensor)
+        return tensor, self.factors * self.as_weight(tensor)
 
-    def _seen(self, tensor: Tensor) -> Tensor:
-        """A stored tensor as the graph has it, in float64."""
+    def as_weight(self, tensor: Tensor) -> Tensor:
+        """A stored tensor as the layer has it before anything is folded into it, in float64."""
         wide = tensor.double()
         return (wide.T if self.flipped else wide).reshape(self.map.weight.shape)
 

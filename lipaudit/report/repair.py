@@ -33,7 +33,11 @@ SCHEMA_VERSION = "1.0"
 
 
 Action = Literal["clipped", "unchanged", "left alone", "not asked for"]
+BiasAction = Literal["fitted", "kept"]
 FileFormat = Literal["onnx", "safetensors"]
+
+
+FITTED: dict[BiasAction, str] = {"fitted": ", bias fitted", "kept": ""}
 
 
 class ChangedLayer(Record):
@@ -44,6 +48,7 @@ class ChangedLayer(Record):
     before: Number = Field(description="certified norm, rounded up")
     after: Number = Field(description="certified norm, rounded up")
     why: str = ""
+    bias: BiasAction = "kept"
 
 
 class Side(Record):
@@ -110,7 +115,7 @@ def _lines(repair: Repair) -> Iterator[str]:
     width = max([5, *map(len, names)])
     yield f"  {'layer':{width}}  {'before ≤':>11}  {'after ≤':>11}"
     for name, layer in zip(names, repair.layers, strict=True):
-        told = f"{layer.action}{': ' + printable(layer.why) if layer.why else ''}"
+        told = f"{layer.action}{': ' + printable(layer.why) if layer.why else ''}{FITTED[layer.bias]}"
         yield f"  {name:{width}}  {bound_text(layer.before):>11}  {bound_text(layer.after):>11}  {told}"
     yield ""
     yield f"  {'':32}  {'before':>13}  {'after':>13}"

@@ -66,7 +66,7 @@ def test_all_but_the_weights_is_kept(model, halved):
     assert old.graph.doc_string == new.graph.doc_string == "kept"
     before, after = models.tensors(), initializers(done.files["onnx"])
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
-    assert changed == {"conv.weight", "first", "second"}
+    assert changed == {"conv.weight", "bn.bias", "first", "second"}
     assert all(before[name].dtype == after[name].dtype for name in before)
     held = load(done.files["safetensors"])
     assert held.keys() == after.keys()
@@ -216,7 +216,12 @@ def test_weights_keep_names_types_and_metadata(weights, tmp_path):
     place = written(tmp_path, done.files["safetensors"], "out.safetensors")
     old, new = load_file(path), load_file(place)
     assert {k: (v.dtype, v.shape) for k, v in old.items()} == {k: (v.dtype, v.shape) for k, v in new.items()}
-    assert {key for key in old if not torch.equal(old[key], new[key])} <= {"0.weight", "3.weight"}
+    assert {key for key in old if not torch.equal(old[key], new[key])} == {
+        "0.weight",
+        "0.bias",
+        "3.weight",
+        "3.bias",
+    }
     with safe_open(place, "pt") as file:
         assert file.metadata() == told
     exported = written(tmp_path, done.files["onnx"])
