@@ -158,9 +158,14 @@ def _scalable(graph: LayerGraph, ends: Collection[str], inputs: Tensor) -> set[s
 
 
 def _is_homogeneous(node: Node, values: Mapping[str, Tensor]) -> bool:
-    """Whether f(2x) is a positive multiple of f(x) on the samples: ×2 is exact in floating point."""
-    once = values[node.name].flatten(1)
-    twice = _run(node, {name: 2 * values[name] for name in node.inputs}).flatten(1)
+    """Whether f(2x) is a positive multiple of f(x) on the samples: ×2 is exact in floating point.
+
+    Masks stay as they are where they go in; where they come out they shall be the same.
+    """
+    given = {name: values[name] for name in node.inputs}
+    doubled = {name: 2 * value if value.is_floating_point() else value for name, value in given.items()}
+    once = values[node.name].flatten(1).double()
+    twice = _run(node, doubled).flatten(1).double()
     factor = (once * twice).sum() / (once**2).sum().clamp(min=torch.finfo(torch.float64).tiny)
     beside = torch.linalg.vector_norm(twice - factor * once)
     return bool(factor >= 0) and bool(beside <= PARALLEL * torch.linalg.vector_norm(twice))

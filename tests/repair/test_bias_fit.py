@@ -85,3 +85,34 @@ def test_a_bias_that_its_type_does_not_hold_stays():
     assert (
         fit_biases(graph, {"conv": weight}, [bias_of(graph, torch.float16)], random(7, 2, SIDE, SIDE)) == {}
     )
+
+
+class Above:
+    """x > level, a mask."""
+
+    def __init__(self, level):
+        self.level = level
+
+    def forward(self, x):
+        return x > self.level
+
+
+class Chosen:
+    """x where the mask is, else x/10."""
+
+    def forward(self, mask, x):
+        return torch.where(mask, x, 0.1 * x)
+
+
+@pytest.mark.parametrize(("level", "scale"), [(0.0, 0.5), (0.7, 1.0)])
+def test_masks_of_signs_let_a_factor_through(level, scale):
+    graph = conv_and_norm([2.0, -0.5, 1.0])
+    shape, origin = graph.shape_of("norm"), Origin("test", "")
+    more = (
+        Node("mask", Above(level), ("norm",), shape, origin),
+        Node("chosen", Chosen(), ("mask", "norm"), shape, origin),
+    )
+    graph = LayerGraph(graph.input_shape, (*graph.nodes, *more), "chosen")
+    weight = graph.node("conv").op.map.weight * 0.5
+    fit = fit_biases(graph, {"conv": weight}, [bias_of(graph)], random(7, 2, SIDE, SIDE))["b"]
+    assert fit.scale == pytest.approx(scale)
