@@ -78,28 +78,38 @@ def dual_radius(
 
 
 def _searched(bent: Curvature, x: Tensor, pairs: Tensor, margin: Tensor) -> tuple[Tensor, Tensor]:
-    """A point near the minimiser of F, and η, which is below 1/K; `margin` is that of x."""
+    """The best of the points that are met, and its η, which is below 1/K; `margin` is that of x."""
     y, t = pairs.unbind(1)
     below, above = bent.table[y, t], bent.table[t, y]
-    point, factor, open_ = x.clone(), torch.zeros_like(below), torch.arange(len(x), device=x.device)
+    point, open_ = x.clone(), torch.arange(len(x), device=x.device)
+    best, factor = x.clone(), torch.zeros_like(below)
+    value, before = torch.full_like(below, -torch.inf), torch.full_like(below, torch.inf)
+    damping = torch.ones_like(below)
     constant: Tensor | None = None
-    for _ in range(bent.search.steps):
+    for _ in range(bent.search.steps + 1):
         there, gradient = bent.margins(point[open_], pairs[open_])
         constant = margin - there if constant is None else constant
         away = point[open_] - x[open_]
-        ahead = there + constant[open_] - (gradient * away).flatten(1).sum(1)
+        left = there + constant[open_]
+        ahead = left - (gradient * away).flatten(1).sum(1)
         wanted = (ahead / gradient.flatten(1).square().sum(1)).nan_to_num(0.0).clamp(min=0)
         eta = torch.minimum(wanted, SHARE / below[open_])
-        # The Hessian of F lies between 1 − ηK and 1 + ηK′: a plain step is right where that is near 1.
-        share = 2 / (2 + eta * (above - below)[open_].clamp(min=0))
         missed = away + _times(eta, gradient)
-        factor[open_] = eta
+        short, far = missed.flatten(1).norm(dim=1), away.flatten(1).norm(dim=1)
+        now = far.square() / 2 + eta * left - short.square() / (2 * (1 - eta * below[open_]))
+        ahead_of = now > value[open_]
+        chosen = open_[ahead_of]
+        best[chosen], factor[chosen], value[chosen] = point[chosen], eta[ahead_of], now[ahead_of]
+        # The Hessian of F lies between 1 − ηK and 1 + ηK′: a plain step is right where that is near 1.
+        # Where η moves from step to step that may not be enough: shorter steps end the swinging.
+        damping[open_] *= torch.where(short > before[open_], 0.5, 1.0)
+        before[open_] = short
+        share = damping[open_] * 2 / (2 + eta * (above - below)[open_].clamp(min=0))
         point[open_] -= _times(share, missed)
-        settled = missed.flatten(1).norm(dim=1) <= bent.search.settled * away.flatten(1).norm(dim=1)
-        open_ = open_[~settled]
+        open_ = open_[~(short <= bent.search.settled * far)]
         if not len(open_):
             break
-    return point, factor
+    return best, factor
 
 
 def _margin(logits: Tensor, pairs: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ from fnmatch import fnmatchcase
 
 __all__ = ["excused", "meant"]
 
-_STEP, _INNER = ":", "."
+_STEP = ":"
+_INSIDE = _STEP + "."
 
 
 def meant(patterns: Collection[str], layers: Collection[str]) -> frozenset[str]:
@@ -42,8 +43,9 @@ def excused(patterns: Collection[str], layers: Collection[str]) -> frozenset[str
 
 
 def _limited(pattern: str, layers: Collection[str]) -> set[str]:
-    inside = (pattern + _STEP, pattern + _INNER)
-    return {name for name in layers if name.startswith(inside)} | _matching(pattern, layers)
+    """Those whose name matches, or the name of a module that they are part of."""
+    ends = {name: [i for i, sign in enumerate(name) if sign in _INSIDE] for name in layers}
+    return {name for name in layers if _matching(pattern, {name, *(name[:end] for end in ends[name])})}
 
 
 def _excused(pattern: str, layers: Collection[str]) -> set[str]:

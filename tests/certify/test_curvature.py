@@ -269,3 +269,14 @@ def test_radii_without_curvature_are_as_ever():
     )
     assert not radii.bent.any()
     assert 0.999 < radii.radius.item() <= 1
+
+
+@pytest.mark.parametrize("seed", [7, 10])
+def test_a_longer_search_finds_no_less(seed):
+    """Seed 10 makes plain steps swing: the last point of many was worse than the last of few."""
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(2, 5), nn.LogSigmoid(), nn.Linear(5, 3)).double().requires_grad_(False)
+    net[0].weight.mul_(1000)
+    net[0].bias.mul_(3)
+    found = certified(net, torch.randn(12, 2, dtype=torch.float64) * (0.003, 0.009)[seed % 2])
+    assert (found.patient.radii.radius >= found.both.radii.radius).all()
