@@ -34,8 +34,8 @@ HERE = Path(__file__).resolve().parent
 NAME = "mnist_plain"
 RECIPE = RECIPES[NAME]
 RADII = ("36/255", "0.5")
-EPOCHS = 6
-STRENGTH = 0.2
+EPOCHS = 12
+STRENGTH = 0.15
 """Of the regulariser beside the cross-entropy."""
 CLIP = {"limit": 1.0, "every": 200}
 ATTACKED, STEPS = 500, 100
