@@ -23,6 +23,7 @@ from lipaudit.compose import NetworkBound, compose
 from lipaudit.data import Dataset
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.report.interruption import UNATTACKED, interruption_finding, unasked
+from lipaudit.report.limits import SLOPES
 from lipaudit.report.model import Finding, NetworkBracket
 from lipaudit.report.number import Number
 
@@ -117,10 +118,11 @@ class Finished:
         return (interruption_finding(self.stopped, (len(self.layers), len(self.graph.nodes)), samples),)
 
     def limitations(self) -> tuple[str, ...]:
-        """What was left out of the part that is there."""
+        """What the radii rest on besides, and what was left out of the part that is there."""
+        slopes = (SLOPES,) if self.bent is not None and self.evaluated else ()
         if self.stopped and self.compared < self.evaluated:
-            return (unasked(self.compared, self.evaluated),)
-        return ()
+            return (*slopes, unasked(self.compared, self.evaluated))
+        return slopes
 
     @property
     def evaluated(self) -> int:

@@ -17,7 +17,7 @@ from lipaudit.load import LoadedModel, Preprocessing, load_model
 from lipaudit.report.assemble import model_record
 from lipaudit.report.exact import read_exact
 from lipaudit.report.inputs import ModelRecord, PreprocessingRecord
-from lipaudit.report.limits import limitations
+from lipaudit.report.limits import SLOPES, limitations
 from lipaudit.report.model import Evidence
 from lipaudit.subject import INPUT_SPACE, Subject, rebuild_subject
 
@@ -110,7 +110,7 @@ def _check_limitations(evidence: Evidence, known: Sequence[str], ledger: Ledger)
     for text in evidence.limitations:
         if text.startswith(FAILED):
             ledger.unchecked.append("why the attack could not be made")
-        elif text not in (*known, SWITCHED_OFF, NOTHING_FINITE):
+        elif text not in (*known, SLOPES, SWITCHED_OFF, NOTHING_FINITE):
             ledger.differs("limitations", text, "no audit says so")
 
 

@@ -118,6 +118,8 @@ def check_samples(
         ledger.differs(f"robustness.samples (index {row.index})", _told(row), why)
     if len(wrong) > NAMED:
         ledger.differs("robustness.samples", f"{len(wrong)} samples", "they contradict themselves")
+    if told is not None and bending:
+        _check_margins(told, rows, least, ledger)
     _check_counts(found, rows, ledger)
     ledger.holds(
         before, f"counts and median follow from the {len(rows)} samples, whose radii fit margins and bounds"
@@ -168,6 +170,23 @@ def _check_curvature(
         ledger.differs(f"{place}.indices", "samples that the report does not hold", "samples of the report")
     ledger.holds(before, f"the curvature of the network's margins, at most {told.largest.value!r}")
     return len(ledger.differences) == before
+
+
+def _check_margins(
+    told: CurvatureRecord, rows: Sequence[SampleRecord], least: Sequence[float], ledger: Ledger
+) -> None:
+    """What margins alone are said to prove of samples with curvature: less, and no more than can be."""
+    if told.by_margins is None:
+        return
+    there = {row.index: row for row in rows}
+    for index, alone in zip(told.indices, told.by_margins, strict=True):
+        row, place = there.get(index), f"robustness.curvature.by_margins (index {index})"
+        if row is None or _value(alone) >= _value(row.radius):
+            ledger.differs(place, _value(alone), "less than the sample's radius")
+            continue
+        why = _contradiction(row.model_copy(update={"radius": alone}), least, None)
+        if why is not None:
+            ledger.differs(place, _value(alone), why)
 
 
 def _contradiction(row: SampleRecord, least: Sequence[float], bends: Sequence[float] | None) -> str | None:
@@ -261,6 +280,7 @@ def recheck(
     )
     check_answers(run, some, subject.entrance, loaded.reference, subject.middle)
     _compare(run, [rows[int(i)] for i in picks], ledger)
+    _compare_margins(run, found.curvature, ledger)
     left, what = len(data) - len(picks), "radii, margins and predictions"
     drawn = f"{len(picks)} of {len(data)} samples, drawn with seed {again.seed}:" if left else "all"
     ledger.holds(before, f"{drawn} {what}, evaluated again")
@@ -281,6 +301,17 @@ def _compare(run: Certification, rows: Sequence[SampleRecord], ledger: Ledger) -
             ledger.differs(f"robustness.samples (index {told.index})", _told(told), _told(found))
     if wrong > NAMED:
         ledger.differs("robustness.samples", f"{wrong} of {len(rows)} samples", "evaluated again they differ")
+
+
+def _compare_margins(run: Certification, told: CurvatureRecord | None, ledger: Ledger) -> None:
+    """Whether margins alone prove anew what they are said to."""
+    if told is None or told.by_margins is None:
+        return
+    claimed = dict(zip(told.indices, map(_value, told.by_margins), strict=True))
+    for index, alone in zip(run.indices.tolist(), run.radii.plain.tolist(), strict=True):
+        if claimed.get(index, 0.0) > alone:
+            place = f"robustness.curvature.by_margins (index {index})"
+            ledger.differs(place, claimed[index], alone)
 
 
 def _value(number: Plain) -> float:

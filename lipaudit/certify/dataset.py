@@ -102,7 +102,7 @@ def merged(
         how: where the constants come from.
         bent: the curvature that was used.
     """
-    fields = ("predicted", "margin", "radius", "correct", "finite", "bent")
+    fields = ("predicted", "margin", "radius", "correct", "finite", "bent", "plain")
     radii = Radii(*(torch.cat([getattr(p, name) for p in parts]).cpu() for name in fields))
     n = len(radii.radius)
     return Certification(dataset.indices[:n], dataset.labels[:n], radii, how, bent)

@@ -28,7 +28,8 @@ DOWN = 1 - 16 * UNIT
 class Radii:
     """Per sample, shape (n,): predicted class, margin (real numbers, rounded down), certified radius.
 
-    `bent` says where the radius is one of second order (`curvature`) that exceeds what the margin gives.
+    `bent` says where the radius is one of second order (`curvature`) that exceeds `plain`, what the
+    margin gives.
     """
 
     predicted: Tensor
@@ -37,6 +38,7 @@ class Radii:
     correct: Tensor
     finite: Tensor
     bent: Tensor
+    plain: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,4 +114,4 @@ def radii_of(rivals: Rivals, labels: Tensor, reach: Tensor | None = None) -> Rad
     plain = nearest(rivals.reach)
     radius = plain if reach is None else nearest(reach)
     margin = torch.where(rivals.finite, rivals.slack.amin(dim=1), torch.nan)
-    return Radii(rivals.predicted, margin, radius, correct, rivals.finite, radius > plain)
+    return Radii(rivals.predicted, margin, radius, correct, rivals.finite, radius > plain, plain)

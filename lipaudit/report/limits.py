@@ -14,6 +14,10 @@ REAL_ARITHMETIC = (
     "Bounds and radii are theorems about the stored weights in real arithmetic; the float64 forward pass "
     "that yields the margins is accounted for, the rounding of a deployed float32 program is not."
 )
+SLOPES = (
+    "Radii by curvature rest on the slopes at a sample and on how fast they can change besides; what float64 "
+    "rounds there is accounted for as well."
+)
 BINARY = "A single output is read as a binary classifier: class 1 where the logit is positive."
 
 

@@ -16,7 +16,7 @@ from lipaudit.report.markdown_escape import code, line, prose
 from lipaudit.report.model import AuditReport, Evidence, Finding, Layer, Robustness
 from lipaudit.report.problems import unmet_layers
 from lipaudit.report.remedies import amplifies
-from lipaudit.report.second_order import curvature_text
+from lipaudit.report.second_order import margin_counts, radii_text
 
 __all__ = ["MOST", "cut", "to_markdown"]
 
@@ -134,24 +134,22 @@ def _network(evidence: Evidence) -> str:
 def _certified(robustness: Robustness | None) -> Iterator[str]:
     if robustness is None:
         return
-    clean = robustness.clean_accuracy
-    rows = [
-        ("0 (clean accuracy)", str(clean.count), str(clean.n), wording.percent_down(clean.count, clean.n), "")
-    ]
-    for point in robustness.curve[:FEW]:
+    clean, alone = robustness.clean_accuracy, margin_counts(robustness)
+    head = ["0 (clean accuracy)", str(clean.count), str(clean.n), wording.percent_down(clean.count, clean.n)]
+    columns = ["possible at most", *([] if alone is None else ["by margins"])]
+    rows = [[*head, *("" for _ in columns)]]
+    for number, point in enumerate(robustness.curve[:FEW]):
         top = wording.NOT_ANALYSED if point.possible_count is None else str(point.possible_count)
         share = wording.percent_down(point.certified_count, point.n)
         eps = prose(wording.eps_text(point.eps_exact))
-        rows.append((eps, str(point.certified_count), str(point.n), share, top))
-    yield _table(("radius", "certified", "of", "share", "possible at most"), rows)
+        row = [eps, str(point.certified_count), str(point.n), share, top]
+        rows.append(row if alone is None else [*row, str(alone[number])])
+    yield _table(("radius", "certified", "of", "share", *columns), rows)
     yield _rest(len(robustness.curve) - FEW, "more radius", "more radii")
     yield (
         f"Median certified radius: {wording.radius_text(robustness.median_radius)}; "
-        f"{prose(robustness.method)}; {robustness.arithmetic} arithmetic."
+        f"{prose(radii_text(robustness))}; {robustness.arithmetic} arithmetic."
     )
-    bent = curvature_text(robustness)
-    if bent:
-        yield f"Beyond what margins give: {prose(bent)}."
 
 
 def _budgets(evidence: Evidence) -> Iterator[str]:

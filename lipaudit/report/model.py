@@ -239,8 +239,16 @@ class Curvature(Record):
         description="samples whose radius follows from slope and curvature and exceeds what margins give"
     )
 
+    by_margins: tuple[Plain, ...] | None = Field(
+        default=None,
+        description="the radii that margins alone prove of these samples, rounded down; null if not told",
+    )
+
     @model_validator(mode="after")
     def _rising(self) -> Self:
+        if self.by_margins is not None and len(self.by_margins) != len(self.indices):
+            msg = f"{len(self.by_margins)} radii by margins of {len(self.indices)} samples"
+            raise ValueError(msg)
         if any(a >= b for a, b in pairwise(self.indices)):
             msg = "indices of samples rise, each once"
             raise ValueError(msg)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from lipaudit.report.exact import read_exact
 from lipaudit.report.model import Curvature, Robustness
-from lipaudit.report.number import Number
+from lipaudit.report.number import Number, Plain, Unbounded, plain_down
 from lipaudit.report.wording import plural, printable
 
 if TYPE_CHECKING:
     from lipaudit.certify.dataset import Certification
 
-__all__ = ["curvature_record", "curvature_text"]
+__all__ = ["curvature_record", "curved_indices", "margin_counts", "radii_text"]
 
 
 def curvature_record(run: Certification) -> Curvature | None:
@@ -28,13 +29,43 @@ def curvature_record(run: Certification) -> Curvature | None:
         norm=Number.from_bound(bent.net.norm),
         largest=Number.from_bound(bent.largest),
         indices=tuple(run.indices[run.radii.bent].tolist()),
+        by_margins=tuple(map(plain_down, run.radii.plain[run.radii.bent].tolist())),
     )
 
 
-def curvature_text(robustness: Robustness) -> str:
-    """`961 of 1000 radii by curvature (softplus, 256 units)`; empty where no curvature is known."""
-    known = robustness.curvature
+def radii_text(robustness: Robustness) -> str:
+    """What proved the radii.
+
+    `w_y − w_j through the last dense layers`; where curvature is known, `961 of 984 radii above 0 by
+    curvature (softplus, 256 units), the other 23 by margins (w_y − w_j through the last dense layers)`.
+    """
+    method, known = printable(robustness.method), robustness.curvature
     if known is None:
-        return ""
-    share = f"{len(known.indices)} of {plural(robustness.clean_accuracy.n, 'radius', 'radii')}"
-    return f"{share} by curvature ({printable(known.activation)}, {plural(known.units, 'unit')})"
+        return method
+    bent, kind = len(known.indices), f"{printable(known.activation)}, {plural(known.units, 'unit')}"
+    if robustness.samples is None:
+        return f"{plural(bent, 'radius', 'radii')} by curvature ({kind}), the others by margins ({method})"
+    positive = sum(sample.radius != 0 for sample in robustness.samples)
+    rest = f"the other {positive - bent}" if positive > bent else "none"
+    share = f"{bent} of {plural(positive, 'radius', 'radii')} above 0"
+    return f"{share} by curvature ({kind}), {rest} by margins ({method})"
+
+
+def margin_counts(robustness: Robustness) -> tuple[int, ...] | None:
+    """How many samples margins alone certify at each radius of the curve; None if nobody can tell."""
+    known, samples = robustness.curvature, robustness.samples
+    if known is None or known.by_margins is None or samples is None:
+        return None
+    alone = dict(zip(known.indices, known.by_margins, strict=True))
+    radii = [_value(alone.get(sample.index, sample.radius)) for sample in samples if sample.correct]
+    return tuple(sum(radius > read_exact(point.eps_exact) for radius in radii) for point in robustness.curve)
+
+
+def curved_indices(robustness: Robustness | None) -> frozenset[int]:
+    """The samples whose radius rests on curvature."""
+    known = None if robustness is None else robustness.curvature
+    return frozenset() if known is None else frozenset(known.indices)
+
+
+def _value(radius: Plain) -> float:
+    return math.inf if isinstance(radius, Unbounded) else radius

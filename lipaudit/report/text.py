@@ -21,7 +21,7 @@ from lipaudit.report.layer_rows import omission
 from lipaudit.report.layer_table import layer_table
 from lipaudit.report.model import AuditReport, Evidence, Robustness
 from lipaudit.report.screen import LABEL, part, screen_lines
-from lipaudit.report.second_order import curvature_text
+from lipaudit.report.second_order import margin_counts, radii_text
 from lipaudit.report.structure import structure_lines
 from lipaudit.report.variance import variance_lines
 
@@ -210,23 +210,22 @@ def _network_lines(evidence: Evidence) -> Iterable[Text]:
 def _certified_lines(robustness: Robustness) -> Iterable[Text]:
     yield Text(
         f"median radius {wording.radius_text(robustness.median_radius)} · "
-        f"{wording.printable(robustness.method)} · {robustness.arithmetic} arithmetic"
+        f"{radii_text(robustness)} · {robustness.arithmetic} arithmetic"
     )
-    bent = curvature_text(robustness)
-    if bent:
-        yield Text(bent)
 
 
 def _curve_table(robustness: Robustness) -> Table:
     witnessed = any(point.possible_count is not None for point in robustness.curve)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("radius")
-    for title in ("certified", "of", "share", *(["at most"] if witnessed else [])):
+    alone = margin_counts(robustness)
+    extra = [*(["at most"] if witnessed else []), *([] if alone is None else ["by margins"])]
+    for title in ("certified", "of", "share", *extra):
         table.add_column(title, justify="right")
     clean = robustness.clean_accuracy
     share = wording.percent_down(clean.count, clean.n)
     table.add_row(Text("0 (clean accuracy)"), Text(str(clean.count)), Text(str(clean.n)), Text(share))
-    for point in robustness.curve:
+    for number, point in enumerate(robustness.curve):
         cells = [
             wording.eps_text(point.eps_exact),
             str(point.certified_count),
@@ -236,6 +235,8 @@ def _curve_table(robustness: Robustness) -> Table:
         if witnessed:
             top = point.possible_count
             cells.append(wording.NOT_ANALYSED if top is None else str(top))
+        if alone is not None:
+            cells.append(str(alone[number]))
         table.add_row(*map(Text, cells))
     return table
 

@@ -81,7 +81,7 @@ def test_without_the_data_no_radius_exceeds_what_curvature_allows_without_a_slop
 
 def test_a_radius_that_is_not_said_to_rest_on_curvature_must_follow_from_its_margin(smooth):
     def silent(document):
-        document["evidence"]["robustness"]["curvature"]["indices"] = []
+        document["evidence"]["robustness"]["curvature"] |= {"indices": [], "by_margins": []}
 
     result = smooth.check(edited(smooth, silent))
     assert result.exit_code is ExitCode.REFUSED
@@ -109,7 +109,7 @@ def test_a_report_without_curvature_whose_radii_follow_from_margins_is_accepted(
 )
 def test_what_is_said_of_the_curvature_is_proved_again(smooth, field, value):
     def wrong(document):
-        document["evidence"]["robustness"]["curvature"][field] = value
+        document["evidence"]["robustness"]["curvature"] |= {"by_margins": None, field: value}
 
     assert smooth.check(edited(smooth, wrong)).exit_code is ExitCode.REFUSED
 
@@ -117,6 +117,18 @@ def test_what_is_said_of_the_curvature_is_proved_again(smooth, field, value):
 def test_curvature_cannot_be_claimed_of_a_network_that_has_none(smooth, dense):
     document = copy.deepcopy(dense.document)
     told = copy.deepcopy(smooth.document["evidence"]["robustness"]["curvature"])
-    told["indices"] = []
+    told |= {"indices": [], "by_margins": []}
     document["evidence"]["robustness"]["curvature"] = told
     assert dense.check(sealed_again(document)).exit_code is ExitCode.REFUSED
+
+
+@pytest.mark.parametrize("told", [1e-6, 10.0])
+def test_what_margins_alone_prove_is_checked_too(smooth, told):
+    def change(document):
+        curvature = document["evidence"]["robustness"]["curvature"]
+        curvature["by_margins"][0] += told
+
+    found = smooth.report.evidence.robustness.curvature
+    assert len(found.by_margins) == len(found.indices)
+    result = smooth.check(edited(smooth, change), EVERY_SAMPLE)
+    assert any("by_margins" in difference.where for difference in result.differences)

@@ -34,7 +34,7 @@ def predicted(classes, finite=None):
     ones = torch.ones(len(classes))
     good = torch.ones(len(classes), dtype=torch.bool) if finite is None else torch.tensor(finite)
     data = torch.arange(len(classes)) + 7
-    return Certification(data, answers, Radii(answers, ones, ones, good, good, ~good), "test")
+    return Certification(data, answers, Radii(answers, ones, ones, good, good, ~good, ones), "test")
 
 
 def test_equal_answers_pass_and_ties_within_rounding_too():

@@ -207,3 +207,18 @@ def test_what_resembles_nothing_gets_no_suggestion(word):
 def test_odd_words_are_unknown(word):
     assert find(word) is None
     near(word[:1000])
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("w_y", "difference of two scores"),
+        ("through the last dense layers", "difference of two scores"),
+        ("by curvature", "sigmoid"),
+        ("dual", "strongly convex"),
+        ("softplus", "lipaudit explain curvature"),
+    ],
+)
+def test_what_proves_radii_by_curvature_is_explained(word, told):
+    entry = find(word)
+    assert told in f"{entry.short} {entry.why}"

@@ -29,8 +29,8 @@ def one(radius, eps, *, correct=True):
 
 def test_the_text():
     assert to_csv(zoo.REPORTS["pass"]) == (
-        "index,label,predicted,margin,radius,correct,certified@36/255,certified@72/255,certified@1\r\n"
-        "0,7,7,3.5,0.25,1,1,0,0\r\n"
+        "index,label,predicted,margin,radius,correct,by,certified@36/255,certified@72/255,certified@1\r\n"
+        "0,7,7,3.5,0.25,1,margin,1,0,0\r\n"
     )
 
 

@@ -286,7 +286,8 @@ _ACTIVATIONS: tuple[Entry, ...] = (
     _op(
         name="softplus",
         short="A smooth activation that grows without bound.",
-        why="Its slope is never above 1.",
+        why="Its slope is never above 1. With one hidden layer of it, radii may rest on curvature too: see "
+        "`lipaudit explain curvature`.",
         also=("logsigmoid", "asinh", "tanhshrink", "log_sigmoid"),
     ),
     _op(

@@ -74,10 +74,26 @@ TERMS: tuple[Entry, ...] = (
         short="How fast slopes can change: radii of second order, for networks with one smooth hidden layer.",
         why="Where a difference of scores has slope γ at a sample and can bend by K at most, it falls by at "
         "most γr + Kr²/2 within a distance r. That is often far less than the network's constant allows. The "
-        "larger of both radii counts, for each rival by itself; both are proofs.",
+        "larger of margin, slope with curvature, and `dual` counts, rival by rival; all are proofs. "
+        "Activations: softplus, sigmoid, tanh, gelu, silu, mish, log_sigmoid, sin, cos, atan, asinh, erf.",
         todo="Train with the curvature in the loss, as sample_models/mnist_softplus does.",
         reference="Singla, Feizi (2020), Second-order provable defenses against adversarial attacks, ICML",
-        also=("second order", "hessian"),
+        also=("second order", "hessian", "by curvature"),
+    ),
+    _term(
+        name="by margins",
+        short="How many samples margins alone would certify, where radii may rest on curvature too.",
+        why="Margin divided by the constant of the difference of two scores. The distance to the column "
+        "`certified` is what the curvature gains.",
+        also=("margins", "margins alone"),
+    ),
+    _term(
+        name="dual",
+        short="A radius of second order that is searched for, where slope and curvature alone fall short.",
+        why="For η < 1/K, F(x′) = ½‖x′ − x‖² + ηg(x′) is strongly convex, so any point x̂ proves a lower "
+        "bound of the distance to the boundary g = 0: √(2(F(x̂) − ‖∇F(x̂)‖²/2m)), m = 1 − ηK. A poor point "
+        "only proves less.",
+        reference="Singla, Feizi (2020), Second-order provable defenses against adversarial attacks, ICML",
     ),
     _term(
         name="eps",
@@ -162,6 +178,9 @@ TERMS: tuple[Entry, ...] = (
             "√2·L",
             "‖w_y − w_j‖·L of the features",
             "w_y − w_j through the last dense layers",
+            "through the last dense layers",
+            "w_y",
+            "w_y − w_j",
             "L of the single logit",
         ),
     ),

@@ -7,7 +7,7 @@ from lipaudit.report.html.histogram import Bins, bins_of, histogram_picture
 from lipaudit.report.html.markup import Markup, heading, stacking, table, tag
 from lipaudit.report.html.steps import MOST, proved_steps, radii_of
 from lipaudit.report.model import Evidence, Robustness
-from lipaudit.report.second_order import curvature_text
+from lipaudit.report.second_order import margin_counts, radii_text
 from lipaudit.report.wording import (
     NOT_ANALYSED,
     eps_text,
@@ -73,31 +73,25 @@ def _curve_figure(evidence: Evidence, robustness: Robustness) -> Markup:
 
 
 def _asked(robustness: Robustness) -> Markup:
-    clean = robustness.clean_accuracy
-    rows = [
-        (
-            "0 (correct answers)",
-            f"{clean.count:,}",
-            f"{clean.n:,}",
-            percent_down(clean.count, clean.n),
-            "",
-            "",
-        )
-    ]
-    for point in sorted(robustness.curve, key=lambda p: p.eps):
+    clean, alone = robustness.clean_accuracy, margin_counts(robustness)
+    extra = [] if alone is None else ["#by margins alone"]
+    share = percent_down(clean.count, clean.n)
+    rows = [["0 (correct answers)", f"{clean.count:,}", f"{clean.n:,}", share, "", "", *("" for _ in extra)]]
+    for number, point in sorted(enumerate(robustness.curve), key=lambda pair: pair[1].eps):
         top = point.possible_count
         rows.append(
-            (
+            [
                 eps_text(point.eps_exact),
                 f"{point.certified_count:,}",
                 f"{point.n:,}",
                 percent_down(point.certified_count, point.n),
                 NOT_ANALYSED if top is None else f"{top:,}",
                 NOT_ANALYSED if top is None else percent_up(top, point.n),
-            )
+                *([] if alone is None else [f"{alone[number]:,}"]),
+            ]
         )
     caption = "Certified accuracy at the asked radii; shares are rounded down, the last one up"
-    columns = ("l2 radius", "#certified", "#of", "#share", "#possible at most", "#share at most")
+    columns = ("l2 radius", "#certified", "#of", "#share", "#possible at most", "#share at most", *extra)
     return stacking(caption, columns, rows)
 
 
@@ -108,9 +102,10 @@ def _median_words(robustness: Robustness) -> str:
 
 
 def _radii(robustness: Robustness) -> list[Markup]:
-    how = f"Radii by {robustness.method}, in {robustness.arithmetic} arithmetic."
-    bent = curvature_text(robustness)
-    how += f" Beyond what margins give: {bent}." if bent else ""
+    told = radii_text(robustness)
+    how = (
+        f"{'Radii by ' if robustness.curvature is None else ''}{told}, in {robustness.arithmetic} arithmetic."
+    )
     parts = [
         heading(3, "Certified radii"),
         tag("p", f"{_median_words(robustness)} {how}"),
