@@ -8,7 +8,7 @@ from lipaudit.report.model import Host
 from lipaudit.report.number import Number, Unbounded
 from lipaudit.report.spectrum.record import LayerSpectrum, Spectrum, Values
 
-__all__ = ["EMPTY", "SPECTRUM"]
+__all__ = ["EMPTY", "SPECTRUM", "layer"]
 
 _PROVED = next(proved for comparison in COMPARISONS.values() for _, proved in comparison.audited)
 

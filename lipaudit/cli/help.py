@@ -36,6 +36,17 @@ Examples:
   lipaudit weights.safetensors --arch net.py:make -d mnist
 """
 
+_OF_COMMANDS = {
+    "spectrum": """\
+Examples:
+  lipaudit spectrum model.onnx
+  lipaudit spectrum model.onnx --layer 'features.*' --top 20 -o values.csv
+  lipaudit spectrum weights.safetensors --arch net.py:make --plot spectra.svg
+  lipaudit spectrum model.onnx --all --json
+""",
+}
+"""Examples of commands of their own, below their options."""
+
 _FIXED = (
     ("-h, --help", "This text; --help-all shows every option."),
     ("--help-all", "Every option, and the exit codes."),
@@ -65,9 +76,11 @@ def _command_help(command: str) -> str:
     usage = " ".join([f"lipaudit {command}", *_arguments(command)])
     rows = [*_option_rows(command, everything=True), _THIS]
     text = "\n".join(wrap(command_named(command).help, _WIDTH))
-    return (
-        f"Usage:\n  {usage}{' [options]' if len(rows) > 1 else ''}\n\n{text}\n\n{_section('Options', rows)}"
-    )
+    parts = [
+        f"Usage:\n  {usage}{' [options]' if len(rows) > 1 else ''}\n\n{text}\n",
+        _section("Options", rows),
+    ]
+    return "\n".join([*parts, *filter(None, [_OF_COMMANDS.get(command)])])
 
 
 def _arguments(command: str) -> list[str]:

@@ -73,7 +73,6 @@ def run(request: SpectrumRequest) -> ExitCode:
     """
     asked = [*request.output, *(f"svg={path}" for path in request.plot)]
     targets = outputs.parse_targets([*asked, *(["json=-"] if request.as_json else [])], _KNOWN)
-    values.at_least("--top", request.top, 1)
     options = {k: v for k, v in audit_arguments(request.audit).items() if k in _SHARED}
     values.existing_file(request.audit.model)
     outputs.check_targets(targets, inputs.read_by(request.audit, None))

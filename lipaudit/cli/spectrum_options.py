@@ -9,7 +9,10 @@ import typer
 __all__ = ["AsJson", "Everything", "Layers", "Output", "Plot", "Quiet", "Top"]
 
 Top = Annotated[
-    int, typer.Option("--top", metavar="K", help="Singular values per layer, the largest first (10).")
+    int,
+    typer.Option(
+        "--top", metavar="K", help="Singular values per layer, the largest first (10; at most 1000)."
+    ),
 ]
 Layers = Annotated[
     list[str] | None,

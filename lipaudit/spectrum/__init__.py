@@ -24,10 +24,10 @@ from lipaudit.pipeline import device_named
 from lipaudit.report import assemble
 from lipaudit.report.model import Host
 from lipaudit.report.number import Number, plain_up
-from lipaudit.report.spectrum.record import LayerSpectrum, Spectrum, grouped
+from lipaudit.report.spectrum.record import LayerSpectrum, Spectrum, Values, grouped
 from lipaudit.spectral.method import DEFAULT
 from lipaudit.spectral.select import BALANCED
-from lipaudit.spectrum.leading import Leading, Tried, find_leading
+from lipaudit.spectrum.leading import SCALING, Leading, Tried, find_leading
 from lipaudit.spectrum.parts import LinearPart, linear_parts
 from lipaudit.spectrum.whole import Whole, find_whole
 from lipaudit.subject import THREAT_SPACES, Stated, Subject, Trying, make_subject
@@ -38,6 +38,8 @@ TOLERANCE = {"fast": 1e-3, BALANCED: 1e-4, "tight": 1e-6}
 """Of values of maps that are not cheap to apply, by profile."""
 SAME = 1e-9
 """Relative difference up to which values of a whole spectrum count as equal: some thousand roundings."""
+COPIES = 8
+"""Of one singular value that a block of a search finds (`spectral.block_lanczos`)."""
 MOST = 1000
 """Values per layer that may be asked for; beyond it, the whole spectrum is the better question."""
 
@@ -134,7 +136,7 @@ def find_spectrum(  # noqa: PLR0913 - the options of the command line
 
 def _check(top: int, threat_space: str) -> None:
     if not 1 <= top <= MOST:
-        raise UsageError(f"--top {top}: from 1 to {MOST}", hint="--all shows the whole spectrum")
+        raise UsageError(f"--top {top}: from 1 to {MOST}", hint="--all -o values.csv lists whole spectra")
     if threat_space not in THREAT_SPACES:
         raise UsageError(f"threat space {threat_space!r} is unknown", hint=", ".join(THREAT_SPACES))
 
@@ -181,17 +183,18 @@ def _row(part: LinearPart, found: Leading, whole: Whole) -> LayerSpectrum:
         bracket = Bracket(part.bound, Estimate(largest, found.search))
         slack = plain_up(bracket.slack)
     rows, columns = part.out_shape, part.in_shape
+    total = min(torch.Size(rows).numel(), torch.Size(columns).numel())
     return LayerSpectrum(
         name=part.name,
         op=part.op,
         layers=tuple(n.name for n in part.region.nodes) if len(part.region.nodes) > 1 else (),
         in_shape=columns,
         out_shape=rows,
-        total=min(torch.Size(rows).numel(), torch.Size(columns).numel()),
+        total=total,
         bound=Number.from_bound(part.bound),
         method=part.bound.method,
         slack=slack,
-        top=grouped(found.values, found.agreement),
+        top=_marked(grouped(found.values, found.agreement), found, total),
         search=found.search,
         agreement=found.agreement,
         steps=found.steps,
@@ -199,6 +202,22 @@ def _row(part: LinearPart, found: Leading, whole: Whole) -> LayerSpectrum:
         missing=found.missing,
         everything=None if whole.values is None else grouped(whole.values, SAME),
         everything_note=whole.note,
+    )
+
+
+def _marked(groups: Sequence[Values], found: Leading, total: int) -> tuple[Values, ...]:
+    """The groups, those marked that may be larger than they look.
+
+    Equal values may follow the last one, where the number that was asked for ended the search; and of one
+    value a search finds `COPIES` and no more for sure.
+    """
+    if found.search == SCALING or sum(group.count for group in groups) >= total:
+        return tuple(groups)
+    each = max((count for _, count in found.values), default=1)
+    last = len(groups) - 1
+    return tuple(
+        group.model_copy(update={"more": number == last or group.count >= COPIES * each})
+        for number, group in enumerate(groups)
     )
 
 

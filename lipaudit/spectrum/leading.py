@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lipaudit.blocks.linear_region import evaluated
 from lipaudit.errors import InputRefused
+from lipaudit.ops.arithmetic import Affine
 from lipaudit.ops.conv import Convolution
 from lipaudit.ops.linear import Linear
 from lipaudit.rounding import UNIT, gamma, mul_up, sqrt_up, sub_down
@@ -27,12 +28,14 @@ from lipaudit.spectral.leading import SMALL, leading_triplets
 from lipaudit.spectral.maps import Conv, Dense
 from lipaudit.spectrum.parts import LinearPart
 
-__all__ = ["Leading", "Tried", "find_leading", "side_by_side"]
+__all__ = ["SCALING", "Leading", "Tried", "factors", "find_leading", "side_by_side"]
 
 CLOSE = 1e-6
 """Tolerance for maps that are cheap to apply."""
 BLOCK = 16
 """Vectors and their products that a search holds at least, in units of inputs and outputs."""
+SCALING = "its factors"
+"""How the values of a diagonal map are found."""
 ENTRY = 8
 """Bytes."""
 
@@ -88,6 +91,8 @@ def find_leading(part: LinearPart, tried: Tried) -> Leading:
     places = side_by_side(op, part)
     if places is not None:
         return _repeated(*places, _unsure(op), tried)
+    if isinstance(op, Affine) and part.in_shape == part.out_shape:
+        return _scaling(op, part, tried)
     if isinstance(op, Convolution):
         return _searched(op.map, _unsure(op), tried)
     return _implicit(part, tried)
@@ -113,6 +118,21 @@ def _repeated(matrices: tuple[Tensor, ...], copies: int, unsure: float, tried: T
     values = [(sub_down(value, unsure), copies) for value, _ in zip(every, range(tried.top), strict=False)]
     steps, settled = sum(f.steps for f in found), all(f.settled for f in found)
     return Leading(tuple(values), "block Lanczos on one block", CLOSE, steps, settled)
+
+
+def _scaling(op: Affine, part: LinearPart, tried: Tried) -> Leading:
+    """Of a diagonal map the values are its factors: nothing is searched for."""
+    unsure = mul_up(gamma(op.ulps + 1), float(op.scale.abs().max())) if op.ulps else 0.0
+    values = tuple((sub_down(value, unsure), count) for value, count in factors(op, part)[: tried.top])
+    return Leading(values, SCALING, CLOSE)
+
+
+def factors(op: Affine, part: LinearPart) -> list[tuple[float, int]]:
+    """The absolute values of a diagonal map's factors, falling, and how often each is there."""
+    found, counts = op.scale.abs().unique(return_counts=True)
+    copies = math.prod(part.in_shape) // op.scale.numel()
+    pairs = zip(found.tolist(), counts.tolist(), strict=True)
+    return sorted(((value, count * copies) for value, count in pairs), reverse=True)
 
 
 def _searched(conv: Conv, unsure: float, tried: Tried) -> Leading:

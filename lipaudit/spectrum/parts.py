@@ -1,8 +1,8 @@
 """The linear parts of a graph: single layers, and the regions that the audit bounds as one linear map.
 
 Only layers that amplify by their numbers are parts: convolutions, dense layers, pooling by averages, means,
-contractions, blocks between a pair of Fourier transforms, resizing, and scaling that was not folded.
-What only moves, copies or adds values has no spectrum worth looking at.
+contractions, blocks between a pair of Fourier transforms, resizing, and scaling that was not folded, be it by
+one factor for all.  What only moves, copies or adds values, or changes signs, has no spectrum worth a look.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _found(
 
 
 def _is_linear(op: object) -> bool:
-    # A shift alone, or one factor for all, has one singular value.
+    # A shift alone, and a change of signs, stretches nothing.
     return isinstance(op, (*MIXING, FrequencyBlocks)) or (
-        isinstance(op, Affine) and len(op.scale.unique()) > 1
+        isinstance(op, Affine) and bool((op.scale.abs() != 1).any())
     )

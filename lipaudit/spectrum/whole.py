@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from lipaudit.errors import InputRefused
+from lipaudit.ops.arithmetic import Affine
 from lipaudit.ops.conv import Convolution
 from lipaudit.ops.linear import Linear
 from lipaudit.spectral.checker import scaled
 from lipaudit.spectral.fft import is_block_circulant, singular_values
 from lipaudit.spectral.maps import power_of_two
-from lipaudit.spectrum.leading import side_by_side
+from lipaudit.spectrum.leading import factors, side_by_side
 from lipaudit.spectrum.parts import LinearPart
 
 __all__ = ["Whole", "find_whole"]
@@ -50,9 +51,9 @@ class Whole:
 def find_whole(part: LinearPart) -> Whole:
     """The whole spectrum of a part, or why it is not available."""
     op = part.alone
-    if isinstance(op, Convolution) and is_block_circulant(op.map):
-        found = singular_values(op.map)
-        return Whole(_listed(found, 1), "exact: SVD of the symbol on the grid of frequencies")
+    exact = _exact(part)
+    if exact is not None:
+        return exact
     places = side_by_side(op, part)
     if places is not None:
         matrices, copies = places
@@ -70,6 +71,18 @@ def find_whole(part: LinearPart) -> Whole:
         return Whole(_listed(_svdvals(_matrix(part)), 1), "dense SVD")
     except InputRefused as error:
         return Whole(None, f"not available, because {error.message}")
+
+
+def _exact(part: LinearPart) -> Whole | None:
+    """Where the values can be read off."""
+    op = part.alone
+    if isinstance(op, Convolution) and is_block_circulant(op.map):
+        return Whole(
+            _listed(singular_values(op.map), 1), "exact: SVD of the symbol on the grid of frequencies"
+        )
+    if isinstance(op, Affine) and part.in_shape == part.out_shape:
+        return Whole(tuple(factors(op, part)), "exact: its factors")
+    return None
 
 
 def _listed(values: Tensor, copies: int) -> tuple[tuple[float, int], ...]:

@@ -47,6 +47,17 @@ def spread(values):
     return torch.tensor([v for v, count in values for _ in range(count)], dtype=torch.float64)
 
 
+class Times(nn.Module):
+    """A multiple of the identity."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return x * self.factor
+
+
 MODULES = {
     "conv": (nn.Conv2d(2, 3, 3, padding=1), (1, 2, 5, 5)),
     "strided groups": (nn.Conv2d(4, 4, 3, stride=2, padding=1, groups=2), (1, 4, 6, 6)),
@@ -64,6 +75,7 @@ MODULES = {
     "resize": (nn.Upsample(scale_factor=2, mode="bilinear"), (1, 2, 4, 4)),
     "dense": (nn.Linear(7, 5), (1, 7)),
     "dense over positions": (nn.Linear(7, 5), (1, 3, 7)),
+    "one factor for all": (Times(-21.0), (1, 3, 4)),
     "scaling": (nn.BatchNorm2d(3), (1, 3, 4, 4)),
 }
 
@@ -125,8 +137,8 @@ def test_a_layer_of_zeros_has_zeros():
     assert {value for value, _ in find_leading(part, TRIED).values} == {0.0}
 
 
-def test_activations_and_moves_are_no_parts():
-    module = nn.Sequential(nn.Flatten(), nn.ReLU(), nn.MaxPool1d(2))
+def test_activations_moves_and_signs_are_no_parts():
+    module = nn.Sequential(nn.Flatten(), Times(-1.0), nn.ReLU(), nn.MaxPool1d(2))
     assert parts_of(module, 1, 2, 4) == ()
 
 
@@ -138,6 +150,23 @@ def test_the_whole_use_case(tmp_path):
     assert sum(group.count for group in layer.everything) == layer.total == 3
     assert layer.top[0].value <= layer.bound.value
     assert found.exit_code == 0
+
+
+def test_a_scaling_between_activations_is_a_part():
+    module = nn.Sequential(nn.ReLU(), nn.BatchNorm1d(4), nn.ReLU(), Times(21.0), nn.ReLU())
+    nn.init.constant_(module[1].weight, 5.0)
+    batch_norm, times = parts_of(module, 1, 4)
+    assert find_leading(times, TRIED).values == ((21.0, 4),)
+    ((value, count),) = find_leading(batch_norm, TRIED).values
+    assert count == 4
+    assert 4.99 < value <= batch_norm.bound.value
+
+
+@pytest.mark.parametrize(("top", "more"), [(2, True), (3, False)])
+def test_equal_values_that_the_number_asked_for_cut_off_are_marked(tmp_path, top, more):
+    path = tiny.write_onnx(tmp_path / "model.onnx")  # orthogonal, 3 values
+    (layer,) = find_spectrum(path, top=top, device="cpu").layers
+    assert [(group.count, group.more) for group in layer.top] == [(top, more)]
 
 
 def test_patterns_name_layers(tmp_path):

@@ -28,6 +28,7 @@ class Values(Record):
 
     value: float = Field(ge=0, description="the smallest of them, rounded down")
     count: Count = Field(description="how many there are of those that were looked for")
+    more: bool = Field(default=False, description="whether the layer may have more of them than were found")
 
 
 class LayerSpectrum(Record):
@@ -64,7 +65,7 @@ class Spectrum(Record):
     preprocessing: PreprocessingRecord
     top: Count = Field(description="how many values were asked for per layer")
     layers: tuple[LayerSpectrum, ...]
-    left_out: Count = Field(description="layers that are no linear map, or only move values")
+    left_out: Count = Field(description="layers that are no linear map, or only move values or change signs")
     not_asked: Count = Field(description="linear layers that --layer does not name")
     host: Host
     notes: tuple[Text, ...] = ()

@@ -7,9 +7,9 @@ certified bound.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import wrap
 
 from rich.cells import cell_len, chop_cells
-from rich.console import RenderableType
 from rich.text import Text
 
 from lipaudit.errors import ExitCode
@@ -26,6 +26,8 @@ _GAP = "  "
 _INDENT = "    "
 _LEAST = 14
 """Columns of a layer's name at least."""
+_BARS, _MOST_BARS = 16, 64
+"""Bars of a spectrum at least and at most, as there is room."""
 _HEAD = ("layer", "bound", "slack", "spectrum")
 
 
@@ -37,27 +39,31 @@ def to_text(spectrum: Spectrum, *, width: int = WIDTH, failed: ExitCode | None =
         width: columns, at least 60; lines are folded to it.
         failed: as in `words.ending`.
     """
-    lines = screen_lines(_blocks(spectrum, width), width=width)
-    return "\n".join([*lines, words.ending(spectrum, failed)]) + "\n"
-
-
-def _blocks(spectrum: Spectrum, width: int) -> Iterator[RenderableType]:
-    yield part("model", [Text(printable(words.model_line(spectrum)))])
-    yield Text()
-    for line in _table(spectrum, width):
-        yield Text(line, no_wrap=True, overflow="ignore")
-    yield Text()
-    yield part("values", [Text(words.MEANING)])
-    yield part("notes", [Text(printable(note)) for note in words.notes(spectrum)])
-    yield Text()
+    above = (part("model", [Text(printable(words.model_line(spectrum)))]), Text())
+    below = (
+        Text(),
+        part("values", [Text(words.MEANING)]),
+        part("notes", [Text(printable(note)) for note in words.notes(spectrum)]),
+        Text(),
+    )
+    # Sentences are folded to a width that can be read, the table to the whole screen.
+    lines = [
+        *screen_lines(above, width=width),
+        *_table(spectrum, width),
+        *screen_lines(below, width=width),
+    ]
+    last = wrap(words.ending(spectrum, failed), width, break_on_hyphens=False, break_long_words=False)
+    return "\n".join([*lines, *last]) + "\n"
 
 
 def _table(spectrum: Spectrum, width: int) -> Iterator[str]:
     layers = spectrum.layers
     bounds = [_HEAD[1], *(bound_text(layer.bound) for layer in layers)]
     slacks = [_HEAD[2], *(slack_text(layer.slack) for layer in layers)]
-    bars = [_HEAD[3], *(sparkline(layer) or "—" for layer in layers)]
     names = [_HEAD[0], *(printable(layer.name) for layer in layers)]
+    taken = sum(max(map(cell_len, column)) + len(_GAP) for column in (names, bounds, slacks))
+    long = min(max(width - taken, _BARS), _MOST_BARS)
+    bars = [_HEAD[3], *(sparkline(layer, long) or "—" for layer in layers)]
     widths = [max(map(cell_len, column)) for column in (bounds, slacks, bars)]
     room = max(_LEAST, width - sum(w + len(_GAP) for w in widths))
     name = min(room, max(map(cell_len, names)))

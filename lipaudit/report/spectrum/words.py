@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from lipaudit.errors import ExitCode
-from lipaudit.report.spectrum.record import LayerSpectrum, Spectrum, Values
+from lipaudit.report.spectrum.record import LayerSpectrum, Spectrum, Values, grouped
 from lipaudit.report.wording import plural, shown_down
 
-__all__ = ["MEANING", "ending", "model_line", "notes", "value_text", "values_texts", "whole_line"]
+__all__ = ["MEANING", "ending", "model_line", "notes", "values_texts", "whole_line"]
+
+_DIGITS, _MOST = 5, 9
+"""Significant digits of a value: as few as tell it from its neighbours."""
+_LISTED = 12
+"""Values of a whole spectrum on a line."""
 
 MEANING = (
     "Each value is a lower bound: the i-th listed value is not above the i-th singular value. No singular "
-    "value is above the certified bound. ×2: two values that agree."
+    "value is above the certified bound. ×2: two values that agree; “or more”: the search may have left out "
+    "others of them."
 )
 
 
@@ -22,7 +29,7 @@ def model_line(spectrum: Spectrum) -> str:
     facts = [
         spectrum.model.name,
         plural(count, "linear layer"),
-        f"{plural(spectrum.left_out, 'other layer')} left out, being no linear map or moving values only",
+        f"{plural(spectrum.left_out, 'other layer')} left out, being no linear map or only moving values",
     ]
     if spectrum.not_asked:
         facts.append(f"{plural(spectrum.not_asked, 'linear layer')} not asked for")
@@ -30,25 +37,38 @@ def model_line(spectrum: Spectrum) -> str:
     return " · ".join(facts)
 
 
-def value_text(group: Values) -> str:
-    """`1.25 ×2`, rounded down."""
-    shown = shown_down(group.value)
-    return shown if group.count == 1 else f"{shown} ×{group.count}"
-
-
 def values_texts(layer: LayerSpectrum) -> list[str]:
-    """The largest values."""
-    return [value_text(group) for group in layer.top]
+    """The largest values, as `1.25 ×2`, rounded down, with as many digits as tell neighbours apart."""
+    return _texts(layer.top)
+
+
+def _texts(groups: Sequence[Values]) -> list[str]:
+    values = [group.value for group in groups]
+    digits = [_DIGITS] * len(values)
+    for k, (one, two) in enumerate(pairwise(values)):
+        apart = (d for d in range(_DIGITS, _MOST) if shown_down(one, d) != shown_down(two, d))
+        needed = _MOST if one == two else next(apart, _MOST)
+        digits[k], digits[k + 1] = max(digits[k], needed), max(digits[k + 1], needed)
+    return [_text(group, d) for group, d in zip(groups, digits, strict=True)]
+
+
+def _text(group: Values, digits: int) -> str:
+    shown = shown_down(group.value, digits)
+    return shown if group.count == 1 else f"{shown} ×{group.count}{' or more' if group.more else ''}"
 
 
 def whole_line(layer: LayerSpectrum) -> str:
     """How much of the whole spectrum is there; empty if it was not asked for."""
     if layer.everything is None:
         return f"whole spectrum {layer.everything_note}" if layer.everything_note else ""
-    groups = layer.everything
-    total = sum(group.count for group in groups)
-    ends = f"{value_text(groups[0])} … {value_text(groups[-1])}" if groups else "none"
-    return f"all {total} values, {len(groups)} of them different: {ends} ({layer.everything_note})"
+    # By the tolerance of the line above it, so that both count alike.
+    groups = grouped(((group.value, group.count) for group in layer.everything), layer.agreement)
+    total, texts = sum(group.count for group in groups), _texts(groups)
+    few = len(texts) <= _LISTED
+    shown = ", ".join(texts if few else [*texts[: _LISTED - 1], "…", texts[-1]]) or "none"
+    rest = "" if few else "; JSON and CSV list every one"
+    different = "which agree" if len(groups) == 1 else f"{len(groups)} of them different"
+    return f"all {total} values, {different}: {shown} ({layer.everything_note}{rest})"
 
 
 def notes(spectrum: Spectrum) -> Iterator[str]:
@@ -71,5 +91,14 @@ def ending(spectrum: Spectrum, failed: ExitCode | None = None) -> str:
     """
     code = ExitCode(spectrum.exit_code) if failed is None else failed
     found = sum(bool(layer.top) for layer in spectrum.layers)
-    words = f"SPECTRA OF {found} OF {plural(len(spectrum.layers), 'LINEAR LAYER', 'LINEAR LAYERS')}"
-    return f"{words if failed is None else 'NOT WRITTEN'} (exit {code.value}: {code.meaning})"
+    if failed is not None:
+        return f"NOT WRITTEN (exit {code.value}: {code.meaning})"
+    asked = len(spectrum.layers)
+    words = f"SPECTRA OF {found} OF {plural(asked + spectrum.not_asked, 'LINEAR LAYER', 'LINEAR LAYERS')}"
+    missing = plural(asked - found, "layer")
+    if asked > found:
+        told = f"{missing} without values, each with the reason"
+    else:
+        told = "every layer that was asked for" if spectrum.not_asked else "every linear layer"
+        told = f"values of {told}" if asked else "no linear layer to look at"
+    return f"{words} (exit {code.value}: {told})"

@@ -9,12 +9,12 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from rich.cells import cell_len
-from sample_spectrum import EMPTY, SPECTRUM
+from sample_spectrum import EMPTY, SPECTRUM, layer
 
 from lipaudit.errors import ExitCode, InputRefused
-from lipaudit.report.spectrum import FORMATS, to_text
+from lipaudit.report.spectrum import FORMATS, to_text, words
 from lipaudit.report.spectrum.document import from_json, model_schema, shipped_schema, to_json
-from lipaudit.report.spectrum.record import grouped
+from lipaudit.report.spectrum.record import Values, grouped
 from lipaudit.report.spectrum.sparkline import heights, sparkline
 
 
@@ -38,9 +38,14 @@ def test_the_shipped_schema_is_the_records_own():
 @pytest.mark.parametrize("width", [60, 100, 200])
 def test_the_screen_cuts_nothing(width):
     lines = to_text(SPECTRUM, width=width).splitlines()
-    assert max(map(cell_len, lines[:-1])) <= width
+    assert max(map(cell_len, lines)) <= width
     text = "\n".join(lines)
-    for shown in ("1.5 ×2, 1.25, 0.125", "unbounded", "×5", "SPECTRA OF 4 OF 5 LINEAR LAYERS (exit 3"):
+    for shown in (
+        "1.5 ×2, 1.25, 0.125",
+        "unbounded",
+        "×5",
+        "SPECTRA OF 4 OF 6 LINEAR LAYERS (exit 3: 1 layer without",
+    ):
         assert shown in " ".join(text.split())
     assert "\x1b" not in text
     assert "\\x1b" in "".join(text.split())
@@ -82,16 +87,64 @@ def test_svg_is_xml_and_tells_what_it_shows():
 
 
 def test_bars_never_stand_above_their_value():
-    layer = SPECTRUM.layers[0]
-    assert heights(layer, 16) == [0.75, 0.75, 0.625, 0.0625]
-    assert sparkline(layer) == "▇▇▆▁"
+    first = SPECTRUM.layers[0]
+    assert heights(first, 16) == [0.75, 0.75, 0.625, 0.0625]
+    assert sparkline(first) == "▇▇▆▁"
     assert sparkline(SPECTRUM.layers[1]) == "▅▃▃▁▁▁▁▁"
     assert sparkline(SPECTRUM.layers[2]) == ""
     assert sparkline(SPECTRUM.layers[3]) == "▁▁▁"
-    assert len(sparkline(layer, 3)) == 3
+    assert len(sparkline(first, 3)) == 3
 
 
 def test_equal_values_are_grouped_and_rounded_down():
     groups = grouped([(2.0, 1), (2.0 * (1 - 1e-7), 3), (1.0, 1), (0.0, 2), (0.0, 1)], 1e-6)
     assert [(g.count, g.value <= 2.0 * (1 - 1e-7)) for g in groups] == [(4, True), (1, True), (3, True)]
     assert grouped([], 1e-6) == ()
+
+
+def test_a_group_that_was_cut_off_says_so():
+    more = SPECTRUM.layers[0].model_copy(update={"top": (Values(value=1.0, count=10, more=True),)})
+    assert words.values_texts(more) == ["1 ×10 or more"]
+
+
+def test_values_that_differ_look_different():
+    found = layer("a", [(20.740012, 1), (20.740009, 1), (1.25, 1)])
+    assert words.values_texts(found) == ["20.74001", "20.74", "1.25"]
+
+
+def test_a_short_whole_spectrum_is_listed_and_counts_as_the_line_above_it():
+    values = tuple(Values(value=value, count=2) for value in (1.0, 1.0 - 1e-8, 0.5))
+    found = layer("a", [(1.0, 4)], everything=values, everything_note="dense SVD")
+    assert words.whole_line(found) == "all 6 values, 2 of them different: 0.99999 ×4, 0.5 ×2 (dense SVD)"
+    many = tuple(Values(value=1 - k / 32, count=1) for k in range(32))
+    told = words.whole_line(layer("a", [(1.0, 1)], everything=many, everything_note="dense SVD"))
+    assert told.startswith("all 32 values, 32 of them different: 1, 0.96875,")
+    assert "…, 0.03125 (dense SVD; JSON and CSV list every one)" in told
+
+
+@pytest.mark.parametrize(("width", "bars"), [(60, 20), (100, 60), (200, 64)])
+def test_bars_take_the_room_there_is(width, bars):
+    wide = layer("a", [(2.0 - k / 100, 1) for k in range(80)])
+    text = to_text(SPECTRUM.model_copy(update={"layers": (wide,)}), width=width)
+    line = next(line for line in text.splitlines() if line.startswith("a "))
+    assert len(line.split()[-1]) >= bars
+    assert len(line) <= width
+
+
+@pytest.mark.parametrize(
+    ("changes", "last"),
+    [
+        (
+            {"not_asked": 3},
+            "SPECTRA OF 1 OF 4 LINEAR LAYERS (exit 0: values of every layer that was asked for)",
+        ),
+        ({"not_asked": 0}, "SPECTRA OF 1 OF 1 LINEAR LAYER (exit 0: values of every linear layer)"),
+        (
+            {"layers": (), "not_asked": 0},
+            "SPECTRA OF 0 OF 0 LINEAR LAYERS (exit 0: no linear layer to look at)",
+        ),
+    ],
+)
+def test_the_last_line_has_words_of_its_own(changes, last):
+    fields = {"layers": SPECTRUM.layers[:1], "exit_code": 0} | changes
+    assert words.ending(SPECTRUM.model_copy(update=fields)) == last
