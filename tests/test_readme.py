@@ -352,6 +352,16 @@ def test_links_lead_somewhere(link):
     assert (ROOT / link).exists()
 
 
+def test_the_contents_lead_to_every_section():
+    """Links within the page; a heading's anchor is what GitHub makes of it."""
+    prose = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^###? (.+)$", prose, re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    contents = README[: README.index("\n## ")]
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= anchors
+    assert set(re.findall(r"\]\(#([^)]+)\)", contents)) == anchors - {"licence"}
+
+
 def test_files_in_commands_exist():
     for path in re.findall(r"sample_models/[\w./*]+\w", README + SAMPLE_README):
         assert any(ROOT.glob(path))

@@ -83,7 +83,21 @@ def test_svg_is_xml_and_tells_what_it_shows():
     root = ET.fromstring(FORMATS["svg"].render(SPECTRUM))
     text = " ".join(root.itertext())
     assert "features.0.conv: largest value at least 1.5, certified bound 2." in text
-    assert "the largest 4 of 192" in text
+    assert "rank: the largest 4 of 192" in text
+
+
+def test_svg_has_a_heading_numbers_and_a_legend():
+    both = ET.fromstring(FORMATS["svg"].render(SPECTRUM))
+    shown = [element.text for element in both.iter() if element.tag.endswith("text")]
+    assert shown[0] == f"Singular values of {SPECTRUM.model.name}"
+    assert {"0", "1", "4", "8", "2"} <= set(shown)
+    assert [text for text in shown if "proved" in text] == [
+        "the largest singular values, by rank: proved lower bounds",
+        "the whole spectrum, by rank: computed in float64, not proved",
+        "certified bound: proved, no singular value is larger",
+    ]
+    few = SPECTRUM.model_copy(update={"layers": SPECTRUM.layers[:1]})
+    assert "not proved" not in FORMATS["svg"].render(few)
 
 
 def test_bars_never_stand_above_their_value():
