@@ -216,6 +216,7 @@ def test_odd_words_are_unknown(word):
         ("through the last dense layers", "difference of two scores"),
         ("by curvature", "sigmoid"),
         ("dual", "strongly convex"),
+        ("singular value", "or more"),
         ("softplus", "lipaudit explain curvature"),
     ],
 )

@@ -313,11 +313,12 @@ TERMS: tuple[Entry, ...] = (
         name="singular values",
         short="By how much a linear layer amplifies in each of its main directions; the largest is its norm.",
         why="`lipaudit spectrum` shows them beside the certified bound. Each is a lower bound of the true "
-        "value in its place, proved by vectors that were multiplied with the layer; ×2 means two that agree.",
+        "value in its place, proved by vectors that were multiplied with the layer; ×2 means two that agree, "
+        "`or more` that the search may have left out others of them.",
         todo="`lipaudit spectrum model.onnx --top 20 --plot spectra.svg`.",
         reference="Boroojeny, Telgarsky, Sundaram (2024), Spectrum extraction and clipping for implicitly "
         "linear layers; Sedghi, Gupta, Long (2019), The singular values of convolutional layers, ICLR",
-        also=("spectrum", "multiplicity", "agree"),
+        also=("singular value", "spectrum", "multiplicity", "agree", "or more"),
     ),
     _term(
         name="not analysed",
