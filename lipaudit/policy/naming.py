@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 
-__all__ = ["excused", "meant"]
+__all__ = ["excused", "matching", "meant"]
 
 _STEP = ":"
 _INSIDE = _STEP + "."
@@ -45,17 +45,17 @@ def excused(patterns: Collection[str], layers: Collection[str]) -> frozenset[str
 def _limited(pattern: str, layers: Collection[str]) -> set[str]:
     """Those whose name matches, or the name of a module that they are part of."""
     ends = {name: [i for i, sign in enumerate(name) if sign in _INSIDE] for name in layers}
-    return {name for name in layers if _matching(pattern, {name, *(name[:end] for end in ends[name])})}
+    return {name for name in layers if matching(pattern, {name, *(name[:end] for end in ends[name])})}
 
 
 def _excused(pattern: str, layers: Collection[str]) -> set[str]:
     if pattern in layers:
         return {pattern}
     steps = {name for name in layers if name.startswith(pattern + _STEP)}
-    return steps or _matching(pattern, layers)
+    return steps or matching(pattern, layers)
 
 
-def _matching(pattern: str, layers: Collection[str]) -> set[str]:
-    """A name matches itself, too."""
+def matching(pattern: str, layers: Collection[str]) -> set[str]:
+    """The layers whose names a pattern matches; brackets are themselves, so a name matches itself."""
     literal = pattern.replace("[", "[[]")
     return {name for name in layers if fnmatchcase(name, literal)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from lipaudit.errors import ExitCode, UsageError
 from lipaudit.load import load_model
 from lipaudit.moment import moment
 from lipaudit.pipeline import device_named
+from lipaudit.policy.naming import matching
 from lipaudit.report import assemble
 from lipaudit.report.model import Host
 from lipaudit.report.number import Number, plain_up
@@ -155,7 +155,7 @@ def _wanted(parts: Sequence[LinearPart], patterns: Sequence[str]) -> list[Linear
     """
     names = [part.name for part in parts]
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
+        if not matching(pattern, names):
             near = get_close_matches(pattern, names, n=3) or names[:3]
             raise UsageError(
                 f"--layer {pattern}: no linear layer is called so",
@@ -163,7 +163,8 @@ def _wanted(parts: Sequence[LinearPart], patterns: Sequence[str]) -> list[Linear
                 if near
                 else "the model has no linear layer",
             )
-    return [p for p in parts if not patterns or any(fnmatchcase(p.name, pattern) for pattern in patterns)]
+    meant = {name for pattern in patterns for name in matching(pattern, names)}
+    return [part for part in parts if not patterns or part.name in meant]
 
 
 def _rows(
