@@ -21,10 +21,10 @@ from lipaudit.clock import Clock, Progress
 from lipaudit.errors import InputRefused, Unreached
 from lipaudit.load.sniff import Kind
 from lipaudit.pipeline import audit
+from lipaudit.repair.asked import linear_names
 from lipaudit.repair.model_weights import float_tensors, onnx_with, safetensors_with
 from lipaudit.repair.onnx_export import exported_onnx
 from lipaudit.repair.opened import Opened, open_model
-from lipaudit.repair.stored import linear_map_of
 from lipaudit.report.model import AuditReport
 from lipaudit.report.repair import FileFormat, OutputChange
 from lipaudit.subject import Subject
@@ -32,8 +32,6 @@ from lipaudit.subject import Subject
 __all__ = ["Drafts", "make_drafts"]
 
 CHUNK = 250
-RULED = 1 + 1e-8
-"""A bound that kept the limit before anything was changed may be rounded up in the report."""
 AUDITED = "loaded again and audited"
 COMPARED = "holds the tensors of the audited ONNX file, compared bit by bit"
 
@@ -89,7 +87,7 @@ def make_drafts(
         main = Path(folder) / f"{stem}.{kind}"
         main.write_bytes(onnx_with(weights, changed) if is_onnx else safetensors_with(weights, changed))
         after = audit(main, progress=progress, **own)
-        check(after, _linear_names(opened.subject))  # the same program, the same names
+        check(after, linear_names(opened.subject.graph))  # the same program, the same names
         files: dict[FileFormat, bytes] = {kind: main.read_bytes()}
         proved: dict[FileFormat, str] = {kind: AUDITED}
         if is_onnx and "safetensors" in formats:
@@ -102,7 +100,7 @@ def make_drafts(
             other, unarched = Path(folder) / f"{stem}.onnx", {**own, "arch": None}
             other.write_bytes(exported_onnx(again.loaded, weights.metadata))
             exported = audit(other, progress=progress, **unarched)
-            check(exported, _linear_names(open_model(other, unarched, Clock(progress)).subject))
+            check(exported, linear_names(open_model(other, unarched, Clock(progress)).subject.graph))
             files["onnx"], proved["onnx"] = other.read_bytes(), AUDITED
             after = max(after, exported, key=total)
         change = None if again is None else _difference(opened.subject, again.subject)
@@ -120,7 +118,7 @@ def check_total(limit: float) -> Check:
 
     def check(report: AuditReport, names: Sequence[str]) -> None:
         del names
-        if not total(report) <= limit * RULED:
+        if not total(report) <= limit:
             raise Unreached(
                 f"the file as written has a bound of {total(report)!r}, {limit!r} was asked for",
                 hint="ask for a little less",
@@ -138,17 +136,13 @@ def check_layers(limit: float, places: Sequence[int], count: int) -> Check:
         known = {layer.name: layer.upper.value for layer in report.evidence.layers}
         for place in places:
             value = known.get(names[place])
-            if value is None or not value <= limit * RULED:
+            if value is None or not value <= limit:
                 raise Unreached(
                     f"layer {names[place]} of the file as written has a norm of up to {value!r}, {limit!r} "
                     "was asked for"
                 )
 
     return check
-
-
-def _linear_names(subject: Subject) -> list[str]:
-    return [node.name for node in subject.graph if linear_map_of(node) is not None]
 
 
 def _compare_tensors(data: bytes, graph: bytes) -> None:

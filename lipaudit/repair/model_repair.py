@@ -17,16 +17,25 @@ from typing import Any
 
 from lipaudit.analyze import Plan
 from lipaudit.clock import Clock, Progress
-from lipaudit.errors import UsageError
+from lipaudit.errors import Unreached, UsageError
 from lipaudit.load.translate import translate
 from lipaudit.pipeline import audit
+from lipaudit.repair.asked import (
+    Asked,
+    asked_layers,
+    check_patterns,
+    check_stuck,
+    linear_names,
+    reasons,
+)
 from lipaudit.repair.biases import FIT, KEEP, FittedBiases, check_choice, fitted_biases
-from lipaudit.repair.drafts import check_layers, check_total, make_drafts
+from lipaudit.repair.drafts import check_layers, check_total, make_drafts, total
 from lipaudit.repair.methods import FASTCLIP, method_called
-from lipaudit.repair.network import Network, parts
+from lipaudit.repair.network import Network
 from lipaudit.repair.opened import Opened, listed, open_model
+from lipaudit.repair.orientation import oriented
 from lipaudit.repair.reach import Changes, cap_layers, reach
-from lipaudit.repair.stored import LeftAlone, StoredLayer, linear_map_of, match
+from lipaudit.repair.stored import match
 from lipaudit.report.model import AuditReport
 from lipaudit.report.number import Number
 from lipaudit.report.repair import Action, ChangedLayer, FileFormat, Repair, Side, WrittenFile
@@ -91,16 +100,6 @@ class Repaired:
     after: AuditReport
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Plan:
-    """Which layers may change."""
-
-    network: Network
-    free: Sequence[StoredLayer]
-    held: Sequence[LeftAlone]
-    idle: Sequence[str]
-
-
 def clip_model(
     model: str | Path,
     wish: Wish,
@@ -123,16 +122,16 @@ def clip_model(
         LipauditError: as `audit`.
     """
     path, clock = Path(model), Clock(progress)
-    before = audit(path, progress=progress, **{**options, "attack": False})
+    before = audit(path, progress=progress, **options)
     opened = open_model(path, options, clock)
-    planned = _plan(opened, wish, clock)
-    changes = _changes(opened, planned, wish, clock)
+    network, asked = _asked(opened, wish, clock)
+    kept = wish.layer_norm is None and total(before) <= wish.limit
+    changes = {} if kept else _changes(opened, network, asked, wish, clock)
     fitted = (
-        FittedBiases() if wish.biases == KEEP or not changes else fitted_biases(opened, changes, planned.idle)
+        FittedBiases() if wish.biases == KEEP or not changes else fitted_biases(opened, changes, asked.idle)
     )
-    names = [node.name for node in planned.network.graph if linear_map_of(node) is not None]
-    free = {layer.name for layer in planned.free}
-    places = [place for place, name in enumerate(names) if name in free]
+    names = linear_names(network.graph)
+    places = [place for place, name in enumerate(names) if name not in asked.idle]
     check = (
         check_total(wish.limit) if wish.layer_norm is None else check_layers(wish.limit, places, len(names))
     )
@@ -147,7 +146,7 @@ def clip_model(
         method=wish.how,
         target="lipschitz" if wish.layer_norm is None else "layer norm",
         limit=wish.limit,
-        layers=_rows(planned, changes, fitted),
+        layers=_rows(network, asked, changes, fitted),
         before=_side(before),
         after=_side(drafts.after),
         change=drafts.change,
@@ -157,7 +156,7 @@ def clip_model(
     return Repaired(drafts.files, repair, before, drafts.after)
 
 
-def _plan(opened: Opened, wish: Wish, clock: Clock) -> _Plan:
+def _asked(opened: Opened, wish: Wish, clock: Clock) -> tuple[Network, Asked]:
     options = opened.options
     plan = Plan.of(
         listed(options.get("method", "auto")),
@@ -168,35 +167,41 @@ def _plan(opened: Opened, wish: Wish, clock: Clock) -> _Plan:
     network = Network.of(opened.subject.graph, plan)
     raw = translate(opened.loaded.program, opened.loaded.titles)
     found, left = match(network.graph, raw, opened.weights.tensors, opened.weights.shared)
-    return _Plan(network, *parts(network, found, left, wish.layers))
+    return network, asked_layers(network, *oriented(opened, found, left), wish.layers)
 
 
-def _changes(opened: Opened, planned: _Plan, wish: Wish, clock: Clock) -> Changes:
-    clock.stage("clipping", len(planned.free))
+def _changes(opened: Opened, network: Network, asked: Asked, wish: Wish, clock: Clock) -> Changes:
     method = method_called(wish.how)
     if wish.layer_norm is not None:
-        return cap_layers(planned.network, planned.free, planned.held, wish.limit, method, clock.advance)
-    samples = opened.samples()
-    return reach(planned.network, planned.free, wish.limit, method, samples, clock.advance)
+        check_stuck(network, asked, wish.limit)
+        check_patterns(asked, wish.layers)
+        clock.stage("clipping", len(asked.free))
+        return cap_layers(network, asked.free, wish.limit, method, clock.advance)
+    check_patterns(asked, wish.layers)
+    if not asked.free:
+        raise Unreached("no layer of the network may be changed", hint=reasons(asked.held))
+    clock.stage("clipping", 0)  # nobody knows after how many rounds the shares fit
+    return reach(network, asked.free, wish.limit, method, opened.samples(), clock.advance)
 
 
 def _side(report: AuditReport) -> Side:
     return Side(bracket=report.evidence.global_, robustness=report.evidence.robustness)
 
 
-def _rows(planned: _Plan, changes: Changes, fitted: FittedBiases) -> tuple[ChangedLayer, ...]:
-    why = {alone.name: alone.why for alone in planned.held}
+def _rows(network: Network, asked: Asked, changes: Changes, fitted: FittedBiases) -> tuple[ChangedLayer, ...]:
+    why = {alone.name: alone.why for alone in asked.held}
+    linear = set(linear_names(network.graph))
     rows = []
-    for layer in planned.network.layers:
+    for layer in network.layers:
         name = layer.node.name
-        if linear_map_of(layer.node) is None:
+        if name not in linear:
             continue
         action: Action = "clipped" if name in changes else "left alone" if name in why else "unchanged"
         after = changes[name].proved if name in changes else layer
         rows.append(
             ChangedLayer(
                 name=name,
-                action="not asked for" if name in planned.idle else action,
+                action="not asked for" if name in asked.idle else action,
                 before=Number.from_bound(layer.upper),
                 after=Number.from_bound(after.upper),
                 why=why.get(name, ""),

@@ -30,6 +30,9 @@ from lipaudit.load.tensors import weights_of
 
 __all__ = ["ModelWeights", "float_tensors", "onnx_with", "read_weights", "safetensors_with"]
 
+_PASSING = frozenset(
+    ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")  # nothing is computed
+)
 _NUMPY = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -96,13 +99,20 @@ def _protos(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
 
 
 def _shared(model: onnx.ModelProto) -> frozenset[str]:
-    """Names with several readers, an output of the graph and what a subgraph may read among them."""
-    reads = Counter(name for node in model.graph.node for name in node.input)
-    reads.update(value.name for value in model.graph.output)
+    """Names with several readers, an output of the graph and what a subgraph may read among them.
+
+    What only hands a tensor on (`_PASSING`) counts as often as its result is read; nodes are sorted, so the
+    readers of a result are counted before the node that makes it.
+    """
+    reads = Counter(value.name for value in model.graph.output)
     for node in model.graph.node:
         for attribute in node.attribute:
             for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
                 reads.update({name: 2 for inner in graph.node for name in inner.input})
+    for node in reversed(model.graph.node):
+        times = sum(reads[name] for name in node.output) if node.op_type in _PASSING else 1
+        for name in node.input:
+            reads[name] += times
     return frozenset(name for name, count in reads.items() if count > 1)
 
 

@@ -18,7 +18,7 @@ from lipaudit.pipeline import device_named
 from lipaudit.repair.model_weights import ModelWeights, read_weights
 from lipaudit.subject import Stated, Subject, Trying, make_subject
 
-__all__ = ["Opened", "listed", "open_model"]
+__all__ = ["Opened", "listed", "loaded_as", "open_model"]
 
 SAMPLES = 64
 """Of the data set, on whose activations losses are measured."""
@@ -77,15 +77,7 @@ def open_model(path: Path, options: Mapping[str, Any], clock: Clock) -> Opened:
     arch, given = options.get("arch"), options.get("input_shape")
     admitted = tuple(listed(options.get("allow_global", ())))
     pickle, logits = options.get("trust_pickle"), options.get("logits")
-    loaded = load_model(
-        path,
-        arch=arch,
-        input_shape=given,
-        default_shape=shape,
-        allow_globals=admitted,
-        trust_pickle=pickle,
-        logits=logits,
-    )
+    loaded = loaded_as(path, options, shape)
     request = Request(
         name=path.name,
         folder=str(path.parent),
@@ -101,6 +93,23 @@ def open_model(path: Path, options: Mapping[str, Any], clock: Clock) -> Opened:
     trying = Trying.on(draw, clock.advance)
     subject = make_subject(loaded, stated, data, trying, target, options.get("threat_space", "pixel"))
     return Opened(loaded, subject, read_weights(path, request), options)
+
+
+def loaded_as(path: Path, options: Mapping[str, Any], shape: tuple[int, ...] | None) -> LoadedModel:
+    """The program of a file, with the options of an audit and the shape of a sample.
+
+    Raises:
+        LipauditError: as `load_model`.
+    """
+    return load_model(
+        path,
+        arch=options.get("arch"),
+        input_shape=options.get("input_shape"),
+        default_shape=shape,
+        allow_globals=tuple(listed(options.get("allow_global", ()))),
+        trust_pickle=options.get("trust_pickle"),
+        logits=options.get("logits"),
+    )
 
 
 def listed(texts: str | Sequence[str]) -> list[str]:

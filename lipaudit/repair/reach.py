@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from lipaudit.errors import Unreached
+from lipaudit.errors import Incomplete, Unreached
 from lipaudit.graph.graph import LayerGraph, batched
 from lipaudit.repair.budget import losses, shared
 from lipaudit.repair.methods import ClipMethod
 from lipaudit.repair.network import Network
 from lipaudit.repair.proving import ROUNDING, STEEPER, Changed, clipped_layer, scaled_layer
-from lipaudit.repair.stored import LeftAlone, StoredLayer
+from lipaudit.repair.stored import StoredLayer
 from lipaudit.report.wording import shown_up
 
 __all__ = ["Changes", "cap_layers", "reach"]
@@ -27,6 +27,8 @@ __all__ = ["Changes", "cap_layers", "reach"]
 Changes = dict[str, Changed]
 ROUNDS, CLOSE_ENOUGH, LAST_HAIR = 6, 0.02, 1e-9
 """How often shares are corrected, the share of the target that may be given away, and what floats cost."""
+LEAST = 1e-6
+"""What is taken off at least, so that every layer's share of it is more than rounding."""
 AIM = 1 - 2e-8
 """Reports round bounds up to nine digits: what they say shall keep the limit, too."""
 SAMPLES = 64
@@ -36,26 +38,18 @@ SAMPLES = 64
 def cap_layers(
     network: Network,
     free: Sequence[StoredLayer],
-    held: Sequence[LeftAlone],
     limit: float,
     method: ClipMethod,
     advance: Callable[[], None] = lambda: None,
 ) -> Changes:
-    """Every layer's proved norm at most `limit`.
+    """The proved norm of each of these layers at most `limit`, as reports state it.
 
     Raises:
-        Unreached: a layer above it is left alone, or does not get there.
+        Unreached: one does not get there.
     """
-    stuck = [a for a in held if network.norm(a.name) > limit and a.name not in network.structured()]
-    if stuck:
-        raise Unreached(
-            f"layer {stuck[0].name} has a norm of up to {shown_up(network.norm(stuck[0].name))} and is left "
-            f"alone: {stuck[0].why}",
-            hint="name the layers to clip with --layer, or repair it where it was trained",
-        )
     changes: Changes = {}
     for layer in free:
-        if network.norm(layer.name) > limit:
+        if network.stated(layer.name) > limit:
             changes[layer.name] = clipped_layer(network.graph, layer, AIM * limit, method, network.plan)
         advance()
     return changes
@@ -80,22 +74,26 @@ def reach(
         advance: told of every layer of every round.
 
     Raises:
+        Incomplete: the whole has no bound.
         Unreached: it is not reached.
     """
     before = network.bound.total
+    target = AIM * target
     if before.value <= target:
         return {}
-    target = AIM * target
     if not before.is_finite:
-        raise Unreached(f"the network has no bound to bring down: {before.note}")
+        raise Incomplete(
+            f"the network has no bound to bring down: {before.note}",
+            hint="--layer-norm C bounds its layers one by one",
+        )
     free = [layer for layer in free if network.norm(layer.name) > 0]
     if not free:
-        raise Unreached("no layer of the network may be changed", hint="the notes say why")
+        raise Unreached("all layers that may change are 0", hint="let more layers change (--layer)")
     inputs = {} if samples is None else _inputs(network.graph, free, samples)
     costs = [
         losses(layer.map, network.norm(layer.name), method.name, inputs.get(layer.name)) for layer in free
     ]
-    factor, kept = target / before.value, (0.0, Changes())
+    factor, kept = min(1 - LEAST, target / before.value), (0.0, Changes())
     starts: dict[str, Tensor | None] = {}
     changes: Changes = {}
     for _ in range(ROUNDS):

@@ -1,0 +1,155 @@
+"""Which layers a wish speaks of, which of them may change, and why the others may not.
+
+Asked for are all linear layers, or those that `--layer` names.  **Left alone** is a layer whose weights are
+tied, computed or not in the file (`stored`), one inside a part that is bounded by its structure
+(`structure`), and one without weights of its own: pooling, resizing, scaling, blocks between two Fourier
+transforms.  A limit for every layer is one for them, too: where one of them exceeds it, nothing comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from lipaudit.blocks.linear_region import MIXING
+from lipaudit.errors import Unreached, UsageError
+from lipaudit.graph.graph import LayerGraph
+from lipaudit.graph.node import Node
+from lipaudit.ops.arithmetic import Affine
+from lipaudit.passes.frequency_blocks import FrequencyBlocks
+from lipaudit.policy.naming import matching
+from lipaudit.repair.network import Network
+from lipaudit.repair.stored import LeftAlone, StoredLayer, linear_map_of
+from lipaudit.repair.structure import structured
+from lipaudit.report.number import Number
+from lipaudit.report.wording import bound_text, plural, shown_up
+
+__all__ = ["Asked", "asked_layers", "check_patterns", "check_stuck", "linear_names", "reasons"]
+
+_SHOWN = 6
+"""Names and reasons in one message."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """The layers of a wish.
+
+    Args:
+        free: asked for, and may change.
+        held: asked for, and left alone.
+        idle: names of those that nobody asked for.
+    """
+
+    free: Sequence[StoredLayer]
+    held: Sequence[LeftAlone]
+    idle: Sequence[str]
+
+
+def linear_names(graph: LayerGraph) -> list[str]:
+    """The linear layers, in graph order: all that amplify by numbers, whether or not those can be changed."""
+    return [node.name for node in graph if len(node.inputs) == 1 and _is_linear(node, graph)]
+
+
+def _is_linear(node: Node, graph: LayerGraph) -> bool:
+    if isinstance(node.op, Affine):  # a shift alone is none
+        return bool((node.op.scale != 1).any()) or node.shape != graph.shape_of(node.inputs[0])
+    return isinstance(node.op, (*MIXING, FrequencyBlocks))
+
+
+def asked_layers(
+    network: Network, found: Sequence[StoredLayer], left: Sequence[LeftAlone], patterns: Collection[str]
+) -> Asked:
+    """Sort the linear layers.
+
+    Args:
+        network: before.
+        found: layers whose weights the file stores.
+        left: layers with weights that it does not, or not once.
+        patterns: of `--layer`; none means all.
+
+    Raises:
+        UsageError: a pattern means no linear layer.
+    """
+    names = linear_names(network.graph)
+    for pattern in patterns:
+        if not matching(pattern, names):
+            raise UsageError(
+                f"--layer {pattern}: no linear layer is called so",
+                hint=f"{', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''}; "
+                "* stands for any text",
+            )
+    asked = {name for pattern in patterns or ("*",) for name in matching(pattern, names)}
+    why = {alone.name: alone.why for alone in left}
+    why |= {name: _without_weights(network, name) for name in names if _map(network, name) is None}
+    why |= {
+        name: f"in a block whose structure bounds it by {shown_up(claim.bound.value)} ({claim.bound.method})"
+        for name, claim in structured(network).items()
+    }
+    return Asked(
+        [layer for layer in found if layer.name in asked and layer.name not in why],
+        [LeftAlone(name, why[name]) for name in names if name in asked and name in why],
+        [name for name in names if name not in asked],
+    )
+
+
+def _map(network: Network, name: str) -> object | None:
+    node = network.graph.node(name)
+    return None if node is None else linear_map_of(node)
+
+
+def _without_weights(network: Network, name: str) -> str:
+    node = network.graph.node(name)
+    kind = "" if node is None else f", this is {node.op.name}"
+    return f"only weights of convolutions and dense layers are changed{kind}"
+
+
+def check_stuck(network: Network, asked: Asked, limit: float) -> None:
+    """A limit for every layer needs every layer.
+
+    Raises:
+        Unreached: one that is left alone exceeds it.
+    """
+    stuck = [alone for alone in asked.held if not network.stated(alone.name) <= limit]
+    if not stuck:
+        return
+    shown = [f"{alone.name} (≤ {_bound(network, alone.name)})" for alone in stuck[:_SHOWN]]
+    more = f" and {len(stuck) - _SHOWN} more" if len(stuck) > _SHOWN else ""
+    layers = "layer is" if len(stuck) == 1 else "layers are"
+    raise Unreached(
+        f"{len(stuck)} {layers} left alone and would stay above {limit!r}: {', '.join(shown)}{more}",
+        hint=f"{reasons(stuck)}. Name the layers to clip with --layer, or bound the network instead: "
+        "--lipschitz C",
+    )
+
+
+def _bound(network: Network, name: str) -> str:
+    value = network.stated(name)
+    return bound_text(Number.from_bound(value))
+
+
+def check_patterns(asked: Asked, patterns: Iterable[str]) -> None:
+    """Whoever names a layer wants it changed.
+
+    Raises:
+        UsageError: a pattern means only layers that are left alone.
+    """
+    free, held = [layer.name for layer in asked.free], [alone.name for alone in asked.held]
+    for pattern in patterns:
+        if not matching(pattern, free):
+            meant = matching(pattern, held)
+            raise UsageError(
+                f"--layer {pattern}: {plural(len(meant), 'layer')} that cannot be changed",
+                hint=reasons([alone for alone in asked.held if alone.name in meant]),
+            )
+
+
+def reasons(held: Sequence[LeftAlone]) -> str:
+    """`conv, fc: computed when the model runs; …`: layers by the reason why they are left alone."""
+    names: dict[str, list[str]] = {}
+    for alone in held:
+        names.setdefault(alone.why, []).append(alone.name)
+    told = [
+        f"{', '.join(called[:_SHOWN])}{', …' if len(called) > _SHOWN else ''}: {why}"
+        for why, called in names.items()
+    ]
+    return "; ".join(told[:_SHOWN])
