@@ -26,7 +26,7 @@ __all__ = ["oriented"]
 def oriented(
     opened: Opened, found: Sequence[StoredLayer], left: Sequence[LeftAlone]
 ) -> tuple[list[StoredLayer], list[LeftAlone]]:
-    """The layers, each reading its matrix as the program does; those of which that is not seen are left alone."""
+    """The layers, each reading its matrix as the program does; where that is not seen, it is left alone."""
     probes = {layer.key: _distinct(layer.stored.cpu()) for layer in found if _is_open(layer.stored)}
     if not probes:
         return list(found), list(left)
@@ -36,9 +36,7 @@ def oriented(
         probe = probes.get(layer.key)
         flipped = layer.flipped if probe is None else _flipped(probe, seen.get(layer.name))
         if flipped is None:
-            alone.append(
-                LeftAlone(layer.name, f"{layer.key} reads the same both ways, and is not one matrix")
-            )
+            alone.append(LeftAlone(layer.name, f"whether it reads {layer.key} or the transpose is not seen"))
         else:
             sure.append(replace(layer, flipped=flipped))
     return sure, alone

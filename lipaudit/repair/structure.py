@@ -1,4 +1,4 @@
-"""Layers inside parts that their structure bounds: there weights stand in two places or are normalised together.
+"""Layers inside parts that their structure bounds: weights in two places, or normalised together.
 
 **Rule.**  Convex potentials and skew polynomials fire only where weights are tied.  The sandwich rule speaks
 of any Gφ(Wx + b); made for it are the parts with AAᵀ + BBᵀ = I for A = Ψ⁻¹Gᵀ/√2, B = ΨW/√2 and the Ψ of the
