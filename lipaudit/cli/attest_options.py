@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Attestation", "Comparison", "Encrypt", "Key", "NewKey", "Output", "Report", "Spectrum"]
+__all__ = ["Attestation", "Comparison", "Encrypt", "Key", "NewKey", "Output", "Repair", "Report", "Spectrum"]
 
 Report = Annotated[str, typer.Argument(metavar="REPORT", help="A JSON report.")]
 Key = Annotated[
@@ -38,4 +38,7 @@ Attestation = Annotated[
 ]
 Spectrum = Annotated[
     bool, typer.Option("--spectrum", help="Print that of the document that `spectrum --json` prints.")
+]
+Repair = Annotated[
+    bool, typer.Option("--repair", help="Print that of the document that `clip --json` prints.")
 ]

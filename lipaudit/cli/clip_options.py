@@ -39,7 +39,7 @@ Layers = Annotated[
     typer.Option(
         "--layer",
         metavar="GLOB",
-        help="Change these layers only, by name; * is any text. Repeatable.",
+        help="Speak of these layers only, by name; * is any text. Repeatable.",
     ),
 ]
 Output = Annotated[
@@ -48,7 +48,8 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="OUT",
-        help="Where the clipped model goes: clipped.onnx, clipped.safetensors. Repeatable, once per format.",
+        help="Where the clipped model goes: clipped.onnx, clipped.safetensors, or FORMAT=PATH. "
+        "Repeatable, once per format.",
     ),
 ]
 Force = Annotated[

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +18,8 @@ from lipaudit.cli.progress import meter
 from lipaudit.cli.request import AuditRequest
 from lipaudit.errors import ExitCode, UsageError
 from lipaudit.report.exact import read_exact
-from lipaudit.report.repair import FileFormat, Repair, to_json, to_text
+from lipaudit.report.repair import FileFormat, Repair, to_json
+from lipaudit.report.repair_text import ending, to_text
 
 if TYPE_CHECKING:
     from lipaudit.repair.model_repair import Repaired
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ClipRequest", "run"]
 
 _FORMATS: dict[str, FileFormat] = {".onnx": "onnx", ".safetensors": "safetensors"}
+_NAMED = re.compile(r"([A-Za-z]+)=(.*)", re.DOTALL)
 _HOW = ("fastclip", "rescaling", "spectral-rescaling", "fft")
 _BIASES = ("fit", "keep")
 _OF_BUDGETS = ("max_lipschitz", "min_certified", "policy")
@@ -77,11 +82,11 @@ def run(request: ClipRequest) -> ExitCode:
             f"--biases {request.biases!r} is unknown", hint=f"choose one of {', '.join(_BIASES)}"
         )
     targets = _targets(request)
+    values.existing_file(request.audit.model)
     options = {k: v for k, v in audit_arguments(request.audit).items() if k not in _OF_BUDGETS}
     kept = inputs.read_by(request.audit, None)
     for path in targets.values():
         outputs.check_new(path, kept, force=request.force)
-    values.existing_file(request.audit.model)
     check_samples(request.audit, None, ())
     done = _repaired(request, limits, tuple(targets), options)
     named = tuple(file.model_copy(update={"name": targets[file.format].name}) for file in done.repair.files)
@@ -99,9 +104,10 @@ def _limit(flag: str, text: str | None) -> float | None:
         value = float(read_exact(text))
     except (ValueError, OverflowError) as error:
         raise UsageError(f"{flag}: {error}", hint=f"a positive number, e.g. {flag} 10") from error
-    if not 0 < value < float("inf"):
+    if not 0 < value < math.inf:
         raise UsageError(f"{flag} {text}: must be above 0", hint=f"e.g. {flag} 10")
-    return value
+    # Reports and budgets speak of a double by its shortest decimal, which shall not exceed what was typed.
+    return value if Fraction(repr(value)) <= read_exact(text) else math.nextafter(value, 0.0)
 
 
 def _targets(request: ClipRequest) -> dict[FileFormat, Path]:
@@ -114,14 +120,10 @@ def _targets(request: ClipRequest) -> dict[FileFormat, Path]:
         raise UsageError("where does the clipped model go?", hint="-o clipped.onnx or -o clipped.safetensors")
     found: dict[FileFormat, Path] = {}
     for text in request.output:
-        kind = _FORMATS.get(Path(text).suffix.lower())
-        if kind is None:
-            raise UsageError(
-                f"-o {text}: the name does not tell a format", hint=f"suffixes: {', '.join(_FORMATS)}"
-            )
+        kind, path = _target(text)
         if kind in found:
             raise UsageError(f"-o {text}: {found[kind]} is {kind} already", hint="one file per format")
-        found[kind] = Path(text)
+        found[kind] = path
     if "onnx" in found and request.audit.arch is not None:
         from importlib.util import find_spec  # noqa: PLC0415 -- rarely needed
 
@@ -131,6 +133,26 @@ def _targets(request: ClipRequest) -> dict[FileFormat, Path]:
                 hint="pip install onnxscript, or write safetensors: -o clipped.safetensors",
             )
     return found
+
+
+def _target(text: str) -> tuple[FileFormat, Path]:
+    """`clipped.onnx`, or `onnx=PATH` for a name that tells no format."""
+    formats, named = tuple(_FORMATS.values()), _NAMED.fullmatch(text)
+    if named is None:
+        kind = _FORMATS.get(Path(text).suffix.lower())
+        if kind is None:
+            raise UsageError(
+                f"-o {text}: the name does not tell a format",
+                hint=f"suffixes: {', '.join(_FORMATS)}; or FORMAT=PATH with {' or '.join(formats)}",
+            )
+        return kind, Path(text)
+    name, place = named.groups()
+    kind = next((known for known in formats if known == name), None)
+    if kind is None:
+        raise UsageError(f"-o {text}: no format is called {name!r}", hint=f"formats: {', '.join(formats)}")
+    if place in ("", "-"):
+        raise UsageError(f"-o {text}: a path is needed", hint=f"e.g. -o {name}=clipped.{name}")
+    return kind, Path(place)
 
 
 def _repaired(
@@ -158,7 +180,7 @@ def _repaired(
 def _tell(request: ClipRequest, repair: Repair, written: Sequence[Path]) -> None:
     if request.as_json:
         streams.write_data(to_json(repair))
-    elif not request.audit.quiet:
-        streams.write_screen(to_text(repair))
-    for path in written:
+    else:
+        streams.write_screen(f"{ending(repair)}\n" if request.audit.quiet else to_text(repair))
+    for path in () if request.audit.quiet else written:
         streams.say(f"wrote {os.fspath(path)}")

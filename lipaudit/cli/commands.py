@@ -317,9 +317,11 @@ def _schema(
     attestation: a.Attestation = False,  # noqa: FBT002 -- a flag
     comparison: a.Comparison = False,  # noqa: FBT002 -- a flag
     spectrum: a.Spectrum = False,  # noqa: FBT002 -- a flag
+    repair: a.Repair = False,  # noqa: FBT002 -- a flag
 ) -> Work:
     """Print the JSON Schema of the JSON report."""
-    return partial(running.print_schema, attestation=attestation, comparison=comparison, spectrum=spectrum)
+    asked = {"attestation": attestation, "comparison": comparison, "spectrum": spectrum, "repair": repair}
+    return partial(running.print_schema, **asked)
 
 
 COMMANDS: tuple[str, ...] = (

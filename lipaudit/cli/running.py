@@ -132,6 +132,7 @@ def print_schema(**asked: bool) -> ExitCode:
     """`schema`."""
     from lipaudit.attest.statement import statement_schema  # noqa: PLC0415
     from lipaudit.cli.streams import write_data  # noqa: PLC0415
+    from lipaudit.report import repair  # noqa: PLC0415
     from lipaudit.report.canonical import shipped_schema  # noqa: PLC0415
     from lipaudit.report.comparison import document as comparison  # noqa: PLC0415
     from lipaudit.report.spectrum import document as spectrum  # noqa: PLC0415
@@ -140,6 +141,7 @@ def print_schema(**asked: bool) -> ExitCode:
         "attestation": statement_schema,
         "comparison": comparison.shipped_schema,
         "spectrum": spectrum.shipped_schema,
+        "repair": repair.shipped_schema,
     }
     meant = [name for name, wanted in asked.items() if wanted]
     if len(meant) > 1:

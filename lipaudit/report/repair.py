@@ -1,21 +1,15 @@
-"""What a repair did: a model in, a certified model out.  Its record, and as JSON and as a screen."""
+"""What a repair did: a model in, a certified model out.  Its record, and as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Literal
+from importlib import resources
+from typing import Any, Literal
 
 from pydantic import Field
 
 from lipaudit.report.model import NetworkBracket, Robustness
 from lipaudit.report.number import Number, Record
-from lipaudit.report.wording import (
-    bound_text,
-    percent_down,
-    printable,
-    shown_down,
-)
 
 __all__ = [
     "Action",
@@ -25,19 +19,17 @@ __all__ = [
     "Repair",
     "Side",
     "WrittenFile",
+    "model_schema",
+    "shipped_schema",
     "to_json",
-    "to_text",
 ]
 
 SCHEMA_VERSION = "1.0"
-
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Action = Literal["clipped", "unchanged", "left alone", "not asked for"]
 BiasAction = Literal["fitted", "kept"]
 FileFormat = Literal["onnx", "safetensors"]
-
-
-FITTED: dict[BiasAction, str] = {"fitted": ", bias fitted", "kept": ""}
 
 
 class ChangedLayer(Record):
@@ -94,53 +86,19 @@ class Repair(Record):
 
 def to_json(repair: Repair) -> str:
     """Sorted keys, two spaces, one line end."""
-    return (
-        json.dumps(
-            repair.model_dump(mode="json", by_alias=True), sort_keys=True, indent=2, ensure_ascii=False
-        )
-        + "\n"
-    )
+    return _dump(repair.model_dump(mode="json", by_alias=True))
 
 
-def to_text(repair: Repair) -> str:
-    """The screen."""
-    return "\n".join(_lines(repair)) + "\n"
+def model_schema() -> str:
+    """The JSON Schema of what `to_json` writes, computed from the model."""
+    return _dump({"$schema": _DIALECT, **Repair.model_json_schema(mode="serialization", by_alias=True)})
 
 
-def _lines(repair: Repair) -> Iterator[str]:
-    wish = "every layer's norm" if repair.target == "layer norm" else "the network's bound"
-    yield f"{printable(repair.model)}: {wish} at most {repair.limit:g}, by {repair.method}"
-    yield ""
-    names = [printable(layer.name) for layer in repair.layers]
-    width = max([5, *map(len, names)])
-    yield f"  {'layer':{width}}  {'before ≤':>11}  {'after ≤':>11}"
-    for name, layer in zip(names, repair.layers, strict=True):
-        told = f"{layer.action}{': ' + printable(layer.why) if layer.why else ''}{FITTED[layer.bias]}"
-        yield f"  {name:{width}}  {bound_text(layer.before):>11}  {bound_text(layer.after):>11}  {told}"
-    yield ""
-    yield f"  {'':32}  {'before':>13}  {'after':>13}"
-    uppers = [bound_text(side.bracket.upper) for side in (repair.before, repair.after)]
-    yield f"  {'Lipschitz bound (certified)':32}  {'≤ ' + uppers[0]:>13}  {'≤ ' + uppers[1]:>13}"
-    yield from _accuracies(repair)
-    yield ""
-    yield from (f"  note: {printable(note)}" for note in repair.notes)
+def shipped_schema() -> str:
+    """The JSON Schema that comes with the package."""
+    name = f"repair-{SCHEMA_VERSION}.schema.json"
+    return resources.files("lipaudit.report").joinpath("schema", name).read_text(encoding="utf-8")
 
 
-def _accuracies(repair: Repair) -> Iterator[str]:
-    old, new = repair.before.robustness, repair.after.robustness
-    if old is None or new is None:
-        return
-    pairs = [("correct", old.clean_accuracy.count, new.clean_accuracy.count)]
-    pairs += [
-        (f"certified at {a.eps_exact}", a.certified_count, b.certified_count)
-        for a, b in zip(old.curve, new.curve, strict=True)
-    ]
-    for words, before, after in pairs:
-        shown = [percent_down(count, old.clean_accuracy.n) for count in (before, after)]
-        yield f"  {words:32}  {shown[0]:>13}  {shown[1]:>13}"
-    change = repair.change
-    if change is not None:
-        yield (
-            f"  outputs move by {shown_down(change.median)} (median) to {shown_down(change.largest)} in l2; "
-            f"{change.same_answer} of {change.samples} answers are the same"
-        )
+def _dump(document: dict[str, Any]) -> str:
+    return json.dumps(document, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -116,7 +116,7 @@ def test_every_layer_with_a_spectrum_is_asked(tmp_path, op):
     graph = open_model(path, {}, Clock(None)).subject.graph
     listed = {p.name for p in linear_parts(graph, analyze(graph, PLAN), ())}
     assert listed <= set(linear_names(graph))
-    assert len(linear_names(graph)) == 2
+    assert len(linear_names(graph)) > 1
     with pytest.raises(Unreached, match="left alone"):
         clip_model(path, Wish(layer_norm=0.01), **QUICK)
 
@@ -135,9 +135,7 @@ def test_brackets_in_names_are_themselves(tmp_path):
 
 @pytest.mark.parametrize("transposed", [0, 1])
 @pytest.mark.parametrize("kind", ["symmetric", "constant"])
-def test_a_matrix_that_reads_the_same_both_ways_is_written_as_the_program_reads_it(
-    tmp_path, transposed, kind
-):
+def test_a_symmetric_matrix_is_written_as_the_program_reads_it(tmp_path, transposed, kind):
     square = models.numbers(5, 5)
     weight = (
         square + square.T
