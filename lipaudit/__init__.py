@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lipaudit.errors import LipauditError
     from lipaudit.load import load_model
     from lipaudit.pipeline import audit
+    from lipaudit.repair.clipped import clip_model
     from lipaudit.report.model import AuditReport
     from lipaudit.spectral import Conv, Dense, bracket
     from lipaudit.training import SpectralClip, regularizer
@@ -44,6 +45,7 @@ __all__ = [
     "audit",
     "bounds",
     "bracket",
+    "clip_model",
     "load_model",
     "regularizer",
     "verify",
@@ -60,6 +62,7 @@ _HOME = {
     "SpectralClip": "lipaudit.training",
     "audit": "lipaudit.pipeline",
     "bracket": "lipaudit.spectral",
+    "clip_model": "lipaudit.repair.clipped",
     "load_model": "lipaudit.load",
     "regularizer": "lipaudit.training",
     "verify": "lipaudit.attest.verify",

@@ -288,6 +288,16 @@ def test_the_layers_snippet(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "pass"
 
 
+def test_the_clipping_snippet(monkeypatch, tmp_path, capsys):
+    code = marked("clipping").replace("sample_models/", f"{ROOT}/sample_models/")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code.replace("attack=False", 'attack=False, profile="fast"'), "README.md", "exec"), {})  # noqa: S102 - our own README
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "True True"
+    assert "conv" in lines[1]
+    assert (tmp_path / "clipped.onnx").stat().st_size > 0
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the exporter
 def test_the_training_snippet(monkeypatch, tmp_path, capsys):

@@ -166,7 +166,7 @@ def _repaired(
     with shown as progress, streams.libraries_on_stderr(verbose=audit.verbose >= _CURIOUS):
         progress.stage("loading torch", 0)
         with interrupts.loading():
-            from lipaudit.repair.model_repair import Wish, clip_model  # noqa: PLC0415 -- imports torch
+            from lipaudit.repair.model_repair import Wish, repair_model  # noqa: PLC0415 -- imports torch
         wish = Wish(
             lipschitz=limits["--lipschitz"],
             layer_norm=limits["--layer-norm"],
@@ -174,7 +174,7 @@ def _repaired(
             biases=request.biases,
             layers=tuple(request.layers),
         )
-        return clip_model(audit.model, wish, formats, progress=progress, **options)
+        return repair_model(audit.model, wish, formats, progress=progress, **options)
 
 
 def _tell(request: ClipRequest, repair: Repair, written: Sequence[Path]) -> None:

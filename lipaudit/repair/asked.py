@@ -51,8 +51,8 @@ def linear_names(graph: LayerGraph) -> list[str]:
 
 
 def _is_linear(node: Node, graph: LayerGraph) -> bool:
-    if isinstance(node.op, Affine):  # a shift alone is none
-        return bool((node.op.scale != 1).any()) or node.shape != graph.shape_of(node.inputs[0])
+    if isinstance(node.op, Affine):  # a shift alone, and a change of signs, stretches nothing
+        return bool((node.op.scale.abs() != 1).any()) or node.shape != graph.shape_of(node.inputs[0])
     return isinstance(node.op, (*MIXING, FrequencyBlocks))
 
 

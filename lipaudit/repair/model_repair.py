@@ -1,4 +1,4 @@
-"""The use case: a model in, a certified model out (`clip_model`).
+"""The use case: a model in, a certified model out (`repair_model`).
 
     audit ─▶ find each layer's stored weights ─▶ clip, round, prove ─▶ fit the biases ─▶ write drafts
     ─▶ load and audit the drafts
@@ -42,7 +42,7 @@ from lipaudit.report.repair import Action, ChangedLayer, FileFormat, Repair, Sid
 from lipaudit.spectral.method import DEFAULT
 from lipaudit.spectral.select import BALANCED
 
-__all__ = ["Repaired", "Wish", "clip_model"]
+__all__ = ["Repaired", "Wish", "repair_model"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,7 @@ class Repaired:
     after: AuditReport
 
 
-def clip_model(
+def repair_model(
     model: str | Path,
     wish: Wish,
     formats: Sequence[FileFormat] = ("onnx",),

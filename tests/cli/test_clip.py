@@ -2,12 +2,14 @@
 
 import json
 
+import jsonschema
 import numpy as np
 import pytest
 import tiny_models as tiny
 
-from lipaudit.cli import main
+from lipaudit.cli import clipping, main
 from lipaudit.pipeline import audit
+from lipaudit.report.repair import model_schema
 
 FAST = ("--no-attack", "--profile", "fast", "--device", "cpu")
 
@@ -29,6 +31,8 @@ def test_the_model_is_written_and_told(folder, capsys):
     assert code == 0
     assert "clipped" in shown.out
     assert "certified at 0.1" in shown.out
+    assert "median radius" in shown.out
+    assert shown.out.splitlines()[-1].startswith("CLIPPED (exit 0: the network's bound is certified")
     assert "wrote c.onnx" in shown.err
     assert audit("c.onnx", attack=False).evidence.global_.upper.value <= 1.5
     assert (folder / "model.onnx").read_bytes() == data
@@ -79,6 +83,10 @@ def test_what_cannot_be_meant(folder, capsys, words, code, part):
     ("output", "part"),
     [
         ((), "where does"),
+        (("-o", "model=c.onnx"), "no format is called"),
+        (("-o", "onnx=-"), "a path is needed"),
+        (("-o", "onnx="), "a path is needed"),
+        (("-o", "onnx=a", "-o", "b.onnx"), "one file per format"),
         (("-o", "c.txt"), "does not tell a format"),
         (("-o", "a.onnx", "-o", "b.onnx"), "one file per format"),
         (("-o", "model.onnx", "--force"), "the model itself"),
@@ -100,9 +108,13 @@ def test_places_that_are_refused(folder, capsys, output, part):
     assert not list(folder.glob(".lipaudit*"))
 
 
-def test_force_replaces_what_was_there(folder):
+def test_force_replaces_what_was_there(folder, capsys):
     (folder / "other.onnx").write_text("mine")
-    assert main(["clip", "model.onnx", "--lipschitz", "1", "-o", "other.onnx", "--force", "-q", *FAST]) == 0
+    words = ["clip", "model.onnx", "--lipschitz", "1", "-o", "onnx=other.onnx", "--force", "-q", *FAST]
+    assert main(words) == 0
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 1
+    assert not shown.err
     assert audit("other.onnx", attack=False).evidence.global_.upper.value <= 1
 
 
@@ -113,7 +125,31 @@ def test_a_limit_out_of_reach_is_exit_1_and_no_file(folder, capsys, monkeypatch)
     assert sorted(path.name for path in folder.iterdir()) == ["model.onnx", "s.npz"]
 
 
-@pytest.mark.usefixtures("folder")
-def test_a_missing_model_is_told(capsys):
-    assert main(["clip", "modle.onnx", "--lipschitz", "1", "-o", "c.onnx"]) == 5
+@pytest.mark.parametrize("place", ["c.onnx", "s.npz.onnx"])
+def test_a_missing_model_is_told(folder, capsys, place):
+    (folder / "s.npz.onnx").write_text("exists")
+    assert main(["clip", "modle.onnx", "--lipschitz", "1", "-o", place]) == 5
     assert "did you mean model.onnx" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("0.30000000000000000001", 0.3),
+        ("0.29999999999999999999", 0.29999999999999993),
+        ("1/3", 0.3333333333333333),
+    ],
+)
+def test_a_limit_is_never_rounded_up(text, limit):
+    assert clipping._limit("--lipschitz", text) == limit
+
+
+def test_the_schema_is_the_records_own(folder, capsys):
+    assert main(["schema", "--repair"]) == 0
+    schema = capsys.readouterr().out
+    assert schema == model_schema()
+    assert main(["clip", "model.onnx", "--layer-norm", "1", "-o", "c.onnx", "--json", *FAST]) == 0
+    told = json.loads(capsys.readouterr().out)
+    jsonschema.validate(told, json.loads(schema))
+    assert "before" in told
+    assert (folder / "c.onnx").exists()

@@ -11,7 +11,7 @@ from lipaudit.clock import Clock
 from lipaudit.errors import Incomplete, Unreached, UsageError
 from lipaudit.pipeline import audit
 from lipaudit.repair.asked import linear_names
-from lipaudit.repair.model_repair import Wish, clip_model
+from lipaudit.repair.model_repair import Wish, repair_model
 from lipaudit.repair.network import Network
 from lipaudit.repair.opened import open_model
 from lipaudit.repair.structure import structured
@@ -46,12 +46,12 @@ def norms(report):
 
 def test_dense_layers_with_a_relu_between_are_clipped(tmp_path):
     path = perceptron(tmp_path / "mlp.onnx")
-    done = clip_model(path, Wish(layer_norm=0.5), **QUICK)
+    done = repair_model(path, Wish(layer_norm=0.5), **QUICK)
     assert {row.action for row in done.repair.layers} == {"clipped"}
     assert max(norms(done.after)[name] for name in ("fc1", "fc2")) <= 0.5
     again = tmp_path / "one.onnx"  # its bound is 1 by the sandwich rule, and it is none
-    again.write_bytes(clip_model(path, Wish(lipschitz=1.0), **QUICK).files["onnx"])
-    assert clip_model(again, Wish(layer_norm=0.5), **QUICK).repair.layers[0].after.value <= 0.5
+    again.write_bytes(repair_model(path, Wish(lipschitz=1.0), **QUICK).files["onnx"])
+    assert repair_model(again, Wish(layer_norm=0.5), **QUICK).repair.layers[0].after.value <= 0.5
 
 
 @pytest.mark.parametrize("pair", ["dense", "convolutions"])
@@ -75,7 +75,7 @@ def test_a_sandwich_is_told_by_its_normalisation(tmp_path, pair):
     network = Network.of(open_model(path, options, Clock(None)).subject.graph, PLAN)
     assert {"fc1", "fc2"} <= structured(network).keys()
     with pytest.raises(Unreached, match="2 layers are left alone"):
-        clip_model(path, Wish(layer_norm=0.5), **QUICK, **options)
+        repair_model(path, Wish(layer_norm=0.5), **QUICK, **options)
 
 
 def test_a_layer_that_cannot_be_changed_keeps_everything_from_being_written(tmp_path):
@@ -86,15 +86,15 @@ def test_a_layer_that_cannot_be_changed_keeps_everything_from_being_written(tmp_
         gain=np.full(1, 100, np.float32),
     )
     with pytest.raises(Unreached, match=r"mul \(≤ 100") as told:
-        clip_model(path, Wish(layer_norm=1.0), **QUICK)
+        repair_model(path, Wish(layer_norm=1.0), **QUICK)
     assert "--layer" in told.value.hint
     assert "--lipschitz" in told.value.hint
-    narrowed = clip_model(path, Wish(layer_norm=1.0, layers=("fc*",)), **QUICK)
+    narrowed = repair_model(path, Wish(layer_norm=1.0, layers=("fc*",)), **QUICK)
     assert {r.name: r.action for r in narrowed.repair.layers}["mul"] == "not asked for"
     for wish in (Wish(layer_norm=200.0, layers=("fc*", "mul")), Wish(lipschitz=1.0, layers=("mul",))):
         with pytest.raises(UsageError, match="cannot be changed"):
-            clip_model(path, wish, **QUICK)
-    assert clip_model(path, Wish(layer_norm=200.0), **QUICK).repair.notes[0].startswith("nothing")
+            repair_model(path, wish, **QUICK)
+    assert repair_model(path, Wish(layer_norm=200.0), **QUICK).repair.notes[0].startswith("nothing")
 
 
 @pytest.mark.parametrize("op", ["AveragePool", "Resize", "BatchNormalization"])
@@ -118,7 +118,7 @@ def test_every_layer_with_a_spectrum_is_asked(tmp_path, op):
     assert listed <= set(linear_names(graph))
     assert len(linear_names(graph)) > 1
     with pytest.raises(Unreached, match="left alone"):
-        clip_model(path, Wish(layer_norm=0.01), **QUICK)
+        repair_model(path, Wish(layer_norm=0.01), **QUICK)
 
 
 def test_brackets_in_names_are_themselves(tmp_path):
@@ -129,7 +129,7 @@ def test_brackets_in_names_are_themselves(tmp_path):
     ]
     held = {"w1": of_norm(6, 5, 1.5), "w2": of_norm(4, 6, 0.9, seed=1)}
     path = models.write_graph(tmp_path / "names.onnx", nodes, held)
-    done = clip_model(path, Wish(layer_norm=0.5, layers=("net[0]",)), **QUICK)
+    done = repair_model(path, Wish(layer_norm=0.5, layers=("net[0]",)), **QUICK)
     assert {r.name: r.action for r in done.repair.layers} == {"net[0]": "clipped", "net0": "not asked for"}
 
 
@@ -149,7 +149,7 @@ def test_a_symmetric_matrix_is_written_as_the_program_reads_it(tmp_path, transpo
         helper.make_node("Mul", ["a", "gain"], ["y"], name="mul"),
     ]
     path = models.write_graph(tmp_path / "sym.onnx", nodes, {"w": weight, "gain": gain})
-    done = clip_model(path, Wish(layer_norm=2.0), **QUICK)
+    done = repair_model(path, Wish(layer_norm=2.0), **QUICK)
     model = onnx.ModelProto.FromString(done.files["onnx"])
     new = next(numpy_helper.to_array(t) for t in model.graph.initializer if t.name == "w")
     read = lambda w: gain[:, None] * (w if transposed else w.T) / 0.3  # noqa: E731
@@ -163,17 +163,17 @@ def test_a_bound_that_reports_round_above_the_limit_is_brought_below_it(tmp_path
     exact = Network.of(graph, Plan.of((), "fast", audit.__kwdefaults__["memory"])).bound.total.value
     stated = audit(path, **QUICK).evidence.global_.upper.value
     assert exact < stated  # the limit lies between
-    done = clip_model(path, Wish(lipschitz=exact), **QUICK)
+    done = repair_model(path, Wish(lipschitz=exact), **QUICK)
     assert done.after.evidence.global_.upper.value <= exact
     assert {r.action for r in done.repair.layers} != {"unchanged"}
-    kept = clip_model(path, Wish(lipschitz=stated), **QUICK)
+    kept = repair_model(path, Wish(lipschitz=stated), **QUICK)
     assert {r.action for r in kept.repair.layers} == {"unchanged"}
 
 
 def test_a_network_without_a_bound_is_incomplete(tmp_path):
     path = perceptron(tmp_path / "sin.onnx", helper.make_node("Exp", ["b"], ["c"], name="exp"))
     with pytest.raises(Incomplete, match="no bound"):
-        clip_model(path, Wish(lipschitz=1.0), **QUICK)
+        repair_model(path, Wish(lipschitz=1.0), **QUICK)
 
 
 def test_nothing_may_change_says_why(tmp_path):
@@ -185,5 +185,5 @@ def test_nothing_may_change_says_why(tmp_path):
     ]
     path = models.write_graph(tmp_path / "tied.onnx", nodes, held)
     with pytest.raises(Unreached, match="no layer") as told:
-        clip_model(path, Wish(lipschitz=0.1), **QUICK)
+        repair_model(path, Wish(lipschitz=0.1), **QUICK)
     assert "used more than once" in told.value.hint

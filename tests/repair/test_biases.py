@@ -14,7 +14,7 @@ from torch import nn
 from lipaudit.cli import main
 from lipaudit.errors import UsageError
 from lipaudit.pipeline import audit
-from lipaudit.repair.model_repair import Wish, clip_model
+from lipaudit.repair.model_repair import Wish, repair_model
 
 QUICK = {"attack": False, "profile": "fast"}
 
@@ -64,7 +64,7 @@ def relu(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rescaled(relu):
-    return clip_model(relu, Wish(layer_norm=0.2, how="rescaling"), **QUICK)
+    return repair_model(relu, Wish(layer_norm=0.2, how="rescaling"), **QUICK)
 
 
 def test_a_rescaled_relu_network_is_a_scaled_copy(relu, rescaled):
@@ -96,7 +96,7 @@ def test_bounds_do_not_depend_on_biases(relu, rescaled, tmp_path):
 
 
 def test_only_layers_that_were_named_get_another_bias(relu):
-    done = clip_model(relu, Wish(layer_norm=0.4, layers=("dense",)), **QUICK)
+    done = repair_model(relu, Wish(layer_norm=0.4, layers=("dense",)), **QUICK)
     assert moved(relu, done) == {"first", "first_bias"}
 
 
@@ -140,14 +140,14 @@ def dense(tmp_path, biases, act="Relu", **held):
 def test_tied_biases_and_copies_are_left_alone(tmp_path):
     one, two, three = (models.numbers(5, seed=seed) for seed in (7, 8, 9))
     path = dense(tmp_path, ["e", "b", "b", "c", "d"], b=one, c=two, d=two.copy(), e=three)
-    done = clip_model(path, Wish(layer_norm=0.3), **QUICK)
+    done = repair_model(path, Wish(layer_norm=0.3), **QUICK)
     assert moved(path, done) == {"w0", "w1", "w2", "w3", "w4", "e"}
     assert [row.bias for row in done.repair.layers] == ["fitted"] + ["kept"] * 4
 
 
 def test_layers_without_a_bias_get_none(tmp_path):
     path = dense(tmp_path, ["", ""])
-    done = clip_model(path, Wish(layer_norm=0.3), **QUICK)
+    done = repair_model(path, Wish(layer_norm=0.3), **QUICK)
     assert moved(path, done) == {"w0", "w1"}
     assert "no bias could be fitted" in done.repair.notes[0]
 
@@ -157,7 +157,7 @@ def test_means_stay_where_an_activation_has_a_place_of_its_own(tmp_path):
     data = np.random.default_rng(3).normal(size=(64, 5)).astype(np.float32)
     np.savez(tmp_path / "s.npz", images=data, labels=np.arange(64) % 5)
     options = {"dataset": f"npz:{tmp_path / 's.npz'}", "mean": [0.1], "std": [0.3], "scale": 1}
-    done = clip_model(path, Wish(layer_norm=0.3), **options, **QUICK)
+    done = repair_model(path, Wish(layer_norm=0.3), **options, **QUICK)
     old, new = initializers(path.read_bytes()), initializers(done.files["onnx"])
     x = (data - 0.1) / 0.3
     before, after = (x @ held["w0"].T + held["b"] for held in (old, new))
@@ -195,7 +195,7 @@ def test_batch_norm_takes_the_bias_and_types_stay(tmp_path):
     (tmp_path / "arch.py").write_text(ARCH)
     save_file(state, tmp_path / "w.safetensors")
     options = {"arch": f"{tmp_path / 'arch.py'}:build", "input_shape": (1, 6, 6)}
-    done = clip_model(
+    done = repair_model(
         tmp_path / "w.safetensors",
         Wish(layer_norm=0.5, how="rescaling"),
         ("safetensors",),

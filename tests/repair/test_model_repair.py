@@ -14,7 +14,7 @@ from safetensors.torch import load, load_file, save_file
 from lipaudit.errors import Unreached, UsageError
 from lipaudit.pipeline import audit
 from lipaudit.repair.methods import FASTCLIP, METHODS
-from lipaudit.repair.model_repair import Wish, clip_model
+from lipaudit.repair.model_repair import Wish, repair_model
 
 QUICK = {"attack": False, "profile": "fast"}
 
@@ -41,7 +41,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def halved(model):
-    return clip_model(model, Wish(layer_norm=0.5), ("onnx", "safetensors"), **QUICK)
+    return repair_model(model, Wish(layer_norm=0.5), ("onnx", "safetensors"), **QUICK)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def halved(model):
 def test_the_file_as_written_has_the_bound(model, tmp_path, how):
     digest = hashlib.sha256(model.read_bytes()).digest()
     before = bound_of(model)
-    done = clip_model(model, Wish(lipschitz=before / 5, how=how), **QUICK)
+    done = repair_model(model, Wish(lipschitz=before / 5, how=how), **QUICK)
     after = bound_of(written(tmp_path, done.files["onnx"]))
     assert before / 5 * 0.97 <= after <= before / 5
     assert done.repair.after.bracket.upper.value == after
@@ -89,7 +89,7 @@ def test_batch_norm_is_clipped_with_its_convolution(halved):
 
 
 def test_layers_that_were_not_named_stay(model):
-    done = clip_model(model, Wish(layer_norm=0.5, layers=("de*",)), **QUICK)
+    done = repair_model(model, Wish(layer_norm=0.5, layers=("de*",)), **QUICK)
     before, after = models.tensors(), initializers(done.files["onnx"])
     assert [n for n in before if not np.array_equal(before[n], after[n])] == ["first"]
     told = {row.name: row.action for row in done.repair.layers}
@@ -98,12 +98,12 @@ def test_layers_that_were_not_named_stay(model):
 
 def test_a_pattern_means_a_layer(model):
     with pytest.raises(UsageError, match="no linear layer") as told:
-        clip_model(model, Wish(layer_norm=0.5, layers=("conv9",)), **QUICK)
+        repair_model(model, Wish(layer_norm=0.5, layers=("conv9",)), **QUICK)
     assert "conv" in told.value.hint
 
 
 def test_a_limit_that_is_kept_changes_nothing(model):
-    done = clip_model(model, Wish(lipschitz=1e9), **QUICK)
+    done = repair_model(model, Wish(lipschitz=1e9), **QUICK)
     before, after = models.tensors(), initializers(done.files["onnx"])
     assert all(np.array_equal(before[name], after[name]) for name in before)
     assert "nothing had to be changed" in done.repair.notes[0]
@@ -111,7 +111,7 @@ def test_a_limit_that_is_kept_changes_nothing(model):
 
 def test_samples_show_what_it_cost(model, tmp_path):
     data = models.write_samples(tmp_path / "s.npz")
-    done = clip_model(model, Wish(lipschitz=bound_of(model) / 3), dataset=data, **QUICK)
+    done = repair_model(model, Wish(lipschitz=bound_of(model) / 3), dataset=data, **QUICK)
     change, before = done.repair.change, done.repair.before.robustness
     assert change.samples == before.clean_accuracy.n == 40
     assert 0 < change.median <= change.largest
@@ -122,7 +122,7 @@ def test_external_data_move_inside(tmp_path):
     path = models.write_network(tmp_path / "net.onnx", external=True)
     assert (tmp_path / "net.onnx.data").exists()
     data = (tmp_path / "net.onnx.data").read_bytes()
-    done = clip_model(path, Wish(layer_norm=0.5), **QUICK)
+    done = repair_model(path, Wish(layer_norm=0.5), **QUICK)
     assert bound_of(written(tmp_path, done.files["onnx"])) > 0
     assert (tmp_path / "net.onnx.data").read_bytes() == data
     assert all(not t.external_data for t in onnx.ModelProto.FromString(done.files["onnx"]).graph.initializer)
@@ -147,14 +147,14 @@ def tied(tmp_path, second):
 @pytest.mark.parametrize("second", ["w", "copy"])
 def test_tied_weights_are_left_alone_and_told(tmp_path, second):
     path = tied(tmp_path, second)
-    done = clip_model(path, Wish(lipschitz=bound_of(path) / 3), **QUICK)
+    done = repair_model(path, Wish(lipschitz=bound_of(path) / 3), **QUICK)
     old, new = initializers(path.read_bytes()), initializers(done.files["onnx"])
     assert [n for n in old if not np.array_equal(old[n], new[n])] == ["head"]
     rows = {row.name: row for row in done.repair.layers}
     assert rows["one"].action == rows["two"].action == "left alone"
     assert rows["one"].why
     with pytest.raises(Unreached, match="left alone"):
-        clip_model(path, Wish(layer_norm=0.1), **QUICK)
+        repair_model(path, Wish(layer_norm=0.1), **QUICK)
 
 
 def test_weights_that_the_graph_computes_are_left_alone(tmp_path):
@@ -170,7 +170,7 @@ def test_weights_that_the_graph_computes_are_left_alone(tmp_path):
         "head": models.numbers(3, 5, seed=1),
     }
     path = models.write_graph(tmp_path / "computed.onnx", nodes, held)
-    done = clip_model(path, Wish(lipschitz=bound_of(path) / 2), **QUICK)
+    done = repair_model(path, Wish(lipschitz=bound_of(path) / 2), **QUICK)
     rows = {row.name: row for row in done.repair.layers}
     assert rows["one"].action == "left alone"
     assert rows["head"].action == "clipped"
@@ -181,7 +181,7 @@ def test_float64_models_stay_float64(tmp_path):
     path = models.write_graph(
         tmp_path / "wide.onnx", nodes, {"w": models.numbers(4, 5, dtype=np.float64)}, onnx.TensorProto.DOUBLE
     )
-    done = clip_model(path, Wish(layer_norm=0.7), **QUICK)
+    done = repair_model(path, Wish(layer_norm=0.7), **QUICK)
     (weight,) = initializers(done.files["onnx"]).values()
     assert weight.dtype == np.float64
     assert np.linalg.norm(weight / 0.3, 2) == pytest.approx(0.7, rel=1e-6)
@@ -212,7 +212,7 @@ def weights(tmp_path_factory):
 def test_weights_keep_names_types_and_metadata(weights, tmp_path):
     path, arch, told = weights
     before = bound_of(path, arch=arch)
-    done = clip_model(path, Wish(lipschitz=before / 4), ("safetensors", "onnx"), arch=arch, **QUICK)
+    done = repair_model(path, Wish(lipschitz=before / 4), ("safetensors", "onnx"), arch=arch, **QUICK)
     place = written(tmp_path, done.files["safetensors"], "out.safetensors")
     old, new = load_file(path), load_file(place)
     assert {k: (v.dtype, v.shape) for k, v in old.items()} == {k: (v.dtype, v.shape) for k, v in new.items()}

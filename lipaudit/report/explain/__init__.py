@@ -15,6 +15,7 @@ from lipaudit.report.explain.methods import METHODS
 from lipaudit.report.explain.operations import OPERATIONS
 from lipaudit.report.explain.outcomes import OUTCOMES
 from lipaudit.report.explain.policies import POLICIES
+from lipaudit.report.explain.repairs import REPAIRS
 from lipaudit.report.explain.structure import GAINS, RULES
 from lipaudit.report.explain.terms import TERMS
 
@@ -28,6 +29,7 @@ ENTRIES: tuple[Entry, ...] = (
     *GAINS,
     *OPERATIONS,
     *TERMS,
+    *REPAIRS,
     *POLICIES,
 )
 """All of them, in the order in which they are listed."""

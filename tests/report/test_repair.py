@@ -1,0 +1,48 @@
+"""The screen of a repair: what was asked, why layers are left alone, what it cost, how it ended."""
+
+import pytest
+
+from lipaudit.report.model import NetworkBracket
+from lipaudit.report.number import Number
+from lipaudit.report.repair import ChangedLayer, Repair, Side
+from lipaudit.report.repair_text import WIDTH, ending, to_text
+
+
+def layer(name, action="unchanged", before=1.0, after=None, why=""):
+    numbers = [Number.from_bound(value) for value in (before, before if after is None else after)]
+    return ChangedLayer(name=name, action=action, before=numbers[0], after=numbers[1], why=why)
+
+
+def repair(*layers, target="layer norm"):
+    bracket = {"upper": Number.from_bound(2.0), "lower": Number.not_analysed(), "slack": None}
+    side = Side.model_construct(bracket=NetworkBracket.model_construct(**bracket), robustness=None)
+    return Repair.model_construct(
+        model="m.onnx", method="fastclip", target=target, limit=0.5, layers=layers, before=side, after=side,
+        change=None, files=(), notes=(),
+    )  # fmt: skip
+
+
+def test_the_headline_says_how_many_layers_it_is_about():
+    some = repair(layer("a", "clipped", 1, 0.5), layer("b", "not asked for", 3))
+    assert to_text(some).startswith("m.onnx: the norm of 1 of 2 linear layers at most 0.5")
+    every = repair(layer("a", "clipped", 1, 0.5), layer("b", before=0.2))
+    assert ending(every) == (
+        "CLIPPED (exit 0: every norm of 2 linear layers is certified to be at most 0.5, in the files as "
+        "written)"
+    )
+    assert ending(repair(layer("a", before=0.1))).startswith("UNCHANGED (exit 0")
+
+
+def test_a_reason_is_told_once_and_lines_end():
+    alone = [layer(f"block{i}", "left alone", 0.1, why="in a block") for i in range(40)]
+    long = layer("x" * 300, "clipped", 100, 0.5)
+    text = to_text(repair(*alone, long))
+    assert text.count("in a block") == 1
+    assert max(map(len, text.splitlines())) <= WIDTH + 10
+    assert "(200 times)" in text.replace("\n    ", " ")
+    assert "nothing was evaluated" in text
+
+
+@pytest.mark.parametrize("times", [2, 9.9])
+def test_a_little_smaller_is_no_news(times):
+    assert "much smaller" not in to_text(repair(layer("a", "clipped", times * 0.5, 0.5)))
