@@ -114,7 +114,7 @@ def _accuracies(repair: Repair) -> Iterator[str]:
 def _shrunk(layers: tuple[ChangedLayer, ...]) -> Iterator[str]:
     """Layers of which little is left."""
     times = {layer.name: _ratio(layer.before, layer.after) for layer in layers if layer.action == "clipped"}
-    small = [f"{name} ({shown_down(ratio, 2)} times)" for name, ratio in times.items() if ratio > MUCH]
+    small = [f"{_cut(name)} ({shown_down(ratio, 2)} times)" for name, ratio in times.items() if ratio > MUCH]
     if small:
         yield (
             f"much smaller than before: {', '.join(small)}; what that costs is seen on data only (--dataset)"

@@ -37,10 +37,11 @@ def test_a_reason_is_told_once_and_lines_end():
     alone = [layer(f"block{i}", "left alone", 0.1, why="in a block") for i in range(40)]
     long = layer("x" * 300, "clipped", 100, 0.5)
     text = to_text(repair(*alone, long))
-    assert text.count("in a block") == 1
+    said = " ".join(text.split())
+    assert said.count("in a block") == 1
     assert max(map(len, text.splitlines())) <= WIDTH + 10
-    assert "(200 times)" in text.replace("\n    ", " ")
-    assert "nothing was evaluated" in text
+    assert "(200 times)" in said
+    assert "nothing was evaluated" in said
 
 
 @pytest.mark.parametrize("times", [2, 9.9])
