@@ -80,7 +80,11 @@ def asked_layers(
             )
     asked = {name for pattern in patterns or ("*",) for name in matching(pattern, names)}
     why = {alone.name: alone.why for alone in left}
-    why |= {name: _without_weights(network, name) for name in names if _map(network, name) is None}
+    why |= {
+        node.name: f"only weights of convolutions and dense layers are changed, this is {node.op.name}"
+        for node in network.graph
+        if node.name in names and linear_map_of(node) is None
+    }
     why |= {
         name: f"in a block whose structure bounds it by {shown_up(claim.bound.value)} ({claim.bound.method})"
         for name, claim in structured(network).items()
@@ -92,17 +96,6 @@ def asked_layers(
     )
 
 
-def _map(network: Network, name: str) -> object | None:
-    node = network.graph.node(name)
-    return None if node is None else linear_map_of(node)
-
-
-def _without_weights(network: Network, name: str) -> str:
-    node = network.graph.node(name)
-    kind = "" if node is None else f", this is {node.op.name}"
-    return f"only weights of convolutions and dense layers are changed{kind}"
-
-
 def check_stuck(network: Network, asked: Asked, limit: float) -> None:
     """A limit for every layer needs every layer.
 
@@ -112,7 +105,10 @@ def check_stuck(network: Network, asked: Asked, limit: float) -> None:
     stuck = [alone for alone in asked.held if not network.stated(alone.name) <= limit]
     if not stuck:
         return
-    shown = [f"{alone.name} (≤ {_bound(network, alone.name)})" for alone in stuck[:_SHOWN]]
+    shown = [
+        f"{alone.name} (≤ {bound_text(Number.from_bound(network.stated(alone.name)))})"
+        for alone in stuck[:_SHOWN]
+    ]
     more = f" and {len(stuck) - _SHOWN} more" if len(stuck) > _SHOWN else ""
     layers = "layer is" if len(stuck) == 1 else "layers are"
     raise Unreached(
@@ -120,11 +116,6 @@ def check_stuck(network: Network, asked: Asked, limit: float) -> None:
         hint=f"{reasons(stuck)}. Name the layers to clip with --layer, or bound the network instead: "
         "--lipschitz C",
     )
-
-
-def _bound(network: Network, name: str) -> str:
-    value = network.stated(name)
-    return bound_text(Number.from_bound(value))
 
 
 def check_patterns(asked: Asked, patterns: Iterable[str]) -> None:

@@ -179,7 +179,10 @@ def _changes(opened: Opened, network: Network, asked: Asked, wish: Wish, clock: 
         return cap_layers(network, asked.free, wish.limit, method, clock.advance)
     check_patterns(asked, wish.layers)
     if not asked.free:
-        raise Unreached("no layer of the network may be changed", hint=reasons(asked.held))
+        raise Unreached(
+            "no layer of the network may be changed",
+            hint=reasons(asked.held) or "it has no linear layer",
+        )
     clock.stage("clipping", 0)  # nobody knows after how many rounds the shares fit
     return reach(network, asked.free, wish.limit, method, opened.samples(), clock.advance)
 
