@@ -51,7 +51,9 @@ def test_dense_layers_with_a_relu_between_are_clipped(tmp_path):
     assert max(norms(done.after)[name] for name in ("fc1", "fc2")) <= 0.5
     again = tmp_path / "one.onnx"  # its bound is 1 by the sandwich rule, and it is none
     again.write_bytes(repair_model(path, Wish(lipschitz=1.0), **QUICK).files["onnx"])
-    assert repair_model(again, Wish(layer_norm=0.5), **QUICK).repair.layers[0].after.value <= 0.5
+    network = Network.of(open_model(again, {}, Clock(None)).subject.graph, PLAN)
+    assert any(abs(claim.bound.value - 1) < 1e-3 for claim in network.bound.claims)
+    assert not structured(network)
 
 
 @pytest.mark.parametrize("pair", ["dense", "convolutions"])
@@ -133,8 +135,7 @@ def test_brackets_in_names_are_themselves(tmp_path):
     assert {r.name: r.action for r in done.repair.layers} == {"net[0]": "clipped", "net0": "not asked for"}
 
 
-@pytest.mark.parametrize("transposed", [0, 1])
-@pytest.mark.parametrize("kind", ["symmetric", "constant"])
+@pytest.mark.parametrize(("kind", "transposed"), [("symmetric", 0), ("constant", 1)])
 def test_a_symmetric_matrix_is_written_as_the_program_reads_it(tmp_path, transposed, kind):
     square = models.numbers(5, 5)
     weight = (
