@@ -23,6 +23,7 @@ from lipaudit.data import load_dataset, make_sizing
 from lipaudit.errors import ExitCode, InputRefused, LipauditError
 from lipaudit.load import load_model
 from lipaudit.load.export import export_module
+from lipaudit.load.factory import ended
 from lipaudit.moment import fixed_moment, moment
 from lipaudit.pipeline import audit, device_named
 from lipaudit.report.comparison.record import Comparison, Costs, Machine, Problem, Proved, Row
@@ -253,7 +254,7 @@ def _failing(entry: _Entry, defect: Defect) -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
-        _failed(entry, _ended(entry.candidate, error), defect)
+        _failed(entry, ended(entry.candidate.arch, error), defect)
     except Exception as error:  # noqa: BLE001 - a defect that one model shows hides no other
         _failed(entry, error, defect)
 
@@ -271,13 +272,6 @@ def _failed(entry: _Entry, error: Exception, defect: Defect) -> None:
 
 def _words(error: Exception) -> str:
     return error.message if isinstance(error, LipauditError) else f"{type(error).__name__}: {error}"
-
-
-def _ended(candidate: Candidate, error: SystemExit) -> LipauditError:
-    return InputRefused(
-        f"--arch {candidate.arch}: the file ended the program (exit code {error.code!r})",
-        hint="it should only define the network; put scripts under `if __name__ == '__main__':`",
-    )
 
 
 def _machine(device: torch.device) -> Machine:

@@ -5,7 +5,6 @@ Usage is checked before torch is imported (seconds) and before the first layer i
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,14 +14,15 @@ from lipaudit.cli import failures, github, inputs, interrupts, outputs, streams,
 from lipaudit.cli.judging import policy_meant
 from lipaudit.cli.progress import meter
 from lipaudit.cli.request import AuditRequest
-from lipaudit.errors import ExitCode, InputRefused, UsageError
+from lipaudit.cli.screen import screen_width
+from lipaudit.errors import ExitCode, UsageError
 from lipaudit.load.admit import check_terms
-from lipaudit.load.factory import parse_arch
+from lipaudit.load.factory import exits_refused, parse_arch
 from lipaudit.moment import moment
 from lipaudit.policy import DEFAULT_EPS, Policy, parse_budgets, parse_eps
 from lipaudit.report import AuditReport, to_text
 from lipaudit.report.interruption import Interrupted
-from lipaudit.report.text import NARROWEST, WIDEST, WIDTH, verdict_line
+from lipaudit.report.text import verdict_line
 from lipaudit.report.tried import tried_lines
 from lipaudit.report.wording import plural
 
@@ -170,16 +170,10 @@ def _audit(request: AuditRequest, arguments: dict[str, Any]) -> AuditReport:
         with interrupts.loading():
             from lipaudit.pipeline import audit  # noqa: PLC0415 -- imports torch
         try:
-            return audit(request.model, progress=progress, **arguments)
+            with exits_refused(request.arch):
+                return audit(request.model, progress=progress, **arguments)
         except Interrupted as stop:
             return stop.report
-        except SystemExit as error:
-            if request.arch is None:
-                raise
-            raise InputRefused(
-                f"--arch {request.arch}: the file ended the program (exit code {error.code!r})",
-                hint="it should only define the network; put scripts under `if __name__ == '__main__':`",
-            ) from error
 
 
 def _tell(
@@ -248,7 +242,4 @@ def _screen(request: AuditRequest, report: AuditReport, failed: ExitCode | None)
     colour = streams.colour_wanted(sys.stdout, request.color)
     if request.quiet:
         return verdict_line(report, colour=colour, failed=failed, alone=True) + "\n"
-    on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    columns = shutil.get_terminal_size((WIDTH, 24)).columns if on_terminal else WIDTH
-    width = max(NARROWEST, min(WIDEST, columns))
-    return to_text(report, width=width, colour=colour, all_layers=request.all_layers, failed=failed)
+    return to_text(report, width=screen_width(), colour=colour, all_layers=request.all_layers, failed=failed)

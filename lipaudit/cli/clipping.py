@@ -17,6 +17,7 @@ from lipaudit.cli.auditing import audit_arguments, check_samples
 from lipaudit.cli.progress import meter
 from lipaudit.cli.request import AuditRequest
 from lipaudit.errors import ExitCode, UsageError
+from lipaudit.load.factory import exits_refused
 from lipaudit.report.exact import read_exact
 from lipaudit.report.repair import FileFormat, Repair, to_json
 from lipaudit.report.repair_text import ending, to_text
@@ -174,7 +175,8 @@ def _repaired(
             biases=request.biases,
             layers=tuple(request.layers),
         )
-        return repair_model(audit.model, wish, formats, progress=progress, **options)
+        with exits_refused(audit.arch):
+            return repair_model(audit.model, wish, formats, progress=progress, **options)
 
 
 def _tell(request: ClipRequest, repair: Repair, written: Sequence[Path]) -> None:

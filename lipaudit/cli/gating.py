@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,13 +11,14 @@ from pathlib import Path
 from lipaudit.cli import failures, github, outputs, streams, values, workflow
 from lipaudit.cli.judging import policy_meant
 from lipaudit.cli.model_file import Present, looked_at, other_warning, present_line
+from lipaudit.cli.screen import screen_width
 from lipaudit.cli.stored import STDIN, doubted, read_report
 from lipaudit.errors import ExitCode, UsageError
 from lipaudit.moment import judging_day, moment
 from lipaudit.policy import Policy, judge, load_baselines, parse_budgets, with_flags
 from lipaudit.report import AuditReport
 from lipaudit.report.judged import judgement_text
-from lipaudit.report.text import NARROWEST, WIDTH, verdict_line
+from lipaudit.report.text import WIDTH, verdict_line
 
 __all__ = ["GateRequest", "run"]
 
@@ -145,7 +145,5 @@ def _tell(
     elif request.quiet:
         streams.write_screen(verdict)
     else:
-        on_terminal = sys.stdout is not None and sys.stdout.isatty()
-        columns = shutil.get_terminal_size((WIDTH, 24)).columns if on_terminal else WIDTH
-        width = max(NARROWEST, min(WIDTH, columns))
+        width = screen_width(WIDTH)
         streams.write_screen(f"{judgement_text(judged, width, colour=colour, model=model)}\n{verdict}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,10 +14,10 @@ from lipaudit.cli.auditing import audit_arguments, check_samples
 from lipaudit.cli.candidates import Asked, asked_models
 from lipaudit.cli.progress import meter
 from lipaudit.cli.request import AuditRequest
+from lipaudit.cli.screen import screen_width
 from lipaudit.errors import ExitCode, UsageError
 from lipaudit.report.comparison import FORMATS, SUFFIXES, Comparison, to_text
 from lipaudit.report.comparison.words import ending, problems
-from lipaudit.report.text import NARROWEST, WIDEST, WIDTH
 
 __all__ = ["CompareRequest", "run"]
 
@@ -142,7 +141,4 @@ def _show(
     elif request.audit.quiet:
         streams.write_screen(f"{last}\n")
     else:
-        on_terminal = sys.stdout is not None and sys.stdout.isatty()
-        columns = shutil.get_terminal_size((WIDTH, 24)).columns if on_terminal else WIDTH
-        width = max(NARROWEST, min(WIDEST, columns))
-        streams.write_screen(to_text(comparison, width=width, failed=failed))
+        streams.write_screen(to_text(comparison, width=screen_width(), failed=failed))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ from lipaudit.cli import failures, inputs, interrupts, outputs, streams, values
 from lipaudit.cli.auditing import audit_arguments
 from lipaudit.cli.progress import meter
 from lipaudit.cli.request import AuditRequest
-from lipaudit.errors import ExitCode, InputRefused, UsageError
+from lipaudit.cli.screen import screen_width
+from lipaudit.errors import ExitCode, UsageError
+from lipaudit.load.factory import exits_refused
 from lipaudit.report.spectrum import FORMATS, SUFFIXES, Spectrum, to_text
 from lipaudit.report.spectrum.words import ending
-from lipaudit.report.text import NARROWEST, WIDEST, WIDTH
 
 __all__ = ["SpectrumRequest", "run"]
 
@@ -71,7 +71,7 @@ def run(request: SpectrumRequest) -> ExitCode:
     Raises:
         LipauditError: whatever keeps it from being done.
     """
-    asked = [*request.output, *(f"svg={path}" for path in request.plot)]
+    asked = [*request.output, *outputs.plotted(request.plot)]
     targets = outputs.parse_targets([*asked, *(["json=-"] if request.as_json else [])], _KNOWN)
     options = {k: v for k, v in audit_arguments(request.audit).items() if k in _SHARED}
     values.existing_file(request.audit.model)
@@ -93,15 +93,8 @@ def _found(request: SpectrumRequest, options: dict[str, Any]) -> Spectrum:
         with interrupts.loading():
             from lipaudit.spectrum import find_spectrum  # noqa: PLC0415 -- imports torch
         own: dict[str, Any] = {"top": request.top, "layers": request.layers, "everything": request.everything}
-        try:
+        with exits_refused(request.audit.arch):
             return find_spectrum(Path(request.audit.model), progress=progress, **own, **options)
-        except SystemExit as error:
-            if request.audit.arch is None:
-                raise
-            raise InputRefused(
-                f"--arch {request.audit.arch}: the file ended the program (exit code {error.code!r})",
-                hint="it should only define the network; put scripts under `if __name__ == '__main__':`",
-            ) from error
 
 
 def _show(
@@ -115,7 +108,4 @@ def _show(
     elif request.audit.quiet:
         streams.write_screen(f"{last}\n")
     else:
-        on_terminal = sys.stdout is not None and sys.stdout.isatty()
-        columns = shutil.get_terminal_size((WIDTH, 24)).columns if on_terminal else WIDTH
-        width = max(NARROWEST, min(WIDEST, columns))
-        streams.write_screen(to_text(spectrum, width=width, failed=failed))
+        streams.write_screen(to_text(spectrum, width=screen_width(), failed=failed))

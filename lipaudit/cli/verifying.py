@@ -17,7 +17,7 @@ from lipaudit.cli.progress import meter
 from lipaudit.cli.stored import checked, read_text
 from lipaudit.errors import ExitCode, InputRefused, UsageError
 from lipaudit.load.admit import check_terms
-from lipaudit.load.factory import parse_arch
+from lipaudit.load.factory import exits_refused, parse_arch
 from lipaudit.report import AuditReport
 from lipaudit.report.canonical import parsed
 
@@ -74,7 +74,7 @@ def run(request: VerifyRequest) -> ExitCode:
         with interrupts.loading():
             from lipaudit.attest.text import to_json, to_text  # noqa: PLC0415
             from lipaudit.attest.verify import verify  # noqa: PLC0415 -- imports torch
-        try:
+        with exits_refused(request.arch):
             found = verify(
                 report,
                 request.model,
@@ -91,13 +91,6 @@ def run(request: VerifyRequest) -> ExitCode:
                 stage=progress.stage,
                 advance=progress.advance,
             )
-        except SystemExit as error:
-            if request.arch is None:
-                raise
-            raise InputRefused(
-                f"--arch {request.arch}: the file ended the program (exit code {error.code!r})",
-                hint="it should only define the network; put scripts under `if __name__ == '__main__':`",
-            ) from error
     found = replace(found, proved=(*signed, *found.proved))
     text = (to_json if request.as_json else to_text)(Path(request.report).name, report, found)
     streams.write_data(text.splitlines()[-1] + "\n" if request.quiet and not request.as_json else text)

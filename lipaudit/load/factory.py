@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from lipaudit.errors import UsageError
+from lipaudit.errors import InputRefused, UsageError
 from lipaudit.load.blame import first_line
 
-__all__ = ["FORM", "Factory", "parse_arch"]
+__all__ = ["FORM", "Factory", "ended", "exits_refused", "parse_arch"]
 
 FORM = "write --arch file.py:factory, package.module:factory or 'file.py:factory{\"width\": 64}'"
 _ARCH = re.compile(r"(?P<place>.+?):(?P<factory>[^\W\d]\w*)(?P<arguments>\{.*)?", re.DOTALL)
@@ -47,6 +49,29 @@ def parse_arch(arch: str) -> Factory:
         raise UsageError(f"--arch {arch!r} names no factory", hint=FORM)
     place, factory, text = found["place"], found["factory"], found["arguments"]
     return Factory(place, factory, {} if text is None else _arguments(text, factory, len(arch) - len(text)))
+
+
+@contextmanager
+def exits_refused(arch: str | None) -> Iterator[None]:
+    """Code of `--arch` runs here: where it ends the program, that is the file's fault.
+
+    Raises:
+        InputRefused: it did.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        if arch is None:
+            raise
+        raise ended(arch, error) from error
+
+
+def ended(arch: str | None, error: SystemExit) -> InputRefused:
+    """What is said of a file that ended the program."""
+    return InputRefused(
+        f"--arch {arch}: the file ended the program (exit code {error.code!r})",
+        hint="it should only define the network; put scripts under `if __name__ == '__main__':`",
+    )
 
 
 def _arguments(text: str, factory: str, start: int) -> dict[str, Any]:

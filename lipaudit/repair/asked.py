@@ -11,18 +11,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from lipaudit.blocks.linear_region import MIXING
 from lipaudit.errors import Unreached, UsageError
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.graph.node import Node
 from lipaudit.ops.arithmetic import Affine
-from lipaudit.passes.frequency_blocks import FrequencyBlocks
 from lipaudit.policy.naming import matching
 from lipaudit.repair.network import Network
 from lipaudit.repair.stored import LeftAlone, StoredLayer, linear_map_of
 from lipaudit.repair.structure import structured
 from lipaudit.report.number import Number
 from lipaudit.report.wording import bound_text, plural, shown_up
+from lipaudit.spectrum.parts import is_linear
 
 __all__ = ["Asked", "asked_layers", "check_patterns", "check_stuck", "linear_names", "reasons"]
 
@@ -51,9 +50,9 @@ def linear_names(graph: LayerGraph) -> list[str]:
 
 
 def _is_linear(node: Node, graph: LayerGraph) -> bool:
-    if isinstance(node.op, Affine):  # a shift alone, and a change of signs, stretches nothing
-        return bool((node.op.scale.abs() != 1).any()) or node.shape != graph.shape_of(node.inputs[0])
-    return isinstance(node.op, (*MIXING, FrequencyBlocks))
+    # What is repeated while it is shifted is stretched, too.
+    repeats = isinstance(node.op, Affine) and node.shape != graph.shape_of(node.inputs[0])
+    return repeats or is_linear(node.op)
 
 
 def asked_layers(

@@ -24,7 +24,7 @@ from lipaudit.graph.node import Gain, Shape
 from lipaudit.ops.arithmetic import Affine
 from lipaudit.passes.frequency_blocks import FrequencyBlocks
 
-__all__ = ["LinearPart", "linear_parts"]
+__all__ = ["LinearPart", "is_linear", "linear_parts"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +94,7 @@ def _found(
 ) -> Iterator[LinearPart]:
     for layer in layers:
         node = layer.node
-        if _is_linear(node.op) and len(node.inputs) == 1:
+        if is_linear(node.op) and len(node.inputs) == 1:
             region = Region(node.inputs[0], (node,))
             yield LinearPart(node.name, node.op.name, graph, region, gains, layer.upper)
         for claim in regions:
@@ -104,7 +104,8 @@ def _found(
                 yield LinearPart(name, "region", graph, Region(claim.source, inside), gains, claim.bound)
 
 
-def _is_linear(op: object) -> bool:
+def is_linear(op: object) -> bool:
+    """Whether an op is linear and amplifies by its numbers."""
     # A shift alone, and a change of signs, stretches nothing.
     return isinstance(op, (*MIXING, FrequencyBlocks)) or (
         isinstance(op, Affine) and bool((op.scale.abs() != 1).any())
