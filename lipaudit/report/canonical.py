@@ -15,9 +15,9 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from lipaudit.errors import InputRefused
 from lipaudit.report.model import READABLE, SCHEMA_VERSION, AuditReport, Evidence
@@ -26,11 +26,15 @@ from lipaudit.report.wording import printable
 
 __all__ = [
     "digest_of",
+    "dumped",
     "evidence_json",
     "from_json",
     "model_schema",
     "parsed",
+    "read_back",
+    "schema_of",
     "sealed",
+    "shipped",
     "shipped_schema",
     "stored_report",
     "to_json",
@@ -43,17 +47,18 @@ _HINT = (
 _UNSEALED = "1.0"
 """The schema whose reports have no digest."""
 _LONGEST = 60  # characters of a foreign name
+Read = TypeVar("Read", bound=BaseModel)
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def to_json(report: AuditReport) -> str:
     """The whole report."""
-    return _dump(report.model_dump(mode="json", by_alias=True))
+    return dumped(report.model_dump(mode="json", by_alias=True))
 
 
 def evidence_json(evidence: Evidence) -> str:
     """The evidence half alone: what is digested, signed and compared."""
-    return _dump(evidence.model_dump(mode="json", by_alias=True))
+    return dumped(evidence.model_dump(mode="json", by_alias=True))
 
 
 def digest_of(evidence: Evidence | Mapping[str, Any]) -> str:
@@ -139,17 +144,42 @@ def stored_report(text: str, document: Mapping[str, Any] | None = None) -> Audit
 
 def model_schema() -> str:
     """The JSON Schema of what `to_json` writes, computed from the model."""
-    schema = AuditReport.model_json_schema(mode="serialization", by_alias=True)
-    return _dump({"$schema": _DIALECT, **schema})
+    return schema_of(AuditReport)
 
 
 def shipped_schema() -> str:
     """The JSON Schema that comes with the package, for `SCHEMA_VERSION`."""
-    name = f"report-{SCHEMA_VERSION}.schema.json"
+    return shipped("report", SCHEMA_VERSION)
+
+
+def schema_of(record: type[BaseModel]) -> str:
+    """The JSON Schema of a record as it is written."""
+    return dumped({"$schema": _DIALECT, **record.model_json_schema(mode="serialization", by_alias=True)})
+
+
+def shipped(what: str, version: str) -> str:
+    """The JSON Schema of that name that comes with the package."""
+    name = f"{what}-{version}.schema.json"
     return resources.files("lipaudit.report").joinpath("schema", name).read_text(encoding="utf-8")
 
 
-def _dump(document: dict[str, object]) -> str:
+def read_back(text: str, record: type[Read], what: str, hint: str) -> Read:
+    """A record from its JSON.
+
+    Raises:
+        InputRefused: it is none; `what` it should be and the `hint` are told.
+    """
+    parsed(text, what=what, hint=hint)
+    try:
+        return record.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise InputRefused(f"not a {what}: {first['msg']} at {where}", hint=hint) from error
+
+
+def dumped(document: Mapping[str, object]) -> str:
+    """A document as text."""
     return json.dumps(document, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from importlib import resources
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from lipaudit.report.canonical import dumped, schema_of, shipped
 from lipaudit.report.model import NetworkBracket, Robustness
 from lipaudit.report.number import Number, Record
 
@@ -25,7 +24,6 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = "1.0"
-_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Action = Literal["clipped", "unchanged", "left alone", "not asked for"]
 BiasAction = Literal["fitted", "kept"]
@@ -86,19 +84,14 @@ class Repair(Record):
 
 def to_json(repair: Repair) -> str:
     """Sorted keys, two spaces, one line end."""
-    return _dump(repair.model_dump(mode="json", by_alias=True))
+    return dumped(repair.model_dump(mode="json", by_alias=True))
 
 
 def model_schema() -> str:
     """The JSON Schema of what `to_json` writes, computed from the model."""
-    return _dump({"$schema": _DIALECT, **Repair.model_json_schema(mode="serialization", by_alias=True)})
+    return schema_of(Repair)
 
 
 def shipped_schema() -> str:
     """The JSON Schema that comes with the package."""
-    name = f"repair-{SCHEMA_VERSION}.schema.json"
-    return resources.files("lipaudit.report").joinpath("schema", name).read_text(encoding="utf-8")
-
-
-def _dump(document: dict[str, Any]) -> str:
-    return json.dumps(document, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return shipped("repair", SCHEMA_VERSION)

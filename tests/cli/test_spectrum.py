@@ -63,6 +63,14 @@ def test_files_that_are_none(run, tmp_path, monkeypatch):
     assert run("spectrum", "bad.onnx").code in {4, 5}
 
 
+def test_a_plot_is_called_so(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.onnx").write_bytes(b"")
+    told = run("spectrum", "m.onnx", "--plot", "s.png")
+    assert told.code == 2
+    assert "a plot is SVG, so its name ends in .svg" in told.err
+
+
 def test_the_schema(run):
     assert run("schema", "--spectrum").out == shipped_schema()
     assert run("schema", "--spectrum", "--comparison").code == 2
