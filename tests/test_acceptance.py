@@ -27,7 +27,8 @@ from lipaudit.report.canonical import evidence_json, from_json
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "sample_models"
-NAMES = ("mnist_lipschitz", "mnist_plain", "mnist_spectral_norm")
+NAMES = ("mnist_lipschitz", "mnist_plain", "mnist_softplus", "mnist_spectral_norm")
+"""The samples that are not made of 1-Lipschitz layers only; all others are `FAMILIES`."""
 FAMILIES = sorted({path.parent.name for path in SAMPLES.glob("*/model.onnx")} - {*NAMES})
 QUICK = ("mnist_cayley", "mnist_plain")
 """Of the families, those that are audited by default: one of filters by frequency, one of whole blocks."""
