@@ -1,5 +1,6 @@
 """No test reaches the network, and most read model files in their own process."""
 
+import gc
 import os
 
 import pytest
@@ -15,6 +16,12 @@ from lipaudit.load.reading import read
 
 APART = ("test_isolated", "test_trust", "test_fuzz", "test_corpus", "test_resnet")
 """Modules whose subject is the reading process, what only it may do, or what it takes."""
+
+
+def pytest_collection_finish():
+    """What torch and thousands of collected tests hold is not walked again for every few new objects."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(autouse=True)

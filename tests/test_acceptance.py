@@ -251,6 +251,7 @@ def test_python_and_the_command_say_the_same(headline):
     assert (report.verdict, report.exit_code) == (told.verdict, told.exit_code)
 
 
+@pytest.mark.slow
 def test_two_runs_give_the_same_bytes(tmp_path):
     arguments = (
         onnx_of("mnist_spectral_norm"),
@@ -416,6 +417,7 @@ def test_onnx_and_safetensors_agree(name):
         assert b.radius == pytest.approx(a.radius, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_preprocessing_by_flags_equals_the_metadata(audit):
     budgets = ("-d", DATA, "--limit", 20, "--no-attack")
     _, stated = audit(onnx_of("mnist_plain"), *budgets)
@@ -448,6 +450,7 @@ def shipped_fingerprint():
     return load_dataset(DATA).fingerprint_sha256
 
 
+@pytest.mark.slow
 @needs_mnist
 def test_a_seed_draws(audit):
     def drawn(seed):
@@ -523,6 +526,7 @@ def test_wrong_preprocessing_is_incomplete(audit):
     assert report["evidence"]["robustness"]["clean_accuracy"]["count"] < 130
 
 
+@pytest.mark.slow
 def test_a_failed_budget_precedes_incomplete(audit):
     code, report = audit(onnx_of("mnist_lipschitz"), *WRONG, "--min-certified", "0.5:60%")
     assert (code, report["verdict"]) == (1, "fail")
@@ -597,6 +601,7 @@ def test_images_in_another_unit_are_a_finding(tmp_path):
     assert report.evidence.preprocessing.threat_space == "the file's own units"
 
 
+@pytest.mark.slow
 def test_a_single_radius_need_not_be_a_list():
     one, two = (
         lipaudit.audit(onnx_of("mnist_plain"), dataset=DATA, limit=20, eps=eps, attack=False)

@@ -10,7 +10,10 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
-pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="installed without its sources")
+pytestmark = [
+    pytest.mark.skipif(not BENCHMARKS.exists(), reason="installed without its sources"),
+    pytest.mark.slow,
+]
 
 
 def python(*arguments):
@@ -89,7 +92,6 @@ def test_a_part_measured_anew_leaves_the_others_alone():
     assert done.stdout == "{'s, a': {'of': 3.0}, 's, b': {'of': 2.0}} [2.0, 3.0]\n", done.stderr
 
 
-@pytest.mark.slow
 def test_a_part_of_the_benchmark(tmp_path):
     done = python(str(BENCHMARKS / "spectral.py"), "--quick", "--only", "growth", "--results", str(tmp_path))
     assert done.returncode == 0, done.stderr

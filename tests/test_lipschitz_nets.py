@@ -68,21 +68,10 @@ def test_training_moves_the_weights():
     assert float((one - other).norm() / one.norm()) > 0.1
 
 
-FAST = ("CPL", "Cayley")
-
-
-@pytest.mark.parametrize("name", FAST)
-def test_networks_load_from_onnx(name, tmp_path):
-    judge_file(NETWORKS[name], tmp_path / "network.onnx")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in NETWORKS if n not in FAST])
-def test_more_networks_load_from_onnx(name, tmp_path):
-    judge_file(NETWORKS[name], tmp_path / "network.onnx")
-
-
-def judge_file(net, path):
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_load_from_onnx(name, tmp_path):
+    net, path = NETWORKS[name], tmp_path / "network.onnx"
     module = net.make()
     torch.onnx.export(module, (torch.zeros(net.shape),), path, dynamo=True, verbose=False)
     bound = audit(path, dataset="none").evidence.global_.upper.value

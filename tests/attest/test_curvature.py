@@ -114,6 +114,7 @@ def test_what_is_said_of_the_curvature_is_proved_again(smooth, field, value):
     assert smooth.check(edited(smooth, wrong)).exit_code is ExitCode.REFUSED
 
 
+@pytest.mark.slow
 def test_curvature_cannot_be_claimed_of_a_network_that_has_none(smooth, dense):
     document = copy.deepcopy(dense.document)
     told = copy.deepcopy(smooth.document["evidence"]["robustness"]["curvature"])

@@ -255,6 +255,7 @@ def test_policies(dense, judged):
         verify(dense.report, dense.model, policy=path)
 
 
+@pytest.mark.slow
 def test_a_waiver_that_has_ended_since(dense, judged, monkeypatch):
     report, path = judged
     last, next_day = "32474779200", "32474865600"  # 2999-01-31 and the day after
@@ -330,6 +331,7 @@ def test_an_attack_that_is_required_is_not_proved(dense, tmp_path):
     assert found.exit_code is ExitCode.INCOMPLETE
 
 
+@pytest.mark.slow
 def test_the_name_of_a_data_set(dense, tmp_path):
     document, data = dense.document, f"npz:{dense.images}"
     document["evidence"]["dataset"]["name"] = "mnist:test"
@@ -365,7 +367,7 @@ def test_indices_and_labels_are_compared_without_evaluating(dense):
     assert any(row.proved == "they have another index or label" for row in refused.differences)
 
 
-@pytest.mark.parametrize("tau", [1e154, sys.float_info.max])
+@pytest.mark.parametrize("tau", [1e154, pytest.param(sys.float_info.max, marks=pytest.mark.slow)])
 def test_claims_beyond_all_measure_are_only_weak(tau, convolutions, dense):
     for net in (convolutions, dense):
         document = net.document
@@ -375,6 +377,7 @@ def test_claims_beyond_all_measure_are_only_weak(tau, convolutions, dense):
         assert net.check(sealed_again(document)).exit_code is ExitCode.REFUSED
 
 
+@pytest.mark.slow
 def test_days_and_shapes_that_there_are_not(dense, judged):
     text = to_json(judged[0])
     for key, place in (("expires", ["waivers", 0]), ("judged_on", ["policy"])):

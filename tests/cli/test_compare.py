@@ -279,6 +279,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_finished_models(folder):
     (folder / "old.json").write_text("old")
     models = ["one/model.onnx", "two/model.onnx", "third=one/model.onnx"]

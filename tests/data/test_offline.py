@@ -102,6 +102,7 @@ def environment(tmp_path):
     return variables
 
 
+@pytest.mark.slow
 def test_no_library_keeps_a_diary(tmp_path, environment):
     """onnxruntime leaves an identifier and a data base of events to send, unless it is told not to."""
     command = [sys.executable, "-m", "lipaudit", str(MODEL), "-d", DIGITS, "--limit", "20", "--no-attack"]

@@ -44,6 +44,7 @@ def norms(report):
     return {layer.name: layer.upper.value for layer in report.evidence.layers}
 
 
+@pytest.mark.slow
 def test_dense_layers_with_a_relu_between_are_clipped(tmp_path):
     path = perceptron(tmp_path / "mlp.onnx")
     done = repair_model(path, Wish(layer_norm=0.5), **QUICK)
@@ -158,6 +159,7 @@ def test_a_symmetric_matrix_is_written_as_the_program_reads_it(tmp_path, transpo
     assert np.allclose(read(new), u * s.clip(max=2.0) @ vh, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_bound_that_reports_round_above_the_limit_is_brought_below_it(tmp_path):
     path = perceptron(tmp_path / "mlp.onnx")
     graph = open_model(path, {}, Clock(None)).subject.graph

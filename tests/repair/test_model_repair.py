@@ -58,6 +58,7 @@ def test_the_file_as_written_has_the_bound(model, tmp_path, how):
     assert hashlib.sha256(model.read_bytes()).digest() == digest
 
 
+@pytest.mark.slow
 def test_all_but_the_weights_is_kept(model, halved):
     done = halved
     old, new = onnx.load(model), onnx.ModelProto.FromString(done.files["onnx"])
@@ -109,6 +110,7 @@ def test_a_limit_that_is_kept_changes_nothing(model):
     assert "nothing had to be changed" in done.repair.notes[0]
 
 
+@pytest.mark.slow
 def test_samples_show_what_it_cost(model, tmp_path):
     data = models.write_samples(tmp_path / "s.npz")
     done = repair_model(model, Wish(lipschitz=bound_of(model) / 3), dataset=data, **QUICK)
@@ -144,7 +146,7 @@ def tied(tmp_path, second):
     return models.write_graph(tmp_path / "tied.onnx", nodes, held)
 
 
-@pytest.mark.parametrize("second", ["w", "copy"])
+@pytest.mark.parametrize("second", ["w", pytest.param("copy", marks=pytest.mark.slow)])
 def test_tied_weights_are_left_alone_and_told(tmp_path, second):
     path = tied(tmp_path, second)
     done = repair_model(path, Wish(lipschitz=bound_of(path) / 3), **QUICK)
