@@ -87,6 +87,9 @@ def sniff(data: bytes, name: str) -> Kind:
     """
     if not data:
         raise InputRefused(f"{name} is empty (0 bytes)", hint="the download or export failed: repeat it")
+    # First: the length that it begins with may look like the magic number of something else.
+    if _is_safetensors(data, name):
+        return Kind.SAFETENSORS
     if data.startswith(_LFS):
         raise InputRefused(
             f"{name} is a Git-LFS pointer, not the model itself", hint="run `git lfs pull` and try again"
@@ -103,8 +106,6 @@ def sniff(data: bytes, name: str) -> Kind:
         )
     if data[0] == 0x80 and len(data) > 1 and 1 < data[1] <= 5:
         return Kind.LEGACY_CHECKPOINT
-    if _is_safetensors(data, name):
-        return Kind.SAFETENSORS
     _refuse_text(data, name)
     _check_onnx(data, name)
     return Kind.ONNX

@@ -62,6 +62,8 @@ def nearest_by(
 
 def _multipliers(gram: Tensor, gaps: Tensor) -> Tensor:
     """λ ≥ 0 that minimises ½ λᵀ gram λ + λᵀ gaps."""
+    if not len(gaps):
+        return gaps
     curvature = float(torch.linalg.matrix_norm(gram, 2))
     now = ahead = torch.zeros_like(gaps)
     pace = 1.0
@@ -70,7 +72,7 @@ def _multipliers(gram: Tensor, gaps: Tensor) -> Tensor:
         moved = following - now
         if float(((ahead - following) * moved).sum()) > 0:
             pace = 1.0  # it overshot: without momentum from here
-        if bool(moved.abs().max() <= ACCURACY * following.abs().max()):
+        if bool((moved.abs() <= ACCURACY * following.max()).all()):
             return following
         faster = (1 + (1 + 4 * pace * pace) ** 0.5) / 2
         ahead, now, pace = following + (pace - 1) / faster * moved, following, faster

@@ -3,13 +3,18 @@
 The nearest weights (`fast_clip`) move what lies far below the limit a little, too: a kernel has fewer weights
 than its layer has singular values.  Here the measure is the spectrum itself,
 
-    minimise  Σ_{σ_i < 0.9c} ((σ_i(W) − σ_i)/σ_i)² + ε ‖T_W − T_W₀‖²_F / c²    subject to  σ₁(T_W) ≤ c,
+    minimise  Σ_{σ_i < 0.9c} w_i ((σ_i(W) − σ_i)/s_i)² + ε ‖T_W − T_W₀‖²_F / c²    subject to  σ₁(T_W) ≤ c,
 
-by Gauss and Newton: with singular vectors u_i, v_i of the weights W_k and their gradients G_i, σ_i(W) is
-about ⟨G_i, W⟩ (equal at W_k, as σ_i is homogeneous), so each step is a quadratic programme like that of
-`cuts`, in another metric.  Singular vectors are free to turn: T moves more than it must.
+by Levenberg and Marquardt's steps: with singular vectors u_i, v_i of the weights W_k and their gradients G_i,
+σ_i(W) is about ⟨G_i, W⟩ (equal at W_k, as σ_i is homogeneous), so each step is a quadratic programme like
+that of `cuts`, in another metric, which holds W near W_k, too.  Singular vectors are free to turn: T moves
+more than it must.
 
-Stewart, Sun (1990), Matrix Perturbation Theory, ch. IV (derivatives of singular values).
+First s_i is the value's own size, and w_i = 1.  Where that does not succeed, s_i = c, and w_i grows with what
+is still missing (Lawson), as the largest change counts.  The groups of a convolution are maps of their own.
+
+Stewart, Sun (1990), Matrix Perturbation Theory, ch. IV (derivatives of singular values); Marquardt (1963),
+J. SIAM 11; Lawson (1961), Contributions to the theory of linear least maximum approximation.
 """
 
 from __future__ import annotations
@@ -28,14 +33,16 @@ __all__ = ["keep_spectrum", "low_change"]
 
 LOW = 0.9
 """Of the limit: values below are kept."""
-FAITHFUL = 1e-4
-"""ε: how much staying near W₀ counts beside the spectrum."""
-ENOUGH, FARTHER = 0.01, 3.0
-"""Of the limit: a change that is no matter; and how much farther from W₀ the weights may then be."""
-MOST_ENTRIES, MOST_WEIGHTS, ROUNDS = 600_000, 1200, 8
+OWN, LIMIT = 0.01, 1.0
+"""s_i is at least that share of c: a hundredth, below which a value's own size is no measure; or c itself."""
+FAITHFUL, SLOW = 1e-6, 1e-3
+"""ε, and how much staying near the last step counts in the beginning, beside the spectrum."""
+ENOUGH, SETTLED, FARTHER = 0.01, 0.004, 4.0
+"""A change that is no matter; one that need not be smaller; how much farther from W₀ the weights may be."""
+MOST_ENTRIES, MOST_WEIGHTS = 600_000, 1200
 """Of the matrix and of the kernel: a step is an SVD and a Cholesky factorisation of these, about 0.3 s."""
-SMALLEST = 0.01
-"""Of the limit: smaller values are kept to this accuracy, not to their own size."""
+ROUNDS, PATIENCE = 24, 5
+"""At most so many steps, and so many that bring nothing."""
 
 
 def keep_spectrum(original: Conv, clipped: Conv, limit: float) -> Conv:
@@ -47,47 +54,88 @@ def keep_spectrum(original: Conv, clipped: Conv, limit: float) -> Conv:
         limit: c.
 
     Returns:
-        Weights with values below 0.9c that change by at most 1 % of c, where those of `clipped` change by
-        more, the map is small, and W is not much farther from W₀ than it has to be; else `clipped`.
+        Where clipping changes values below 0.9c by more than 1 % (of themselves, or of c/100 if they are
+        smaller), and the map is small: weights that do not, if there are any not much farther from W₀ than
+        they have to be; or else such whose values below 0.9c change by at most 1 % of c, or by half as much
+        as those of `clipped`; else `clipped`.
     """
+    pairs = zip(original.weight.chunk(original.groups), clipped.weight.chunk(original.groups), strict=True)
+    return clipped.with_weight(
+        torch.cat(
+            [_kept(_group(original, one), _group(clipped, other), limit).weight for one, other in pairs]
+        )
+    )
+
+
+def _group(conv: Conv, weight: Tensor) -> Conv:
+    return Conv(
+        weight,
+        conv.image,
+        stride=conv.stride,
+        padding=conv.padding,
+        dilation=conv.dilation,
+        padding_mode=conv.padding_mode,
+        transposed=conv.transposed,
+    )
+
+
+def _kept(original: Conv, clipped: Conv, limit: float) -> Conv:
     entries = math.prod(original.in_shape) * math.prod(original.out_shape)
     if entries > MOST_ENTRIES or original.weight.numel() > MOST_WEIGHTS:
         return clipped
     before = torch.linalg.svdvals(original.as_matrix())
-    if low_change(before, clipped, limit) <= ENOUGH:
-        return clipped
-    kept = _descended(original, clipped, before, limit)
-    farther = _distance(kept, original) > FARTHER * _distance(clipped, original)
-    return clipped if farther or low_change(before, kept, limit) > ENOUGH else kept
+    farthest = FARTHER * _distance(clipped, original)
+    nearest, smallest = clipped, low_change(before, clipped, limit) / 2
+    for least in (OWN, LIMIT):
+        if low_change(before, clipped, limit, least) <= ENOUGH:
+            return clipped
+        kept = _descended(original, clipped, before, limit, least)
+        if _distance(kept, original) > farthest:
+            continue
+        if low_change(before, kept, limit, least) <= ENOUGH:
+            return kept
+        if low_change(before, kept, limit) <= smallest:
+            nearest, smallest = kept, low_change(before, kept, limit)
+    return nearest
 
 
 def _distance(one: Conv, other: Conv) -> float:
     return float(((one.weight - other.weight) ** 2 * reads_per_tap(one)).sum().sqrt())
 
 
-def _descended(original: Conv, now: Conv, before: Tensor, limit: float) -> Conv:
-    """The best of some Gauss–Newton steps."""
+def _descended(original: Conv, now: Conv, before: Tensor, limit: float, least: float) -> Conv:
+    """The best of some steps."""
     low = before < LOW * limit
-    scales = 1 / before[low].clamp(min=SMALLEST * limit)
+    scales = 1 / before[low].clamp(min=least * limit)
     shape, start = original.weight.shape, original.weight.flatten()
-    near = (FAITHFUL / limit**2) * reads_per_tap(original).expand(shape).flatten()
+    metric = reads_per_tap(original).expand(shape).flatten() / limit**2
     best, smallest, cuts = now, math.inf, start.new_zeros(0, len(start))
+    slow, weights, idle = SLOW, torch.ones_like(scales), 0
     for _ in range(ROUNDS):
         left, values, right = torch.linalg.svd(now.as_matrix(), full_matrices=False)
         outputs, inputs = left.T.reshape(-1, *now.out_shape), right.reshape(-1, *now.in_shape)
         gradients = weight_gradients(now, outputs, inputs).flatten(1)
-        rows = gradients[low] * scales[:, None]
-        factor = torch.linalg.cholesky(torch.diag(near) + rows.T @ rows)
-        wanted = near * start + rows.T @ (before[low] * scales)
+        counts = scales * weights.sqrt()
+        rows = gradients[low] * counts[:, None]
+        factor = torch.linalg.cholesky(torch.diag((FAITHFUL + slow) * metric) + rows.T @ rows)
+        wanted = metric * (FAITHFUL * start + slow * now.weight.flatten()) + rows.T @ (before[low] * counts)
         anchor = torch.cholesky_solve(wanted[:, None], factor)[:, 0]
         cuts = torch.cat([cuts, gradients[values > LOW * limit]])
         weight, active = nearest_by(anchor, partial(_solved, factor), cuts, limit)
         now, cuts = now.with_weight(weight.reshape(shape)), cuts[active]
-        top = float(torch.linalg.matrix_norm(now.as_matrix(), 2))
-        within = now.with_weight(now.weight * min(1.0, limit / top))
-        change = low_change(before, within, limit)
-        if change < smallest:
-            best, smallest = within, change
+        reached = torch.linalg.svdvals(now.as_matrix())
+        share = min(1.0, limit / float(reached[0]))
+        missed = (share * reached - before)[low].abs() * scales
+        change = float(missed.max())
+        better, idle = change < smallest, 0 if change < 0.98 * smallest else idle + 1
+        if better:
+            best, smallest = now.with_weight(now.weight * share), change
+        if smallest <= SETTLED or idle >= PATIENCE:
+            break
+        slow = slow / 2 if better else min(2 * max(slow, SLOW / 2), 1.0)
+        if least == LIMIT:
+            weights = weights * (missed / change + 0.1)
+            weights = weights / weights.mean()
     return best
 
 
@@ -95,8 +143,10 @@ def _solved(factor: Tensor, rows: Tensor) -> Tensor:
     return torch.cholesky_solve(rows.T, factor).T
 
 
-def low_change(before: Tensor, after: Conv, limit: float) -> float:
-    """The largest change of a value below 0.9c, relative to c; 0 where there is none."""
+def low_change(before: Tensor, after: Conv, limit: float, least: float = LIMIT) -> float:
+    """The largest change of a value below 0.9c, relative to max(σ, `least`·c); 0 where there is none."""
     low = before < LOW * limit
-    moved = (torch.linalg.svdvals(after.as_matrix()) - before)[low].abs()
-    return float(moved.max()) / limit if moved.numel() else 0.0
+    moved = (torch.linalg.svdvals(after.as_matrix()) - before)[low].abs() / before[low].clamp(
+        min=least * limit
+    )
+    return float(moved.max()) if moved.numel() else 0.0

@@ -61,6 +61,16 @@ def test_known_formats(kind):
     assert sniff(KNOWN[kind](), "misleading.txt") is kind
 
 
+@pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480, 0x0580, 0x30280])
+def test_lengths_of_headers_that_look_like_a_pickle(length):
+    """`80 02` to `80 05` begin a pickle, and so may the length that a safetensors file begins with."""
+    weights, empty = {"w": torch.ones(3)}, len(save_safetensors({"w": torch.ones(3)}, metadata={"": ""}))
+    text = "x" * (length - (empty - 8 - 12))
+    data = save_safetensors(weights, metadata={"": text})
+    assert int.from_bytes(data[:8], "little") == length
+    assert sniff(data, "m.safetensors") is Kind.SAFETENSORS
+
+
 REFUSED = {
     "empty": lambda: b"",
     "Git-LFS pointer": lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n",
