@@ -13,6 +13,7 @@ Reference: Higham (2002), Accuracy and Stability of Numerical Algorithms, 2nd ed
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from fractions import Fraction
@@ -162,6 +163,7 @@ def scale_up(x: float, exponent: int) -> float:
     return math.inf if x == math.inf else up(Fraction(x) * Fraction(2) ** exponent)
 
 
+@functools.lru_cache(maxsize=4096)
 def gamma(m: float, unit: float = UNIT) -> float:
     """γ_m = m·u / (1 − m·u), rounded up: the relative error of m roundings in sequence."""
     product = Fraction(m) * Fraction(unit)

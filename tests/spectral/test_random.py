@@ -23,7 +23,7 @@ PROPOSALS = (0.0, 0.0, 1 - 1e-9, 1.0, 1 + 1e-13, 1.3)
 """Times the truth: a method may be told to start anywhere."""
 TIGHT = {"fast": 1 + 1e-4, "balanced": 1 + 1e-6, "tight": 1 + 1e-6}
 """What a profile may lose on maps as small as these."""
-DEAR, COSTLY = 3e8, 2e6
+DEAR, COSTLY = 3e8, 2e5
 """Float operations from which on a method is left out here (the same kind of map is met in smaller sizes),
 and from which on, or if it never runs by itself, it is asked about every third map only."""
 SEEDS = range(8)
