@@ -52,6 +52,12 @@ __all__ = [
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 CLOSE = 1e-9
 """Far above what rounds, far below what a wrong adjoint gives."""
+CAUTION = 4.0
+"""How many times an audit pays for rounding.
+
+A value that is off by at most e is told as value − 4e.  Whoever evaluates it again, at a point nearby or with
+sums in another order, is off by e as well, finds at least value − 2e, pays once, and proves value − 3e.
+"""
 UP, DOWN = 1 + 64 * UNIT, 1 - 64 * UNIT
 """More than the few operations on single numbers round."""
 MOST_WORK = 2e10
@@ -60,21 +66,23 @@ MOST_WORK = 2e10
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """How long a distance is searched for (`dual`).
+    """How long a distance is searched for (`dual`), and how much of it is told.
 
     Args:
         steps: at most so many.
         settled: of a point's distance may ‖∇F‖ be where the search ends; the square of it is lost, over 2m.
         shave: of the distance found is left out, relatively.
+        caution: how many times rounding is paid for.
     """
 
     steps: int
     settled: float
     shave: float
+    caution: float
 
 
-QUICK = Search(40, 1e-3, 1e-9)
-PATIENT = Search(400, 1e-6, 0.0)
+QUICK = Search(40, 1e-3, 1e-9, CAUTION)
+PATIENT = Search(400, 1e-6, 0.0, 1.0)
 """Finds what `QUICK` found once more, whatever the last bits of either do: for those who check a radius."""
 
 
@@ -128,7 +136,8 @@ class Curvature:
         v = c * net.smooth.derivative(values)
         lost = net.slope * apart + c.abs().amax(1) * bend * unsure + EVALUATED * UNIT * lengths(c)
         gradient = pulled(net, v.reshape(len(v), *net.activation.shape))
-        return Slopes(gradient, (net.pull_off * lengths(v) + net.norm * lost + UNDERFLOW) * UP)
+        off = (net.pull_off * lengths(v) + net.norm * lost + UNDERFLOW) * UP
+        return Slopes(gradient, self.search.caution * off)
 
     def margins(self, x: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
         """z_y − z_t but for a constant, and its gradient: what a search needs, with no word on rounding."""

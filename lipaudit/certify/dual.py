@@ -17,6 +17,8 @@ vanishes there, or the largest allowed; shortened where the upper curvature make
 
 **Rounding.**  F(x̂) is taken from below with the forward error of the logits, ‖∇F(x̂)‖ from above with the
 error of the gradient; pixels that are not floats are off by 2u‖x‖, which is subtracted from the distance.
+Logits that share a large offset lose most of their digits in F: an audit pays several times for that
+(`Search.caution`), so that a longer search, at another x̂, does not fall short of what is told.
 
 Singla, Feizi (2020), "Second-Order Provable Defenses against Adversarial Attacks", ICML, sec. 3; Nesterov
 (2018), Lectures on Convex Optimization, 2.1.19, for the lower bound.
@@ -56,6 +58,7 @@ def dual_radius(
     """
     point, factor = _searched(bent, x, pairs, margin)
     logits, error = evaluate(point)
+    error = bent.search.caution * error
     there = _margin(logits, pairs)
     # Each difference of two logits sees at most √2 of their error.
     least = there - (4 * UNIT * there.abs() + 1.4142135623730952 * error * UP)

@@ -14,7 +14,6 @@ from lipaudit.pipeline import audit
 
 @pytest.fixture(scope="module")
 def smooth(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("smooth")
     torch.manual_seed(3)
     module = nn.Sequential(nn.Linear(6, 12), nn.Softplus(), nn.Linear(12, 3)).eval()
     points = torch.rand(30, 6, generator=torch.Generator().manual_seed(2))
@@ -22,11 +21,30 @@ def smooth(tmp_path_factory):
         module[2].bias -= module(points).mean(0)
         labels = module(points).argmax(1)
     labels[::7] = (labels[::7] + 1) % 3
+    return attested(tmp_path_factory.mktemp("smooth"), module, points, labels)
+
+
+def attested(folder, module, points, labels):
     model, images = folder / "model.pt2", folder / "images.npz"
     torch.export.save(torch.export.export(module, (torch.zeros(1, 6),)), model)
     np.savez(images, images=points.numpy(), labels=labels.numpy())
-    report = audit(model, dataset=f"npz:{images}", eps=("0.01", "0.2"), scale=1, device="cpu")
+    report = audit(model, dataset=f"npz:{images}", eps=("0.01", "0.2"), scale=1, device="cpu", attack=False)
     return Attested(model, images, report)
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory):
+    """Two pairs of classes whose scores are nearly the same: constants of a pair tell nothing of the others."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 12), nn.Softplus(), nn.Linear(12, 4)).eval()
+    with torch.no_grad():
+        module[0].weight *= 3
+        module[2].weight[1::2] = module[2].weight[::2] * 1.01
+        module[2].bias[1::2] = module[2].bias[::2] - 5
+    points = torch.rand(30, 6, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        labels = module(points).argmax(1)
+    return attested(tmp_path_factory.mktemp("twins"), module, points, labels)
 
 
 def curved(document):
@@ -133,3 +151,17 @@ def test_what_margins_alone_prove_is_checked_too(smooth, told):
     assert len(found.by_margins) == len(found.indices)
     result = smooth.check(edited(smooth, change), EVERY_SAMPLE)
     assert any("by_margins" in difference.where for difference in result.differences)
+
+
+@pytest.mark.parametrize("named", [(), None])
+def test_radii_of_samples_that_curvature_is_not_named_for_are_proved_by_margins(twins, named):
+    def silent(document):
+        curvature = document["evidence"]["robustness"]["curvature"]
+        curvature |= {"indices": [], "by_margins": named}
+
+    changed = edited(twins, silent)
+    assert not twins.check(changed).differences  # the smallest constant, of other classes, allows for them
+    result = twins.check(changed, EVERY_SAMPLE)
+    assert result.exit_code is ExitCode.REFUSED
+    assert any("curvature.indices" in difference.where for difference in result.differences)
+    assert len(result.differences) <= 9

@@ -180,6 +180,15 @@ def test_scales_ties_and_saturation_break_nothing(seed, exponent, classes, units
             assert (decided(net, x[row] + reach * directions) == labels[row]).all()
 
 
+def test_a_longer_search_finds_what_was_told_where_scores_share_a_large_offset():
+    net = dense_net(3, 6, 12, 4)
+    net[2].bias.add_(1e8)
+    x = torch.rand(20, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    run = certified(net, x)
+    assert run.both.radii.bent.any()
+    assert (run.patient.radii.radius >= run.both.radii.radius).all()
+
+
 def test_answers_that_are_no_numbers_have_no_radius():
     net = dense_net(0)
     x = torch.randn(3, 5, dtype=torch.float64)
