@@ -216,7 +216,9 @@ def traced(
     readers = Counter(name for node in nodes for name in set(node.inputs))
     for node in nodes:
         out = node.op.forward(*(values[i] for i in node.inputs))
-        size = torch.linalg.vector_norm(out) + UNDERFLOW
+        # Comparisons and casts to whole numbers have no bound, but values, which later operations read.
+        exact = out if out.is_floating_point() or out.is_complex() else out.double()
+        size = torch.linalg.vector_norm(exact) + UNDERFLOW
         shapes = tuple(graph.shape_of(i) for i in node.inputs)
         values[node.name], norms[node.name] = out, size
         for name in set(node.inputs):

@@ -261,7 +261,10 @@ class Robustness(Record):
     clean_accuracy: Tally
     curve: tuple[CurvePoint, ...]
     median_radius: Plain | None = Field(description="lower median, wrong predictions count 0; rounded down")
-    method: Text
+    method: Text = Field(
+        description="what bounds the differences of two scores, which margins are divided by; `curvature` "
+        "names the radii that rest on something else"
+    )
     arithmetic: Literal["real"] = "real"
     samples: tuple[SampleRecord, ...] | None = None
     curvature: Curvature | None = Field(default=None, description="null where none is known")

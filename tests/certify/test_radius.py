@@ -13,6 +13,7 @@ from torch import nn
 
 from lipaudit.analyze import analyze
 from lipaudit.certify.curve import certified_counts
+from lipaudit.certify.forward_error import with_error
 from lipaudit.certify.pairwise import pair_constants
 from lipaudit.certify.radius import certified_radii
 from lipaudit.compose import compose
@@ -205,3 +206,18 @@ def test_an_unbounded_network_has_unbounded_pairs():
     module = nn.Sequential(Call(torch.exp), nn.Linear(3, 4)).double()
     table, _, _ = constants_of(simplified(module, 1, 3))
     assert bool(torch.isinf(table[0, 1:]).all())
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda h: torch.where(h > 0.5, h, torch.nn.functional.softplus(h)),
+        lambda h: torch.where(torch.logical_not(h > 0.5), h, -h),
+        lambda h: h.to(torch.int32).to(h.dtype),
+    ],
+)
+def test_what_compares_or_counts_has_values_and_an_unknown_error(function):
+    graph = simplified(Call(function), 1, 4)
+    values, error = with_error(graph, analyze(graph))(torch.rand(1, 4, dtype=torch.float64))
+    assert values.isfinite().all()
+    assert error == INF
