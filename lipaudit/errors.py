@@ -74,6 +74,11 @@ class LipauditError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def meaning(self) -> str:
+        """What the exit code says here."""
+        return self.exit_code.meaning
+
     def __str__(self) -> str:
         return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
 
@@ -88,6 +93,11 @@ class Unreached(LipauditError):
     """A repair whose result does not keep the limit that was asked for: there is no result."""
 
     exit_code = ExitCode.BUDGET
+
+    @property
+    def meaning(self) -> str:
+        """No budget was judged."""
+        return "the limit is not reached"
 
 
 class Incomplete(LipauditError):

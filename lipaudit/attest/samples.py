@@ -306,7 +306,7 @@ def _compare(run: Certification, rows: Sequence[SampleRecord], ledger: Ledger) -
 def _compare_margins(
     run: Certification, rows: Mapping[int, SampleRecord], told: CurvatureRecord | None, ledger: Ledger
 ) -> None:
-    """Whether margins alone prove anew what they are said to: of samples without curvature the whole radius."""
+    """Whether margins alone prove what they are said to: the whole radius, of samples without curvature."""
     if told is None:
         return
     alone = told.by_margins or (0.0,) * len(told.indices)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from lipaudit.cli.numbers import whole
+
 __all__ = [
     "Arches",
     "AsJson",
@@ -36,6 +38,7 @@ Batch = Annotated[
     int,
     typer.Option(
         "--batch",
+        parser=whole,
         metavar="N",
         help="Samples at a time where time and memory are measured (256); fewer where they do not fit.",
     ),

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from lipaudit.cli.numbers import real, whole
+
 __all__ = ["ArchA", "ArchB", "AsJson", "First", "Most", "Samples", "Second", "Tolerance"]
 
 First = Annotated[str, typer.Argument(metavar="A", help="The first model.")]
@@ -22,10 +24,16 @@ Samples = Annotated[
     str, typer.Option("--dataset", "-d", metavar="D", help="Compare on these samples, too: as for an audit.")
 ]
 Most = Annotated[
-    int | None, typer.Option("--limit", metavar="N", help="Compare on the first N samples only.")
+    int | None,
+    typer.Option("--limit", parser=whole, metavar="N", help="Compare on the first N samples only."),
 ]
 Tolerance = Annotated[
     float,
-    typer.Option("--tolerance", metavar="T", help="Relative difference of outputs that still is the same."),
+    typer.Option(
+        "--tolerance",
+        parser=real,
+        metavar="T",
+        help="Relative difference of outputs that still is the same.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON document instead of text.")]

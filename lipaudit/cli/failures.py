@@ -32,12 +32,13 @@ class Failure:
     code: ExitCode
     message: str
     hint: str = ""
+    meaning: str = ""
 
 
 def _own(error: BaseException) -> Failure:
     code = getattr(error, "exit_code", ExitCode.INTERNAL)
     hint = getattr(error, "hint", "") or (_DEFECT if code is ExitCode.INTERNAL else "")
-    return Failure(code, getattr(error, "message", str(error)), hint)
+    return Failure(code, getattr(error, "message", str(error)), hint, getattr(error, "meaning", ""))
 
 
 def _interrupted(error: BaseException) -> Failure:
@@ -100,19 +101,19 @@ def show(error: BaseException, *, traceback: bool) -> ExitCode:
         The code to exit with.
     """
     code = ExitCode.INTERNAL
+    meaning = code.meaning
     with contextlib.suppress(Exception):  # a second failure must not change the code
         failure = describe(error)
         code = failure.code
+        meaning = failure.meaning or code.meaning
         if traceback and code is ExitCode.INTERNAL:
             say("".join(format_exception(error)).rstrip())
         say(f"error: {shown(failure.message)}")
         if workflow.is_job():
-            command(
-                workflow.command_line("error", {"title": f"lipaudit: {code.meaning}"}, shown(failure.message))
-            )
+            command(workflow.command_line("error", {"title": f"lipaudit: {meaning}"}, shown(failure.message)))
         if failure.hint:
             say(f"hint: {shown(failure.hint)}")
-    say(f"exit {code.value}: {code.meaning}")
+    say(f"exit {code.value}: {meaning}")
     return code
 
 

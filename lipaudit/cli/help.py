@@ -37,6 +37,32 @@ Examples:
 """
 
 _OF_COMMANDS = {
+    "compare": """\
+Examples:
+  lipaudit compare a.onnx b.onnx -d mnist --plot curves.svg
+  lipaudit compare before=old.onnx after=new.onnx -d npz:test.npz --no-cost
+  lipaudit compare a.onnx w.safetensors --arch w.safetensors=net.py:make
+  lipaudit compare models/*/model.onnx -d cifar10 -o table.md --json
+""",
+    "gate": """\
+Examples:
+  lipaudit gate report.json
+  lipaudit gate report.json --max-lipschitz 10 --min-certified 36/255:60%
+  lipaudit gate report.json --policy release.toml -o judged.json -q
+""",
+    "verify": """\
+Examples:
+  lipaudit verify report.json --model model.onnx
+  lipaudit verify report.json -m model.onnx -d npz:test.npz --recheck 500
+  lipaudit verify report.intoto.json --key signer.pub.pem --model model.onnx
+  lipaudit verify report.json -m weights.pth --arch net.py:make --json
+""",
+    "diff-model": """\
+Examples:
+  lipaudit diff-model a.onnx b.onnx
+  lipaudit diff-model weights.pth model.onnx --arch net.py:make
+  lipaudit diff-model a.onnx b.onnx -d npz:test.npz --limit 100 --json
+""",
     "spectrum": """\
 Examples:
   lipaudit spectrum model.onnx

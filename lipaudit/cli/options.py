@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from lipaudit.cli.numbers import whole
+
 __all__ = [
     "AllLayers",
     "AllowGlobal",
@@ -84,9 +86,10 @@ Crop = Annotated[
     str | None,
     typer.Option("--crop", metavar="N|H,W", hidden=True, help="Keep the centre of them, after --resize."),
 ]
-Limit = Annotated[int | None, typer.Option("--limit", metavar="N", help=_LIMIT_HELP)]
+Limit = Annotated[int | None, typer.Option("--limit", parser=whole, metavar="N", help=_LIMIT_HELP)]
 Seed = Annotated[
-    int | None, typer.Option("--seed", metavar="N", hidden=True, help="Seed of the draw by --limit.")
+    int | None,
+    typer.Option("--seed", parser=whole, metavar="N", hidden=True, help="Seed of the draw by --limit."),
 ]
 Eps = Annotated[
     list[str] | None,

@@ -6,12 +6,17 @@ from typing import Annotated
 
 import typer
 
+from lipaudit.cli.numbers import whole
+
 __all__ = ["AsJson", "Everything", "Layers", "Output", "Plot", "Quiet", "Top"]
 
 Top = Annotated[
     int,
     typer.Option(
-        "--top", metavar="K", help="Singular values per layer, the largest first (10; at most 1000)."
+        "--top",
+        parser=whole,
+        metavar="K",
+        help="Singular values per layer, the largest first (10; at most 1000).",
     ),
 ]
 Layers = Annotated[

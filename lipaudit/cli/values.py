@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from fractions import Fraction
 from pathlib import Path
 
@@ -31,6 +31,8 @@ LARGEST_SIDE = 2**14
 """Of images; `data.sizing`, which needs torch, says the same."""
 LEAST_MEMORY = 2**24
 """Bytes; `spectral.select`, which needs torch, says the same."""
+_ALIKE = 0.5
+"""Of `difflib`, for names without their suffix, which by itself makes `c1.onnx` resemble `nope.onnx`."""
 _EXTENT = re.compile(r"[0-9]{1,9}")
 _MEMORY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([kmgt]?)(i?)(b?)", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -179,7 +181,11 @@ def existing_file(place: str, kind: str = "the path of an ONNX file, a .pt2 prog
         return
     siblings: list[str] = []
     with contextlib.suppress(OSError):
-        siblings = [sibling.name for sibling in path.parent.iterdir()]
+        siblings = [sibling.name for sibling in path.parent.iterdir() if _alike(sibling.stem, path.stem)]
     close = get_close_matches(path.name, siblings, n=1)
     hint = f"did you mean {path.with_name(close[0])}?" if close else f"give {kind}"
     raise InputUnavailable(f"no such file: {place}", hint=hint)
+
+
+def _alike(one: str, other: str) -> bool:
+    return SequenceMatcher(None, one.lower(), other.lower()).ratio() >= _ALIKE

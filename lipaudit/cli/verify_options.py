@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from lipaudit.cli.numbers import whole
+
 __all__ = ["AsJson", "Key", "Model", "Policy", "Recheck", "Report", "Samples", "Seed"]
 
 Report = Annotated[str, typer.Argument(metavar="REPORT", help="The JSON report, or an attestation of one.")]
@@ -24,11 +26,15 @@ Samples = Annotated[
 ]
 Recheck = Annotated[
     int | None,
-    typer.Option("--recheck", metavar="N", help="Evaluate N drawn samples again; needs --dataset."),
+    typer.Option(
+        "--recheck", parser=whole, metavar="N", help="Evaluate N drawn samples again; needs --dataset."
+    ),
 ]
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", metavar="N", help="Seed of that draw; by default a new one, which is told."),
+    typer.Option(
+        "--seed", parser=whole, metavar="N", help="Seed of that draw; by default a new one, which is told."
+    ),
 ]
 Policy = Annotated[
     str | None,

@@ -34,7 +34,7 @@ def attested(folder, module, points, labels):
 
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory):
-    """Two pairs of classes whose scores are nearly the same: constants of a pair tell nothing of the others."""
+    """Two pairs of classes with nearly the same scores: the constant of a pair tells nothing of others."""
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(6, 12), nn.Softplus(), nn.Linear(12, 4)).eval()
     with torch.no_grad():

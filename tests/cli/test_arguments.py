@@ -208,6 +208,40 @@ def test_a_missing_model_suggests_its_neighbour(run, model):
     assert f"did you mean {model}?" in done.err
 
 
+@pytest.mark.parametrize("name", ["nope.onnx", "c2.onnx", "no.safetensors"])
+def test_a_suffix_alone_makes_no_names_alike(run, tmp_path, name):
+    for there in ("c1.onnx", "two8.onnx"):
+        (tmp_path / there).touch()
+    done = run(tmp_path / name)
+    assert done.code == 5
+    assert ("did you mean" in done.err) == (name == "c2.onnx")
+
+
+NUMBERS = [
+    ("spectrum m.onnx", "--top"),
+    ("audit m.onnx -d mnist", "--limit"),
+    ("m.onnx -d mnist --limit 3", "--seed"),
+    ("verify r.json -m m.onnx", "--recheck"),
+    ("verify r.json -m m.onnx -d mnist --recheck 3", "--seed"),
+    ("compare m.onnx", "--batch"),
+    ("diff-model a.onnx b.onnx -d mnist", "--limit"),
+]
+
+
+@pytest.mark.parametrize("typed", ["x", "1.5", ""])
+@pytest.mark.parametrize(("line", "flag"), NUMBERS)
+def test_what_is_no_whole_number_is_shown(run, line, flag, typed):
+    done = run(*line.split(), flag, typed)
+    assert done.code == 2
+    assert f"Invalid value for '{flag}': {typed!r} is no whole number" in done.err
+
+
+def test_what_is_no_number_is_shown(run):
+    done = run("diff-model", "a.onnx", "b.onnx", "--tolerance", "x")
+    assert done.code == 2
+    assert "Invalid value for '--tolerance': 'x' is no number" in done.err
+
+
 def test_no_argument_is_usage(run):
     done = run()
     assert done.code == 2

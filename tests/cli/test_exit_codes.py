@@ -15,6 +15,7 @@ from lipaudit.errors import (
     InputRefused,
     InputUnavailable,
     NotCovered,
+    Unreached,
     UnsafeInput,
     UsageError,
 )
@@ -43,6 +44,7 @@ def test_verdicts(run, pipeline, model, verdict):
     ("error", "code"),
     [
         (UsageError("bad"), 2),
+        (Unreached("bad"), 1),
         (Incomplete("bad"), 3),
         (InputRefused("bad"), 4),
         (UnsafeInput("bad"), 4),
@@ -76,7 +78,8 @@ def test_errors(run, pipeline, model, error, code):
     assert done.out == ""
     lines = done.err.splitlines()
     assert lines[0].startswith("error: ")
-    assert lines[-1] == f"exit {code}: {ExitCode(code).meaning}"
+    told = "the limit is not reached" if code == 1 else ExitCode(code).meaning
+    assert lines[-1] == f"exit {code}: {told}"
     assert "Traceback" not in done.err
     if code == 70 and "memory" not in done.err:
         assert "defect" in done.err

@@ -144,11 +144,12 @@ def test_help_of_a_command_tells_of_itself(command):
     assert "  -h, --help              This text.\n" in help_text(command)
 
 
-def test_examples_of_a_command_can_be_parsed(run):
-    lines = run("spectrum", "--help").out.split("Examples:\n")[1].splitlines()
-    flags = {name for parameter in command_named("spectrum").params for name in parameter.opts}
+@pytest.mark.parametrize("command", ["spectrum", "compare", "gate", "verify", "diff-model"])
+def test_examples_of_a_command_can_be_parsed(run, command):
+    lines = run(command, "--help").out.split("Examples:\n")[1].splitlines()
+    flags = {name for parameter in command_named(command).params for name in parameter.opts}
     assert len(lines) >= 3
     for line in lines:
         assert len(line) <= 80
-        assert line.startswith("  lipaudit spectrum ")
+        assert line.startswith(f"  lipaudit {command} ")
         assert {word for word in line.split() if word.startswith("-")} <= flags

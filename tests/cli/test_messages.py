@@ -112,9 +112,9 @@ def test_an_option_that_does_nothing_is_refused_once_the_model_is_there(
     assert (done.code, pipeline.calls) == (2, [])
     assert said in done.err
     assert hint in done.err
-    done = run("n.onnx", *options.split())
+    done = run("mm.onnx", *options.split())
     assert done.code == 5
-    assert done.err.startswith("error: no such file: n.onnx\nhint: did you mean m.onnx?\n")
+    assert done.err.startswith("error: no such file: mm.onnx\nhint: did you mean m.onnx?\n")
     assert sorted(here.iterdir()) == before
 
 

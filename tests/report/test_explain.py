@@ -22,6 +22,8 @@ from lipaudit.report import layer_table
 from lipaudit.report.explain import ENTRIES, find, near, short
 from lipaudit.report.judgement import Metric, Waiver
 from lipaudit.report.model import _CODES, Finding
+from lipaudit.report.repair import Action, BiasAction
+from lipaudit.report.repair_text import _FITTED
 from lipaudit.spectral import METHODS
 from lipaudit.spectral.select import PROFILES
 
@@ -129,6 +131,17 @@ def test_the_words_of_the_screen_are_explained():
     }
     assert {"reading", "next", "origin", "radius"} <= words
     assert not sorted(word for word in words if find(word) is None)
+
+
+def test_the_words_of_repairs_and_spectra_are_explained():
+    words = {
+        *typing.get_args(Action),
+        *typing.get_args(BiasAction),
+        *map(str.strip, _FITTED["fitted"].split(",")),
+    }
+    words |= {"region", "regularizer", "SpectralClip"}
+    assert "not asked for" in words
+    assert not sorted(word for word in words if word and find(word) is None)
 
 
 def test_the_words_of_policies_are_explained():

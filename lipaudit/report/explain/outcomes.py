@@ -48,9 +48,10 @@ OUTCOMES: tuple[Entry, ...] = (
     ),
     _code(
         name="exit 1",
-        short="A budget fails by witness, or stays inconclusive.",
+        short="A budget fails by witness, or stays inconclusive; no clipped model; models that differ.",
         why="The verdict on the last line says which of the two. A failing budget precedes an incomplete "
-        "analysis, an inconclusive one follows it.",
+        "analysis, an inconclusive one follows it. `lipaudit clip` ends with 1 where no network was found "
+        "that keeps the limit, and writes nothing; `lipaudit diff-model` where the models differ.",
         todo="See `lipaudit explain fail` and `lipaudit explain inconclusive`.",
     ),
     _code(

@@ -321,6 +321,14 @@ TERMS: tuple[Entry, ...] = (
         also=("singular value", "spectrum", "multiplicity", "agree", "or more"),
     ),
     _term(
+        name="region",
+        short="A row of `lipaudit spectrum` called `A … B`: linear layers without an activation between "
+        "them, as one map.",
+        why="Its norm may be far below the product of theirs, or above each of them. It has no weights of "
+        "its own, so `lipaudit clip` changes its layers one by one.",
+        also=("regions", "linear regions"),
+    ),
+    _term(
         name="not analysed",
         short="— means that nobody looked; 0 never does.",
         why="What is not analysed is never green.",
