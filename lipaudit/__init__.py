@@ -70,6 +70,8 @@ _HOME = {
 
 _MODULES = {"bounds"}
 """Public names that are modules."""
+_OWN = {"TYPE_CHECKING", "annotations", "import_module", "os"}
+"""What this file alone uses."""
 
 
 def __getattr__(name: str) -> object:
@@ -84,4 +86,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__} - _OWN)

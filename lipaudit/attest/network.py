@@ -16,6 +16,7 @@ from lipaudit.graph.graph import LayerGraph
 from lipaudit.graph.node import Node
 from lipaudit.report.model import Block, Evidence, NetworkBracket
 from lipaudit.report.model import Layer as Record
+from lipaudit.report.wording import plural
 
 __all__ = ["check_network"]
 
@@ -73,8 +74,8 @@ def check_network(
         ledger.equal("global.note", evidence.global_.note, bound.total.note)
     ledger.holds(
         before,
-        f"{len(layers)} layers, {len(claims)} blocks and the network's bound, from {norms} norms that the "
-        "checker granted again",
+        f"{plural(len(layers), 'layer')}, {plural(len(claims), 'block')} and the network's bound, from "
+        f"{plural(norms, 'norm')} that the checker granted again",
     )
     return tuple(layers), bound
 

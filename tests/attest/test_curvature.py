@@ -77,6 +77,7 @@ def test_the_report_tells_what_its_radii_rest_on_and_is_accepted(smooth):
         assert not result.differences
         assert result.exit_code is ExitCode.PASS
     assert any("curvature" in line for line in result.proved)
+    assert any("1 block and the network's bound" in line for line in result.proved)
 
 
 def test_radii_are_evaluated_again(smooth):

@@ -35,6 +35,10 @@ def test_names_are_found(name):
     assert name in dir(lipaudit)
 
 
+def test_what_the_package_imports_for_itself_is_not_listed():
+    assert not set(dir(lipaudit)) & {"os", "import_module", "TYPE_CHECKING", "annotations"}
+
+
 def test_every_name_has_a_home():
     assert set(lipaudit._HOME) | lipaudit._MODULES == set(lipaudit.__all__) - {"__version__"}
     assert not set(lipaudit._HOME) & lipaudit._MODULES

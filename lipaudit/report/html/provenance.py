@@ -110,7 +110,8 @@ def _run(report: AuditReport) -> Facts:
     yield "took", f"{run.seconds:.1f} s{_stages(run)}"
     threads = "" if run.host.threads is None else f", {plural(run.host.threads, 'thread')}"
     yield "machine", f"{run.host.platform}, {run.host.device}{threads}"
-    yield "versions", ", ".join(f"{name} {version}" for name, version in run.versions.items()) or NOT_ANALYSED
+    versions = sorted(run.versions.items())  # as a stored report has them
+    yield "versions", ", ".join(f"{name} {version}" for name, version in versions) or NOT_ANALYSED
     yield "schema", report.schema_version
     digest = report.evidence_sha256
     yield "evidence (SHA-256)", NOT_ANALYSED if digest is None else tag("code", digest)

@@ -13,6 +13,7 @@ from html_page import Page
 from pydantic import ValidationError
 
 from lipaudit.bound import Bound, Estimate
+from lipaudit.report.canonical import from_json, to_json
 from lipaudit.report.explain import find
 from lipaudit.report.html import to_html
 from lipaudit.report.html.claim import tone
@@ -457,6 +458,13 @@ def renamed(text):
     document["run"]["command"] = {text: text, "eps": [text]}
     document["evidence"]["model"]["name"] = text
     return AuditReport.model_validate(document), count
+
+
+def test_a_stored_report_gives_the_same_page():
+    report = full_report()
+    run = report.run.model_copy(update={"versions": {"torch": "2.14.1", "onnx": "1.23.2", "lipaudit": "1"}})
+    report = report.model_copy(update={"run": run})
+    assert to_html(from_json(to_json(report))) == to_html(report)
 
 
 def test_no_name_becomes_markup():
