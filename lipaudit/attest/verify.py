@@ -152,6 +152,7 @@ def check_claims(
     bent = None
     if evidence.robustness is not None:
         check_scores(subject)
+        terms.stage("bounding the curvature again", 0)
         with torch.no_grad():
             bent = curvature(subject.graph, layers, bound)
     check_samples(subject, evidence, (bound, bent), ledger)
