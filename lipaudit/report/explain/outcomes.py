@@ -92,9 +92,9 @@ OUTCOMES: tuple[Entry, ...] = (
     _code(
         name="exit 130",
         short="Interrupted (Ctrl-C).",
-        why="What was finished is written to every -o and shown, with verdict incomplete and LIP307. Before "
-        "anything is proved nothing is written, and older reports stay as they were. A second Ctrl-C ends "
-        "at once.",
+        why="What an audit had finished is written to every -o and shown, with verdict incomplete and "
+        "LIP307. Before anything is proved nothing is written, and older reports stay as they were. A second "
+        "Ctrl-C ends at once.",
         todo="Audit again; see `lipaudit explain LIP307`.",
         also=("interrupted",),
     ),
