@@ -33,6 +33,8 @@ LEAST_MEMORY = 2**24
 """Bytes; `spectral.select`, which needs torch, says the same."""
 _ALIKE = 0.5
 """Of `difflib`, for names without their suffix, which by itself makes `c1.onnx` resemble `nope.onnx`."""
+_TRIED = 50
+"""Names that are spelt most like the missing one."""
 _EXTENT = re.compile(r"[0-9]{1,9}")
 _MEMORY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([kmgt]?)(i?)(b?)", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -181,8 +183,9 @@ def existing_file(place: str, kind: str = "the path of an ONNX file, a .pt2 prog
         return
     siblings: list[str] = []
     with contextlib.suppress(OSError):
-        siblings = [sibling.name for sibling in path.parent.iterdir() if _alike(sibling.stem, path.stem)]
-    close = get_close_matches(path.name, siblings, n=1)
+        siblings = [sibling.name for sibling in path.parent.iterdir()]
+    spelt = get_close_matches(path.name, siblings, n=_TRIED)
+    close = [name for name in spelt if _alike(Path(name).stem, path.stem)]
     hint = f"did you mean {path.with_name(close[0])}?" if close else f"give {kind}"
     raise InputUnavailable(f"no such file: {place}", hint=hint)
 
