@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lipaudit.cli import inputs, interrupts, outputs, streams, values
 from lipaudit.cli.auditing import audit_arguments, check_samples
+from lipaudit.cli.places import check_apart
 from lipaudit.cli.progress import meter
 from lipaudit.cli.request import AuditRequest
 from lipaudit.errors import ExitCode, UsageError
@@ -115,7 +116,7 @@ def _targets(request: ClipRequest) -> dict[FileFormat, Path]:
     """One place per format.
 
     Raises:
-        UsageError: none, two of one format, or a suffix that tells none.
+        UsageError: none, two of one format or to one place, or a suffix that tells none.
     """
     if not request.output:
         raise UsageError("where does the clipped model go?", hint="-o clipped.onnx or -o clipped.safetensors")
@@ -125,6 +126,7 @@ def _targets(request: ClipRequest) -> dict[FileFormat, Path]:
         if kind in found:
             raise UsageError(f"-o {text}: {found[kind]} is {kind} already", hint="one file per format")
         found[kind] = path
+    check_apart(found.values())
     if "onnx" in found and request.audit.arch is not None:
         from importlib.util import find_spec  # noqa: PLC0415 -- rarely needed
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lipaudit.cli import streams
+from lipaudit.cli.places import check_apart
 from lipaudit.errors import UsageError
 from lipaudit.policy import Policy
 from lipaudit.report import FORMATS, SUFFIXES, Format
@@ -75,10 +76,7 @@ def parse_targets(texts: Iterable[str], known: Known[Written]) -> tuple[Target[W
         UsageError: for a format nobody knows, or two reports to one place.
     """
     targets = tuple(_parse(text, known) for text in texts)
-    places = [None if t.path is None else os.path.realpath(t.path) for t in targets]
-    for place in places:
-        if places.count(place) > 1:
-            raise UsageError(f"two outputs go to {'stdout' if place is None else place}")
+    check_apart([target.path for target in targets])
     return targets
 
 
@@ -199,8 +197,9 @@ def write_models(files: Mapping[Path, bytes], kept: Mapping[Path, str], *, force
     """All files or none: each is written whole beside its place, then all take their places.
 
     Raises:
-        UsageError: if one cannot be written, or its place was taken meanwhile.
+        UsageError: if one cannot be written, two go to one place, or a place was taken meanwhile.
     """
+    check_apart(files)
     drafts: dict[Path, Path] = {}
     try:
         for path, data in files.items():

@@ -94,12 +94,19 @@ def test_what_cannot_be_meant(folder, capsys, words, code, part):
         (("-o", "other.onnx"), "exists and is not replaced"),
         (("-o", "nowhere/c.onnx"), "no folder"),
         (("-o", "folder.onnx", "--force"), "folder"),
+        (("-o", "onnx=a.bin", "-o", "safetensors=a.bin"), "two outputs go to"),
+        (("-o", "onnx=a.bin", "-o", "safetensors=./x/../a.bin"), "two outputs go to"),
+        (("-o", "onnx=leads", "-o", "safetensors=t1", "--force"), "two outputs go to"),
+        (("-o", "onnx=here/a.bin", "-o", "safetensors=a.bin", "--force"), "two outputs go to"),
     ],
 )
 def test_places_that_are_refused(folder, capsys, output, part):
     (folder / "other.onnx").write_text("mine")
     (folder / "link.onnx").symlink_to("model.onnx")
     (folder / "folder.onnx").mkdir()
+    (folder / "x").mkdir()
+    (folder / "leads").symlink_to("t1")
+    (folder / "here").symlink_to(".")
     data = (folder / "model.onnx").read_bytes()
     assert main(["clip", "model.onnx", "--lipschitz", "1", *output, *FAST]) == 2
     assert part in capsys.readouterr().err
