@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lipaudit.graph.graph import LayerGraph
+from lipaudit.passes.collect_terms import collect_terms
 from lipaudit.passes.compose_activations import compose_activations
 from lipaudit.passes.drop_identities import drop_identities
 from lipaudit.passes.fold_affine import fold_affine
@@ -33,6 +34,7 @@ PASSES: tuple[Callable[[LayerGraph], LayerGraph], ...] = (
     join_moves,
     half_planes,
     sort_pairs,
+    collect_terms,
     merge_padding,
     fold_affine,
 )

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 from lipaudit.errors import Unreached, UsageError
 from lipaudit.graph.graph import LayerGraph
-from lipaudit.graph.node import Node
-from lipaudit.ops.arithmetic import Affine
 from lipaudit.policy.naming import matching
 from lipaudit.repair.network import Network
 from lipaudit.repair.stored import LeftAlone, StoredLayer, linear_map_of
@@ -45,14 +43,8 @@ class Asked:
 
 
 def linear_names(graph: LayerGraph) -> list[str]:
-    """The linear layers, in graph order: all that amplify by numbers, whether or not those can be changed."""
-    return [node.name for node in graph if len(node.inputs) == 1 and _is_linear(node, graph)]
-
-
-def _is_linear(node: Node, graph: LayerGraph) -> bool:
-    # What is repeated while it is shifted is stretched, too.
-    repeats = isinstance(node.op, Affine) and node.shape != graph.shape_of(node.inputs[0])
-    return repeats or is_linear(node.op)
+    """The linear layers, in graph order: all that can amplify, whether or not they can be changed."""
+    return [node.name for node in graph if is_linear(node, graph)]
 
 
 def asked_layers(

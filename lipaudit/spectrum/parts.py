@@ -1,14 +1,18 @@
 """The linear parts of a graph: single layers, and the regions that the audit bounds as one linear map.
 
-Only layers that amplify by their numbers are parts: convolutions, dense layers, pooling by averages, means,
-contractions, blocks between a pair of Fourier transforms, resizing, and scaling that was not folded, be it by
-one factor for all.  What only moves, copies or adds values, or changes signs, has no spectrum worth a look.
+Only layers that can amplify are parts: by their numbers (convolutions, dense layers, pooling by averages,
+means, contractions, Fourier transforms and blocks between them, resizing, scaling that was not folded, be it
+by one factor for all), or by what they repeat (nearest upsampling, tiles, indices that occur twice, padding by
+copies).  What only moves values or changes signs has no spectrum worth a look, and what adds or joins several
+values is no map of one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,11 +24,16 @@ from lipaudit.blocks.linear_region import RULE as LINEAR_REGION
 from lipaudit.blocks.region import Region
 from lipaudit.bound import Bound
 from lipaudit.graph.graph import LayerGraph
-from lipaudit.graph.node import Gain, Shape
-from lipaudit.ops.arithmetic import Affine
+from lipaudit.graph.node import Gain, Node, Shape
+from lipaudit.ops.arithmetic import Affine, copies
+from lipaudit.ops.fourier import Fourier
+from lipaudit.ops.shape import Relayout
 from lipaudit.passes.frequency_blocks import FrequencyBlocks
 
 __all__ = ["LinearPart", "is_linear", "linear_parts"]
+
+ORTHONORMAL = 1e-9
+"""How far from 1 the computed norm of an orthonormal transform may be."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +103,7 @@ def _found(
 ) -> Iterator[LinearPart]:
     for layer in layers:
         node = layer.node
-        if is_linear(node.op) and len(node.inputs) == 1:
+        if is_linear(node, graph):
             region = Region(node.inputs[0], (node,))
             yield LinearPart(node.name, node.op.name, graph, region, gains, layer.upper)
         for claim in regions:
@@ -104,9 +113,33 @@ def _found(
                 yield LinearPart(name, "region", graph, Region(claim.source, inside), gains, claim.bound)
 
 
-def is_linear(op: object) -> bool:
-    """Whether an op is linear and amplifies by its numbers."""
-    # A shift alone, and a change of signs, stretches nothing.
-    return isinstance(op, (*MIXING, FrequencyBlocks)) or (
-        isinstance(op, Affine) and bool((op.scale.abs() != 1).any())
-    )
+def is_linear(node: Node, graph: LayerGraph) -> bool:
+    """Whether a layer is a linear map of one value that can amplify, by its numbers or by what it repeats."""
+    rule = _AMPLIFIES.get(type(node.op))
+    return rule is not None and len(node.inputs) == 1 and rule(node, graph.shape_of(node.inputs[0]))
+
+
+def _scales(node: Node, shape: Shape) -> bool:
+    # A shift alone, and a change of signs, stretches nothing; a shift that is larger than x repeats it.
+    op: Any = node.op
+    return bool((op.scale.abs() != 1).any()) or copies(shape, node.shape) > 1
+
+
+def _repeats(node: Node, shape: Shape) -> bool:
+    op: Any = node.op
+    return bool(op.most_copies(shape) > 1)
+
+
+def _stretches(node: Node, shape: Shape) -> bool:
+    del shape
+    op: Any = node.op
+    return not math.isclose(op.norm(), 1.0, rel_tol=ORTHONORMAL)
+
+
+_AMPLIFIES: dict[type, Callable[[Node, Shape], bool]] = {
+    **dict.fromkeys((*MIXING, FrequencyBlocks), lambda _node, _shape: True),
+    Affine: _scales,
+    Relayout: _repeats,
+    Fourier: _stretches,
+}
+"""Linear ops, and whether one of them can amplify what it is given (of this shape)."""

@@ -100,6 +100,33 @@ def test_a_layer_that_cannot_be_changed_keeps_everything_from_being_written(tmp_
     assert repair_model(path, Wish(layer_norm=200.0), **QUICK).repair.notes[0].startswith("nothing")
 
 
+REPEATS = {
+    "nearest": [helper.make_node("Resize", ["b", "", "s"], ["c"], name="other", mode="nearest")],
+    "tile": [helper.make_node("Tile", ["b", "times"], ["c"], name="other")],
+    "gather": [helper.make_node("Gather", ["b", "twice"], ["c"], name="other", axis=1)],
+    "add": [
+        helper.make_node("Relu", ["b"], ["b2"], name="again"),
+        helper.make_node("Add", ["b2", "b2"], ["c"], name="other"),
+    ],
+    "concat": [helper.make_node("Concat", ["b", "b"], ["c"], name="other", axis=1)],
+}
+
+
+@pytest.mark.parametrize("kind", REPEATS)
+def test_what_repeats_values_is_a_layer_that_is_judged(tmp_path, kind):
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], name="conv"),
+        helper.make_node("Relu", ["a"], ["b"], name="relu"),
+        *REPEATS[kind],
+        helper.make_node("Relu", ["c"], ["y"], name="end"),
+    ]
+    held = {"w": models.numbers(2, 1, 3, 3), "s": np.array([1, 1, 2, 2], np.float32)}
+    held |= {"times": np.array([1, 3, 1, 1], np.int64), "twice": np.array([0, 1, 1], np.int64)}
+    path = models.write_graph(tmp_path / "net.onnx", nodes, held, shape=(1, 6, 6))
+    with pytest.raises(Unreached, match=r"other \(≤ "):
+        repair_model(path, Wish(layer_norm=1.0), **QUICK)
+
+
 @pytest.mark.parametrize("op", ["AveragePool", "Resize", "BatchNormalization"])
 def test_every_layer_with_a_spectrum_is_asked(tmp_path, op):
     held = {"w": models.numbers(2, 1, 3, 3), "s": np.array([1, 1, 2, 2], np.float32)}
