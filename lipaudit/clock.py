@@ -51,7 +51,7 @@ class Clock:
         if self.name:
             self.seconds[self.name] = round(now - self.since, 3)
         self.name, self.since = name, now
-        if self.shown is not None:
+        if self.shown is not None and name:
             self.shown.stage(name, total)
 
     def advance(self, n: int = 1) -> None:

@@ -14,7 +14,11 @@ Lipschitz = Annotated[
 ]
 LayerNorm = Annotated[
     str | None,
-    typer.Option("--layer-norm", metavar="C", help="Every linear layer's certified norm shall be C at most."),
+    typer.Option(
+        "--layer-norm",
+        metavar="C",
+        help="Every linear layer's certified norm, each layer by itself, shall be C at most.",
+    ),
 ]
 How = Annotated[
     str,
@@ -39,7 +43,7 @@ Layers = Annotated[
     typer.Option(
         "--layer",
         metavar="GLOB",
-        help="Speak of these layers only, by name; * is any text. Repeatable.",
+        help="Speak of these layers only, by name as `lipaudit spectrum` shows it; * is any text. Repeatable.",
     ),
 ]
 Output = Annotated[

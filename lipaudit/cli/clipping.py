@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +15,10 @@ from lipaudit.cli.auditing import audit_arguments, check_samples
 from lipaudit.cli.places import check_apart
 from lipaudit.cli.progress import meter
 from lipaudit.cli.request import AuditRequest
+from lipaudit.cli.screen import screen_width
 from lipaudit.errors import ExitCode, UsageError
 from lipaudit.load.factory import exits_refused
-from lipaudit.report.exact import read_exact
+from lipaudit.report.exact import double_below, read_exact
 from lipaudit.report.repair import FileFormat, Repair, to_json
 from lipaudit.report.repair_text import ending, to_text
 
@@ -68,11 +67,10 @@ def run(request: ClipRequest) -> ExitCode:
     Raises:
         LipauditError: whatever keeps the model from being repaired; nothing is written then.
     """
-    limits = {
-        "--lipschitz": _limit("--lipschitz", request.lipschitz),
-        "--layer-norm": _limit("--layer-norm", request.layer_norm),
-    }
-    if sum(value is not None for value in limits.values()) != 1:
+    limits = {"--lipschitz": request.lipschitz, "--layer-norm": request.layer_norm}
+    for flag, text in limits.items():
+        _check_limit(flag, text)
+    if sum(text is not None for text in limits.values()) != 1:
         raise UsageError(
             "a bound for the network or one for every layer is needed, and not both",
             hint="--lipschitz C, or --layer-norm C",
@@ -86,11 +84,13 @@ def run(request: ClipRequest) -> ExitCode:
     targets = _targets(request)
     values.existing_file(request.audit.model)
     options = {k: v for k, v in audit_arguments(request.audit).items() if k not in _OF_BUDGETS}
+    if not request.audit.eps:
+        del options["eps"]  # those of a repair, not those of an audit
     kept = inputs.read_by(request.audit, None)
     for path in targets.values():
         outputs.check_new(path, kept, force=request.force)
     check_samples(request.audit, None, ())
-    done = _repaired(request, limits, tuple(targets), options)
+    done = _repaired(request, tuple(targets), options)
     named = tuple(file.model_copy(update={"name": targets[file.format].name}) for file in done.repair.files)
     outputs.write_models(
         {targets[kind]: data for kind, data in done.files.items()}, kept, force=request.force
@@ -99,17 +99,16 @@ def run(request: ClipRequest) -> ExitCode:
     return ExitCode.PASS
 
 
-def _limit(flag: str, text: str | None) -> float | None:
+def _check_limit(flag: str, text: str | None) -> None:
+    """What `Wish` would refuse as well, seconds later."""
     if text is None:
-        return None
+        return
     try:
-        value = float(read_exact(text))
-    except (ValueError, OverflowError) as error:
+        positive = double_below(read_exact(text.strip())) > 0
+    except ValueError as error:
         raise UsageError(f"{flag}: {error}", hint=f"a positive number, e.g. {flag} 10") from error
-    if not 0 < value < math.inf:
+    if not positive:
         raise UsageError(f"{flag} {text}: must be above 0", hint=f"e.g. {flag} 10")
-    # Reports and budgets speak of a double by its shortest decimal, which shall not exceed what was typed.
-    return value if Fraction(repr(value)) <= read_exact(text) else math.nextafter(value, 0.0)
 
 
 def _targets(request: ClipRequest) -> dict[FileFormat, Path]:
@@ -158,21 +157,17 @@ def _target(text: str) -> tuple[FileFormat, Path]:
     return kind, Path(place)
 
 
-def _repaired(
-    request: ClipRequest,
-    limits: dict[str, float | None],
-    formats: Sequence[FileFormat],
-    options: dict[str, Any],
-) -> Repaired:
+def _repaired(request: ClipRequest, formats: Sequence[FileFormat], options: dict[str, Any]) -> Repaired:
     audit = request.audit
     shown = meter(quiet=audit.quiet, colour=streams.colour_wanted(sys.stderr))
     with shown as progress, streams.libraries_on_stderr(verbose=audit.verbose >= _CURIOUS):
         progress.stage("loading torch", 0)
         with interrupts.loading():
-            from lipaudit.repair.model_repair import Wish, repair_model  # noqa: PLC0415 -- imports torch
+            from lipaudit.repair.model_repair import repair_model  # noqa: PLC0415 -- imports torch
+            from lipaudit.repair.wish import Wish  # noqa: PLC0415 -- imports torch
         wish = Wish(
-            lipschitz=limits["--lipschitz"],
-            layer_norm=limits["--layer-norm"],
+            lipschitz=request.lipschitz,
+            layer_norm=request.layer_norm,
             how=request.how,
             biases=request.biases,
             layers=tuple(request.layers),
@@ -182,9 +177,14 @@ def _repaired(
 
 
 def _tell(request: ClipRequest, repair: Repair, written: Sequence[Path]) -> None:
+    """The screen, or the record; where the files are, and how it ended, unless nobody wants to know."""
+    quiet = request.audit.quiet
     if request.as_json:
         streams.write_data(to_json(repair))
     else:
-        streams.write_screen(f"{ending(repair)}\n" if request.audit.quiet else to_text(repair))
-    for path in () if request.audit.quiet else written:
+        width = screen_width()
+        streams.write_screen(f"{ending(repair)}\n" if quiet else to_text(repair, width=width))
+    for path in () if quiet else written:
         streams.say(f"wrote {os.fspath(path)}")
+    if request.as_json and not quiet:
+        streams.say(ending(repair))

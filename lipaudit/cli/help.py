@@ -63,6 +63,14 @@ Examples:
   lipaudit diff-model weights.pth model.onnx --arch net.py:make
   lipaudit diff-model a.onnx b.onnx -d npz:test.npz --limit 100 --json
 """,
+    "clip": """\
+Examples:
+  lipaudit clip model.onnx --lipschitz 100 -d mnist -o clipped.onnx
+  lipaudit clip model.onnx --layer-norm 1 --layer 'conv*' -o clipped.onnx
+  lipaudit clip weights.safetensors --arch net.py:make --lipschitz 20 \\
+    -o clipped.safetensors
+It audits the model before and after: minutes for a small network.
+""",
     "spectrum": """\
 Examples:
   lipaudit spectrum model.onnx

@@ -1,8 +1,8 @@
 """A sum of one value with itself is a multiple of it: c₁x + c₂x = (c₁ + c₂)x.
 
 As two inputs their gains would be those of a map that may be given two different values; read as one, the
-norm is |c₁ + c₂|, it folds into the layer before it, and whoever limits layers sees it.  The factors are added
-as fractions, so that their sum is rounded once.
+norm is |c₁ + c₂|, it folds into the layer before it, and whoever limits layers sees it.  The factors are
+added as fractions, so that their sum is rounded once.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """Which layers a wish speaks of, which of them may change, and why the others may not.
 
-Asked for are all linear layers, or those that `--layer` names.  **Left alone** is a layer whose weights are
-tied, computed or not in the file (`stored`), one inside a part that is bounded by its structure
-(`structure`), and one without weights of its own: pooling, resizing, scaling, blocks between two Fourier
-transforms.  A limit for every layer is one for them, too: where one of them exceeds it, nothing comes out.
+Asked for are all linear layers (`spectrum.parts`), each by itself, or those that `--layer` names.  **Left
+alone** is a layer whose weights are tied, computed or not in the file (`stored`), one inside a part that is
+bounded by its structure (`structure`), and one without weights of its own: pooling, resizing, scaling,
+repeating, blocks between two Fourier transforms.  A limit for every layer is one for them, too: where one of
+them exceeds it, nothing comes out; where it keeps it, nothing has to change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from lipaudit.errors import Unreached, UsageError
@@ -17,11 +18,12 @@ from lipaudit.policy.naming import matching
 from lipaudit.repair.network import Network
 from lipaudit.repair.stored import LeftAlone, StoredLayer, linear_map_of
 from lipaudit.repair.structure import structured
+from lipaudit.repair.wish import Wish
 from lipaudit.report.number import Number
-from lipaudit.report.wording import bound_text, plural, shown_up
+from lipaudit.report.wording import bound_text, shown_up
 from lipaudit.spectrum.parts import is_linear
 
-__all__ = ["Asked", "asked_layers", "check_patterns", "check_stuck", "linear_names", "reasons"]
+__all__ = ["Asked", "asked_layers", "check_stuck", "linear_names", "reasons"]
 
 _SHOWN = 6
 """Names and reasons in one message."""
@@ -64,10 +66,12 @@ def asked_layers(
     names = linear_names(network.graph)
     for pattern in patterns:
         if not matching(pattern, names):
+            region = " … " in pattern  # as `spectrum` calls it
+            known = f"{', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''}" or "there is none"
             raise UsageError(
                 f"--layer {pattern}: no linear layer is called so",
-                hint=f"{', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''}; "
-                "* stands for any text",
+                hint=("a region is limited by no layer's norm; " if region else "")
+                + f"linear layers: {known}; * stands for any text",
             )
     asked = {name for pattern in patterns or ("*",) for name in matching(pattern, names)}
     why = {alone.name: alone.why for alone in left}
@@ -87,13 +91,13 @@ def asked_layers(
     )
 
 
-def check_stuck(network: Network, asked: Asked, limit: float) -> None:
+def check_stuck(network: Network, asked: Asked, wish: Wish) -> None:
     """A limit for every layer needs every layer.
 
     Raises:
         Unreached: one that is left alone exceeds it.
     """
-    stuck = [alone for alone in asked.held if not network.stated(alone.name) <= limit]
+    stuck = [alone for alone in asked.held if not network.stated(alone.name) <= wish.limit]
     if not stuck:
         return
     shown = [
@@ -102,27 +106,12 @@ def check_stuck(network: Network, asked: Asked, limit: float) -> None:
     ]
     more = f" and {len(stuck) - _SHOWN} more" if len(stuck) > _SHOWN else ""
     layers = "layer is" if len(stuck) == 1 else "layers are"
+    them = "it" if len(stuck) == 1 else "them"
+    others = f"Leave {them} out" if wish.layers else "Name the layers to clip with --layer"
     raise Unreached(
-        f"{len(stuck)} {layers} left alone and would stay above {limit!r}: {', '.join(shown)}{more}",
-        hint=f"{reasons(stuck)}. Name the layers to clip with --layer, or bound the network instead: "
-        "--lipschitz C",
+        f"{len(stuck)} {layers} left alone and would stay above {wish.text}: {', '.join(shown)}{more}",
+        hint=f"{reasons(stuck)}. {others}, or bound the network instead: --lipschitz C",
     )
-
-
-def check_patterns(asked: Asked, patterns: Iterable[str]) -> None:
-    """Whoever names a layer wants it changed.
-
-    Raises:
-        UsageError: a pattern means only layers that are left alone.
-    """
-    free, held = [layer.name for layer in asked.free], [alone.name for alone in asked.held]
-    for pattern in patterns:
-        if not matching(pattern, free):
-            meant = matching(pattern, held)
-            raise UsageError(
-                f"--layer {pattern}: {plural(len(meant), 'layer')} that cannot be changed",
-                hint=reasons([alone for alone in asked.held if alone.name in meant]),
-            )
 
 
 def reasons(held: Sequence[LeftAlone]) -> str:

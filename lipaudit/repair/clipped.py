@@ -9,7 +9,8 @@ from typing import Any
 from lipaudit.clock import Progress
 from lipaudit.repair.biases import FIT
 from lipaudit.repair.methods import FASTCLIP
-from lipaudit.repair.model_repair import Repaired, Wish, repair_model
+from lipaudit.repair.model_repair import Repaired, repair_model
+from lipaudit.repair.wish import Wish
 from lipaudit.report.repair import FileFormat
 
 __all__ = ["clip_model"]

@@ -9,10 +9,11 @@ factor on the last layer that changed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
+from lipaudit.clock import Clock
 from lipaudit.errors import Incomplete, Unreached
 from lipaudit.graph.graph import LayerGraph, batched
 from lipaudit.repair.budget import losses, shared
@@ -40,7 +41,7 @@ def cap_layers(
     free: Sequence[StoredLayer],
     limit: float,
     method: ClipMethod,
-    advance: Callable[[], None] = lambda: None,
+    clock: Clock,
 ) -> Changes:
     """The proved norm of each of these layers at most `limit`, as reports state it.
 
@@ -48,10 +49,11 @@ def cap_layers(
         Unreached: one does not get there.
     """
     changes: Changes = {}
+    clock.stage("clipping", len(free))
     for layer in free:
         if network.stated(layer.name) > limit:
             changes[layer.name] = clipped_layer(network.graph, layer, AIM * limit, method, network.plan)
-        advance()
+        clock.advance()
     return changes
 
 
@@ -61,7 +63,7 @@ def reach(
     target: float,
     method: ClipMethod,
     samples: Tensor | None,
-    advance: Callable[[], None] = lambda: None,
+    clock: Clock,
 ) -> Changes:
     """Layers changed so that the whole is bounded by `target`.
 
@@ -71,7 +73,7 @@ def reach(
         target: for the bound of the whole.
         method: how.
         samples: (n, *input of the graph) float64 on its device, to measure losses on; None for noise.
-        advance: told of every layer of every round.
+        clock: told of every layer of every round.
 
     Raises:
         Incomplete: the whole has no bound.
@@ -89,6 +91,7 @@ def reach(
     free = [layer for layer in free if network.norm(layer.name) > 0]
     if not free:
         raise Unreached("all layers that may change are 0", hint="let more layers change (--layer)")
+    clock.stage("measuring losses", 0)
     inputs = {} if samples is None else _inputs(network.graph, free, samples)
     costs = [
         losses(layer.map, network.norm(layer.name), method.name, inputs.get(layer.name)) for layer in free
@@ -96,14 +99,15 @@ def reach(
     factor, kept = min(1 - LEAST, target / before.value), (0.0, Changes())
     starts: dict[str, Tensor | None] = {}
     changes: Changes = {}
-    for _ in range(ROUNDS):
+    for attempt in range(1, ROUNDS + 1):
         changes = {}
+        clock.stage(f"clipping, round {attempt} of at most {ROUNDS}", len(free))
         for layer, share in zip(free, shared(costs, factor), strict=True):
             if share < 1 - LAST_HAIR:
                 limit, start = share * network.norm(layer.name), starts.get(layer.name)
                 changes[layer.name] = clipped_layer(network.graph, layer, limit, method, network.plan, start)
                 starts[layer.name] = changes[layer.name].start
-            advance()
+            clock.advance()
         reached = network.with_changes(changes).bound.total.value
         if kept[0] < reached <= target:
             kept = reached, changes

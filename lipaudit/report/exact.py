@@ -6,6 +6,7 @@ make it build a number of a billion digits, so the grammar and the size are chec
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from fractions import Fraction
@@ -13,7 +14,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-__all__ = ["ExactText", "read_exact"]
+__all__ = ["ExactText", "double_below", "read_exact"]
 
 _DECIMAL = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
 _NUMBER = re.compile(rf"[+-]?{_DECIMAL}")
@@ -37,6 +38,12 @@ def read_exact(text: str) -> Fraction:
     if abs(value / divisor) > _LARGEST:
         raise ValueError(f"{text!r} is too large: no float64 reaches it")
     return value / divisor
+
+
+def double_below(exact: Fraction) -> float:
+    """The largest double that is not above a number: what keeps it keeps the number, compared exactly."""
+    value = float(exact)
+    return value if Fraction(value) <= exact else math.nextafter(value, -math.inf)
 
 
 def _pointed(text: str) -> str:

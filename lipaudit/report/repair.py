@@ -7,11 +7,14 @@ from typing import Literal
 from pydantic import Field
 
 from lipaudit.report.canonical import dumped, schema_of, shipped
+from lipaudit.report.inputs import DatasetRecord, ModelRecord, PreprocessingRecord, Text
 from lipaudit.report.model import NetworkBracket, Robustness
-from lipaudit.report.number import Number, Record
+from lipaudit.report.number import Count, Number, Record
 
 __all__ = [
+    "RADII",
     "Action",
+    "Biases",
     "ChangedLayer",
     "FileFormat",
     "OutputChange",
@@ -24,6 +27,9 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = "1.0"
+
+RADII = ("1/255", "4/255", "36/255")
+"""At which certified accuracy is counted, if nobody says others: what needs clipping has small ones."""
 
 Action = Literal["clipped", "unchanged", "left alone", "not asked for"]
 BiasAction = Literal["fitted", "kept"]
@@ -66,20 +72,41 @@ class WrittenFile(Record):
     proved: str = Field(description="how the guarantee was checked for this very file")
 
 
+class Biases(Record):
+    """What was done about biases."""
+
+    choice: Literal["fit", "keep"] = Field(description="of --biases")
+    inputs: Text = Field(default="", description="what they were fitted on; empty where none was")
+    scale: float | None = Field(
+        default=None, description="of the scores beside the old ones; null where it is not known"
+    )
+
+
 class Repair(Record):
     """A repair whose result meets its target."""
 
     schema_version: str = SCHEMA_VERSION
+    verdict: Literal["clipped", "unchanged"] = Field(
+        default="clipped", description="whether weights had to change; the limit is kept in both cases"
+    )
+    exit_code: Count = 0
     model: str
+    input: ModelRecord | None = Field(default=None, description="the model as it was read, with its digests")
+    preprocessing: PreprocessingRecord | None = None
+    dataset: DatasetRecord | None = Field(default=None, description="null: nothing was evaluated")
     method: str
     target: Literal["lipschitz", "layer norm"]
-    limit: float
+    limit: float = Field(description="the largest double that is not above what was asked for")
+    asked: Text = Field(default="", description="the limit as it was written")
+    patterns: tuple[Text, ...] = Field(default=(), description="of --layer; none: every linear layer")
+    biases: Biases | None = None
     layers: tuple[ChangedLayer, ...]
     before: Side
     after: Side
     change: OutputChange | None
     files: tuple[WrittenFile, ...]
     notes: tuple[str, ...] = ()
+    version: Text = Field(default="", description="of lipaudit")
 
 
 def to_json(repair: Repair) -> str:

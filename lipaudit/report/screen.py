@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from io import StringIO
 
+from rich.cells import cell_len, chop_cells
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["LABEL", "part", "screen_lines"]
+__all__ = ["LABEL", "folded", "part", "screen_lines"]
 
 LABEL = 11
 """Columns of the left margin in which each part is named."""
@@ -50,3 +51,26 @@ def screen_lines(blocks: Iterable[RenderableType], *, width: int, colour: bool =
         for block in blocks:
             console.print(block, crop=False)
     return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def folded(text: str, width: int, indent: str = "") -> Iterator[str]:
+    """One sentence as lines of at most so many columns, folded at blanks; only longer words are cut.
+
+    Args:
+        text: without line ends.
+        width: columns; sentences use no more than can be read.
+        indent: of the first line; the others have two columns more.
+    """
+    line, room = indent, min(width, _PROSE)
+    deeper = indent + "  "
+    for word in text.split():
+        fits = cell_len(line) + 1 + cell_len(word) <= room
+        if line.strip() and not fits:
+            yield line
+            line = deeper
+        pieces = chop_cells(word, room - cell_len(deeper))
+        for piece in pieces[:-1]:
+            yield line + piece
+            line = deeper
+        line += f" {pieces[-1]}" if line.strip() else pieces[-1]
+    yield line

@@ -2,9 +2,9 @@
 
 Only layers that can amplify are parts: by their numbers (convolutions, dense layers, pooling by averages,
 means, contractions, Fourier transforms and blocks between them, resizing, scaling that was not folded, be it
-by one factor for all), or by what they repeat (nearest upsampling, tiles, indices that occur twice, padding by
-copies).  What only moves values or changes signs has no spectrum worth a look, and what adds or joins several
-values is no map of one.
+by one factor for all), or by what they repeat (nearest upsampling, tiles, indices that occur twice, padding
+by copies).  What only moves values or changes signs has no spectrum worth a look, and what adds or joins
+several values is no map of one.
 """
 
 from __future__ import annotations

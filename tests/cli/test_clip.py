@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny_models as tiny
 
-from lipaudit.cli import clipping, main
+from lipaudit.cli import main
 from lipaudit.pipeline import audit
 from lipaudit.report.repair import model_schema
 
@@ -137,18 +137,6 @@ def test_a_missing_model_is_told(folder, capsys, place):
     (folder / "s.npz.onnx").write_text("exists")
     assert main(["clip", "modle.onnx", "--lipschitz", "1", "-o", place]) == 5
     assert "did you mean model.onnx" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("text", "limit"),
-    [
-        ("0.30000000000000000001", 0.3),
-        ("0.29999999999999999999", 0.29999999999999993),
-        ("1/3", 0.3333333333333333),
-    ],
-)
-def test_a_limit_is_never_rounded_up(text, limit):
-    assert clipping._limit("--lipschitz", text) == limit
 
 
 def test_the_schema_is_the_records_own(folder, capsys):

@@ -14,7 +14,8 @@ from safetensors.torch import load, load_file, save_file
 from lipaudit.errors import Unreached, UsageError
 from lipaudit.pipeline import audit
 from lipaudit.repair.methods import FASTCLIP, METHODS
-from lipaudit.repair.model_repair import Wish, repair_model
+from lipaudit.repair.model_repair import repair_model
+from lipaudit.repair.wish import Wish
 
 QUICK = {"attack": False, "profile": "fast"}
 

@@ -29,7 +29,7 @@ def model_line(spectrum: Spectrum) -> str:
     facts = [
         spectrum.model.name,
         plural(count, "linear layer"),
-        f"{plural(spectrum.left_out, 'other layer')} left out, being no linear map of one value or only moving values",
+        f"{plural(spectrum.left_out, 'other layer')} left out, being no linear map or only moving values",
     ]
     if spectrum.not_asked:
         facts.append(f"{plural(spectrum.not_asked, 'linear layer')} not asked for")
