@@ -43,7 +43,8 @@ Layers = Annotated[
     typer.Option(
         "--layer",
         metavar="GLOB",
-        help="Speak of these layers only, by name as `lipaudit spectrum` shows it; * is any text. Repeatable.",
+        help="Speak of these layers only, by name as `lipaudit spectrum` shows it; * is any text. "
+        "Repeatable.",
     ),
 ]
 Output = Annotated[
