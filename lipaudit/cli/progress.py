@@ -107,8 +107,8 @@ class HeartbeatMeter(_Entered):
         """What is said at time `now` (`time.monotonic`)."""
         parts = [f"… {clock(now - self._entered)} {self._name}"]
         done, total, spent = self._done, self._total, now - self._started
-        if total:
-            parts.append(f"{done}/{total}")
+        if total or done:
+            parts.append(f"{done}/{total}" if total else f"{done} done")
         if done and spent > 0:
             rate = done / spent
             parts.append(f"{rate:.3g}/s")

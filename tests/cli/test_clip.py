@@ -1,5 +1,6 @@
 """`lipaudit clip` as it is typed: limits, outputs, what it never replaces, exit codes."""
 
+import hashlib
 import json
 
 import jsonschema
@@ -53,7 +54,15 @@ def test_json_and_both_files(folder, capsys):
         *FAST,
     ]
     assert main(words) == 0
-    told = json.loads(capsys.readouterr().out)
+    shown = capsys.readouterr()
+    assert shown.err.splitlines()[-1].startswith("CLIPPED (exit 0: the norm of 1 linear layer")
+    assert "in the files as written" in shown.err
+    told = json.loads(shown.out)
+    assert (told["verdict"], told["exit_code"], told["asked"]) == ("clipped", 0, "1")
+    model = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    assert told["input"]["files"][0]["sha256"] == model
+    assert told["dataset"] is None
+    assert told["biases"]["choice"] == "fit"
     assert [file["name"] for file in told["files"]] == ["c.onnx", "c.safetensors"]
     assert told["layers"][0]["action"] == "clipped"
     assert told["layers"][0]["after"]["value"] <= 1

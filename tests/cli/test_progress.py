@@ -38,6 +38,9 @@ def test_a_line_tells_rate_and_rest():
     assert line.endswith("/s, about 1:10 left")
     beat.advance(700)
     assert "left" not in beat.line(start + 60)
+    beat.stage("search", 0)
+    beat.advance(3)
+    assert beat.line(time.monotonic() + 30).startswith("… 0:30 search, 3 done, 0.")
     beat.stage("attack", 0)
     assert beat.line(start + 90) == "… 1:30 attack"
 

@@ -1,5 +1,7 @@
 """Which layers are asked for: every linear layer, by its own name, or a refusal that says why."""
 
+from fractions import Fraction
+
 import numpy as np
 import onnx
 import pytest
@@ -8,7 +10,7 @@ from onnx import helper, numpy_helper
 
 from lipaudit.analyze import Plan, analyze
 from lipaudit.clock import Clock
-from lipaudit.errors import Incomplete, Unreached
+from lipaudit.errors import Incomplete, Unreached, UsageError
 from lipaudit.pipeline import audit
 from lipaudit.repair.asked import linear_names
 from lipaudit.repair.model_repair import repair_model
@@ -159,6 +161,26 @@ def test_every_layer_with_a_spectrum_is_asked(tmp_path, op):
         repair_model(path, Wish(layer_norm=0.01), **QUICK)
 
 
+def test_layers_that_are_one_map_together_are_told(tmp_path):
+    nodes = [
+        helper.make_node("Gemm", ["x", "w1"], ["a"], name="one", transB=1),
+        helper.make_node("Gemm", ["a", "w2"], ["b"], name="two", transB=1),
+        helper.make_node("Mul", ["b", "b"], ["y"], name="square"),
+    ]
+    held = {"w1": np.eye(5, dtype=np.float32) * 9, "w2": np.diag(np.arange(5, 0, -1)).astype(np.float32)}
+    done = repair_model(
+        models.write_graph(tmp_path / "region.onnx", nodes, held), Wish(layer_norm=2), **QUICK
+    )
+    told = " ".join(done.repair.notes)
+    assert "the 2 layers from one to two, which no activation parts, are one linear map of norm 4" in told
+    assert "the network as a whole has no bound: square: a product" in told
+    assert "batch norm" not in told
+    assert done.repair.after.bracket.upper.status == "unbounded"
+    with pytest.raises(UsageError, match="no linear layer") as refused:
+        repair_model(tmp_path / "region.onnx", Wish(layer_norm=2, layers=("one … two",)), **QUICK)
+    assert "region" in refused.value.hint
+
+
 def test_brackets_in_names_are_themselves(tmp_path):
     nodes = [
         helper.make_node("Gemm", ["x", "w1"], ["a"], name="net[0]", transB=1),
@@ -204,7 +226,7 @@ def test_a_bound_that_reports_round_above_the_limit_is_brought_below_it(tmp_path
     done = repair_model(path, Wish(lipschitz=exact), **QUICK)
     assert done.after.evidence.global_.upper.value <= exact
     assert {r.action for r in done.repair.layers} != {"unchanged"}
-    kept = repair_model(path, Wish(lipschitz=stated), **QUICK)
+    kept = repair_model(path, Wish(lipschitz=str(Fraction(stated))), **QUICK)
     assert {r.action for r in kept.repair.layers} == {"unchanged"}
 
 

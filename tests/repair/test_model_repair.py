@@ -20,6 +20,19 @@ from lipaudit.repair.wish import Wish
 QUICK = {"attack": False, "profile": "fast"}
 
 
+class Watcher:
+    """Notes the stages of a progress, and how many steps of each were counted."""
+
+    def __init__(self):
+        self.stages = []
+
+    def stage(self, name, total):
+        self.stages.append([name, total, 0])
+
+    def advance(self, n=1):
+        self.stages[-1][2] += n
+
+
 def initializers(data):
     model = onnx.ModelProto.FromString(data)
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -52,7 +65,12 @@ def halved(model):
 def test_the_file_as_written_has_the_bound(model, tmp_path, how):
     digest = hashlib.sha256(model.read_bytes()).digest()
     before = bound_of(model)
-    done = repair_model(model, Wish(lipschitz=before / 5, how=how), **QUICK)
+    watcher = Watcher()
+    done = repair_model(model, Wish(lipschitz=before / 5, how=how), progress=watcher, **QUICK)
+    assert all(name for name, _, _ in watcher.stages)
+    clipping = [stage for stage in watcher.stages if stage[0].startswith("clipping, round")]
+    assert clipping
+    assert all(total == counted == 3 for _, total, counted in clipping)
     after = bound_of(written(tmp_path, done.files["onnx"]))
     assert before / 5 * 0.97 <= after <= before / 5
     assert done.repair.after.bracket.upper.value == after
