@@ -18,8 +18,9 @@ A diagonal map also moves past a reshape or permutation on its way to a dense la
 move(scale∘x + shift) = move(scale)∘move(x) + move(shift).
 
 Names go with the layers: budgets and waivers ask for them.  What was folded into a layer with weights stands
-under that layer's name, two diagonal maps under the second one's (the first may be the preprocessing, which
-is no layer of the model), and what changes places takes its name along.
+under that layer's name, a batch norm that is left over among them; two other diagonal maps under the second
+one's (the first may be the preprocessing, which is no layer of the model), and what changes places takes its
+name along.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ __all__ = ["fold_affine"]
 
 LARGEST = 4_000_000
 """Entries up to which a scale is spread out to move past a reshape."""
+_LEARNED = "batch_norm"
+"""Of diagonal maps, those with weights."""
 SMALLEST_FACTOR, LARGEST_FACTOR = 2.0**-300, 2.0**300
 """Nothing outside is folded: products of two numbers inside, and their sums, stay far from float64's ends."""
 
@@ -92,7 +95,9 @@ def _merged(graph: LayerGraph, first: Node, second: Node) -> Node | None:
             op = _scale_then_linear(a, b, first.shape)
     if op is None:
         return None
-    return replace(second if isinstance(a, Affine) else first, op=op, inputs=first.inputs, shape=second.shape)
+    learned = isinstance(a, Affine) and isinstance(b, Affine) and a.name == _LEARNED != b.name
+    named = first if learned or not isinstance(a, Affine) else second
+    return replace(named, op=op, inputs=first.inputs, shape=second.shape)
 
 
 def _is_tame(op: object) -> bool:
@@ -273,5 +278,5 @@ def _two_scales(first: Affine, second: Affine) -> Affine:
         second.scale * first.shift + second.shift,
         first.ulps + second.ulps + 2,
         second.scale.abs() * size1 + size2,
-        second.name if first.name == "affine" else first.name,
+        second.name if first.name == "affine" or second.name == _LEARNED else first.name,
     )

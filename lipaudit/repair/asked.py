@@ -107,7 +107,7 @@ def check_stuck(network: Network, asked: Asked, wish: Wish) -> None:
     more = f" and {len(stuck) - _SHOWN} more" if len(stuck) > _SHOWN else ""
     layers = "layer is" if len(stuck) == 1 else "layers are"
     them = "it" if len(stuck) == 1 else "them"
-    others = f"Leave {them} out" if wish.layers else "Name the layers to clip with --layer"
+    others = f"Leave {them} out" if wish.layers else "Name the layers to clip (--layer)"
     raise Unreached(
         f"{len(stuck)} {layers} left alone and would stay above {wish.text}: {', '.join(shown)}{more}",
         hint=f"{reasons(stuck)}. {others}, or bound the network instead: --lipschitz C",

@@ -164,3 +164,12 @@ def test_what_is_still_of_its_kind_is_still_the_layer_of_that_name(seed):
         assert was.origin == node.origin
         if isinstance(node.op, Linear | Convolution | Affine):
             assert type(was.op) is type(node.op), node.name
+
+
+@pytest.mark.parametrize("factor_first", [False, True])
+def test_a_batch_norm_with_a_factor_beside_it_keeps_its_name(factor_first):
+    pair = {"b": batch_norm(2, 5), "mul": Call(lambda x: 21 * x)}
+    pair = dict(reversed(pair.items())) if factor_first else pair
+    graph = simplify(raw_graph(Parts(act1=nn.ReLU(), **pair, act2=nn.ReLU()), *IMAGE))
+    (node,) = (node for node in graph if isinstance(node.op, Affine))
+    assert (node.name, node.op.name) == ("b", "batch_norm")
