@@ -88,6 +88,12 @@ def test_what_cannot_be_meant(folder, capsys, words, code, part):
     assert not (folder / "c.onnx").exists()
 
 
+def test_a_name_like_no_other_is_no_slip(folder, capsys):
+    assert main(["clip", "nope.onnx", "--lipschitz", "1", "-o", "c.onnx"]) == 5
+    assert "did you mean" not in capsys.readouterr().err
+    assert (folder / "model.onnx").exists()
+
+
 @pytest.mark.parametrize(
     ("output", "part"),
     [
