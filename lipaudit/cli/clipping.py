@@ -177,14 +177,14 @@ def _repaired(request: ClipRequest, formats: Sequence[FileFormat], options: dict
 
 
 def _tell(request: ClipRequest, repair: Repair, written: Sequence[Path]) -> None:
-    """The screen, or the record; where the files are, and how it ended, unless nobody wants to know."""
+    """Where the files are, then the screen or the record: the end is the last line, also in a log."""
     quiet = request.audit.quiet
+    for path in () if quiet else written:
+        streams.say(f"wrote {os.fspath(path)}")
     if request.as_json:
         streams.write_data(to_json(repair))
     else:
         width = screen_width()
         streams.write_screen(f"{ending(repair)}\n" if quiet else to_text(repair, width=width))
-    for path in () if quiet else written:
-        streams.say(f"wrote {os.fspath(path)}")
     if request.as_json and not quiet:
         streams.say(ending(repair))

@@ -139,10 +139,9 @@ def _of_the_whole(wish: Wish, work: Work, after: AuditReport) -> Iterator[str]:
     bracket = after.evidence.global_
     if bracket.upper.value is None:
         yield f"the network as a whole has no bound: {bracket.note or 'nothing finite was proved'}"
-    asked = set(linear_names(work.network.graph)) - set(work.asked.idle)
     for block in after.evidence.blocks:
-        norm = block.upper.value
-        if block.rule == LINEAR_REGION.name and asked & set(block.layers) and not _keeps(norm, wish.limit):
+        limited = block.rule == LINEAR_REGION.name and not set(block.layers) & set(work.asked.idle)
+        if limited and not _keeps(block.upper.value, wish.limit):
             yield (
                 f"each layer keeps the limit by itself; the {plural(len(block.layers), 'layer')} from "
                 f"{block.layers[0]} to {block.end}, which no activation parts, are one linear map of norm "
