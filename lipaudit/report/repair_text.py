@@ -5,6 +5,7 @@ No name and no number is cut; lines are folded at blanks to the width of the scr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len, chop_cells
@@ -152,11 +153,17 @@ def _notes(repair: Repair) -> Iterator[str]:
         yield f"scores are about {repair.biases.scale:.3g} times the old ones"
     clipped = [layer for layer in repair.layers if layer.action == "clipped"]
     times = {layer.name: _ratio(layer.before, layer.after) for layer in clipped}
-    small = [f"{name} ({shown_down(ratio, 2)} times)" for name, ratio in times.items() if ratio > MUCH]
+    small = [f"{name} ({_times(ratio)})" for name, ratio in times.items() if ratio > MUCH]
     if small:
         unseen = "; what that costs is seen on data only (--dataset)" if repair.change is None else ""
         yield f"much smaller than before: {', '.join(small)}{unseen}"
 
 
 def _ratio(before: Number, after: Number) -> float:
-    return before.value / after.value if before.value and after.value else 1.0
+    if before.value and after.value is not None:
+        return before.value / after.value if after.value else math.inf
+    return 1.0
+
+
+def _times(ratio: float) -> str:
+    return "nothing is left" if math.isinf(ratio) else f"{shown_down(ratio, 2)} times"

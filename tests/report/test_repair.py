@@ -72,3 +72,7 @@ def test_a_reason_is_told_once_and_lines_end():
 @pytest.mark.parametrize("times", [2, 9.9])
 def test_a_little_smaller_is_no_news(times):
     assert "much smaller" not in to_text(repair(layer("a", "clipped", times * 0.5, 0.5)))
+
+
+def test_a_layer_of_which_nothing_is_left_is_told():
+    assert "much smaller than before: a (nothing is left)" in to_text(repair(layer("a", "clipped", 2, 0.0)))
