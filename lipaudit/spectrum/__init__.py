@@ -27,7 +27,7 @@ from lipaudit.report.number import Number, plain_up
 from lipaudit.report.spectrum.record import LayerSpectrum, Spectrum, Values, grouped
 from lipaudit.spectral.method import DEFAULT
 from lipaudit.spectral.select import BALANCED
-from lipaudit.spectrum.leading import SCALING, Leading, Tried, find_leading
+from lipaudit.spectrum.leading import SCALING, Leading, Tried, find_leading, smaller_side
 from lipaudit.spectrum.parts import LinearPart, linear_parts
 from lipaudit.spectrum.whole import Whole, find_whole
 from lipaudit.subject import THREAT_SPACES, Stated, Subject, Trying, make_subject
@@ -183,14 +183,13 @@ def _row(part: LinearPart, found: Leading, whole: Whole) -> LayerSpectrum:
     if largest is not None:
         bracket = Bracket(part.bound, Estimate(largest, found.search))
         slack = plain_up(bracket.slack)
-    rows, columns = part.out_shape, part.in_shape
-    total = min(torch.Size(rows).numel(), torch.Size(columns).numel())
+    total = smaller_side(part)
     return LayerSpectrum(
         name=part.name,
         op=part.op,
         layers=tuple(n.name for n in part.region.nodes) if len(part.region.nodes) > 1 else (),
-        in_shape=columns,
-        out_shape=rows,
+        in_shape=part.in_shape,
+        out_shape=part.out_shape,
         total=total,
         bound=Number.from_bound(part.bound),
         method=part.bound.method,

@@ -28,7 +28,7 @@ from lipaudit.spectral.leading import SMALL, leading_triplets
 from lipaudit.spectral.maps import Conv, Dense
 from lipaudit.spectrum.parts import LinearPart
 
-__all__ = ["SCALING", "Leading", "Tried", "factors", "find_leading", "side_by_side"]
+__all__ = ["SCALING", "Leading", "Tried", "factors", "find_leading", "side_by_side", "smaller_side"]
 
 CLOSE = 1e-6
 """Tolerance for maps that are cheap to apply."""
@@ -90,7 +90,7 @@ def find_leading(part: LinearPart, tried: Tried) -> Leading:
     op = part.alone
     places = side_by_side(op, part)
     if places is not None:
-        return _repeated(*places, _unsure(op), tried)
+        return _repeated(*places, smaller_side(part), _unsure(op), tried)
     if isinstance(op, Affine) and part.in_shape == part.out_shape:
         return _scaling(op, part, tried)
     if isinstance(op, Convolution):
@@ -112,10 +112,20 @@ def side_by_side(op: object, part: LinearPart) -> tuple[tuple[Tensor, ...], int]
     return tuple(conv.weight.reshape(conv.groups, -1, conv.weight[0].numel())), math.prod(conv.out_image)
 
 
-def _repeated(matrices: tuple[Tensor, ...], copies: int, unsure: float, tried: Tried) -> Leading:
+def smaller_side(part: LinearPart) -> int:
+    """How many singular values there are."""
+    return min(math.prod(part.in_shape), math.prod(part.out_shape))
+
+
+def _repeated(
+    matrices: tuple[Tensor, ...], copies: int, total: int, unsure: float, tried: Tried
+) -> Leading:
     found = [leading_triplets(Dense(m), min(tried.top, *m.shape), tolerance=CLOSE) for m in matrices]
     every = heapq.merge(*(f.values.tolist() for f in found), reverse=True)
     values = [(sub_down(value, unsure), copies) for value, _ in zip(every, range(tried.top), strict=False)]
+    rest = total - copies * sum(min(m.shape) for m in matrices)
+    if rest and len(values) < tried.top:
+        values.append((0.0, rest))  # of what no block reads or reaches
     steps, settled = sum(f.steps for f in found), all(f.settled for f in found)
     return Leading(tuple(values), "block Lanczos on one block", CLOSE, steps, settled)
 

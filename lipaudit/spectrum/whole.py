@@ -22,7 +22,7 @@ from lipaudit.ops.linear import Linear
 from lipaudit.spectral.checker import scaled
 from lipaudit.spectral.fft import is_block_circulant, singular_values
 from lipaudit.spectral.maps import power_of_two
-from lipaudit.spectrum.leading import factors, side_by_side
+from lipaudit.spectrum.leading import factors, side_by_side, smaller_side
 from lipaudit.spectrum.parts import LinearPart
 
 __all__ = ["Whole", "find_whole"]
@@ -61,7 +61,9 @@ def find_whole(part: LinearPart) -> Whole:
             return Whole(None, f"not available, because a matrix has more than {LARGEST} rows and columns")
         values = torch.cat([_svdvals(m) for m in matrices]).sort(descending=True).values
         note = "dense SVD of one block" if copies > 1 or len(matrices) > 1 else "dense SVD"
-        return Whole(_listed(values, copies), note)
+        # Cells that no window reads, and channels beyond a block's rank, add zeros.
+        rest = smaller_side(part) - copies * len(values)
+        return Whole(_listed(values, copies) + (((0.0, rest),) if rest else ()), note)
     rows, columns = math.prod(part.out_shape), math.prod(part.in_shape)
     if min(rows, columns) > LARGEST or rows * columns > ENTRIES:
         circular = isinstance(op, Convolution) and op.map.padding_mode == "circular"

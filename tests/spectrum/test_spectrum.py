@@ -77,6 +77,8 @@ MODULES = {
     "1×1": (nn.Conv2d(3, 5, 1), (1, 3, 4, 4)),
     "patches": (nn.Conv2d(3, 4, 2, stride=2), (1, 3, 6, 6)),
     "grouped patches": (nn.Conv2d(4, 4, 2, stride=3, groups=2), (1, 4, 7, 7)),
+    "cells that nothing reads": (nn.Conv1d(2, 3, 1, stride=3), (1, 2, 4)),
+    "groups with gaps": (nn.Conv1d(4, 6, 1, stride=3, groups=2), (1, 4, 7)),
     "transposed patches": (nn.ConvTranspose2d(3, 2, 2, stride=2), (1, 3, 3, 3)),
     "conv+BN": (nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4)), (1, 2, 5, 5)),
     "average pool": (nn.AvgPool2d(3, 2, 1), (1, 2, 7, 7)),
@@ -111,6 +113,7 @@ def test_a_layer_agrees_with_its_dense_svd(name):
     values = spread(found.values)[: len(truth)]
     assert bool((values <= truth[: len(values)] * (1 + 1e-14) + 1e-14).all())
     assert bool((values >= truth[: len(values)] * (1 - 1e-6) - 1e-8 * truth[0]).all())
+    assert sum(count for _, count in find_leading(part, Tried(100, 1e-6, 2**31)).values) == len(truth)
     whole = find_whole(part)
     assert torch.allclose(spread(whole.values), truth, rtol=1e-9, atol=1e-9)
 
