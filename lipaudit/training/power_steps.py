@@ -1,6 +1,6 @@
 """Norms of linear maps whose weights move slowly: singular vectors kept from call to call.
 
-    v ← TᵀT v / ‖TᵀT v‖ without gradients,   then ‖T v‖ with them: its gradient in T is u vᵀ, u = T v/‖T v‖.
+    v ← TᵀT v / ‖TᵀT v‖ without gradients,   then ⟨u, T v⟩ with them, u = T v/‖T v‖: its gradient in T is u vᵀ.
 
 Miyato, Kataoka, Koyama, Yoshida (2018), "Spectral Normalization for Generative Adversarial Networks", ICLR.
 """
@@ -44,24 +44,38 @@ class PowerSteps:
             generator = torch.Generator().manual_seed(0)
             v = _unit(torch.randn(*shape, generator=generator, dtype=torch.float64))
         v = v.to(weight.device, weight.dtype)
-        fixed = weight.detach()
+        # About 1 in size, so that no square of a large or small weight leaves the type.
+        fixed = _scaled(weight.detach(), maps=len(v))
         for _ in range(steps):
             at = v.detach().requires_grad_()
             with torch.enable_grad():
                 image = apply(fixed, at)
-                (back,) = torch.autograd.grad(image, at, image.detach())
-            # A zero map tells nothing of where it will grow: v stays.
-            v = torch.where(_lengths(back) > 0, _unit(back), v)
+                (back,) = torch.autograd.grad(image, at, _unit(image.detach()))
+            # A zero map tells nothing of where it will grow, and one that is not finite nothing at all: v stays.
+            sizes = _sizes(back)
+            v = torch.where((sizes > 0) & sizes.isfinite(), _unit(back), v)
         self._right[name] = v
-        norms: Tensor = torch.linalg.vector_norm(apply(weight, v).flatten(1), dim=1)
+        with torch.no_grad():
+            u = _unit(apply(fixed, v))
+        norms: Tensor = (u * apply(weight, v)).flatten(1).sum(dim=1)
         return norms
 
 
-def _lengths(v: Tensor) -> Tensor:
-    """Of each entry of a batch, shaped to multiply it."""
-    lengths: Tensor = torch.linalg.vector_norm(v.flatten(1), dim=1)
-    return lengths.reshape(-1, *[1] * (v.dim() - 1))
+def _scaled(weight: Tensor, maps: int) -> Tensor:
+    """Divided by the largest entry, of each map by itself where the first axis tells them apart."""
+    sizes = _sizes(weight) if maps > 1 else weight.abs().amax()
+    return weight / torch.where((sizes > 0) & sizes.isfinite(), sizes, 1)
+
+
+def _sizes(v: Tensor) -> Tensor:
+    """The largest entry of each of a batch, shaped to multiply it."""
+    sizes: Tensor = v.flatten(1).abs().amax(dim=1)
+    return sizes.reshape(-1, *[1] * (v.dim() - 1))
 
 
 def _unit(v: Tensor) -> Tensor:
-    return v / _lengths(v).clamp(min=torch.finfo(v.dtype).tiny)
+    """Each of a batch with length 1; 0 stays 0."""
+    sizes = _sizes(v)
+    v = v / torch.where(sizes > 0, sizes, 1)
+    lengths = torch.linalg.vector_norm(v.flatten(1), dim=1).reshape(sizes.shape)
+    return v / lengths.clamp(min=1)

@@ -237,3 +237,32 @@ def test_what_cannot_be_meant_is_refused():
     for target in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(UsageError, match="target"):
             lipaudit.regularizer(model, target=target)
+
+
+@pytest.mark.parametrize("bound", ["norm", "four-way", "reshape"])
+@pytest.mark.parametrize("scale", [2.0**-140, 2.0**-70, 2.0**40, 2.0**120])
+def test_every_scale_of_weights_counts_and_is_forgotten(bound, scale):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.Flatten(), nn.Linear(48, 3))
+    old = copy.deepcopy(model.state_dict())
+    example = torch.zeros(1, 2, 4, 4)
+    expected = {k: float(v.detach()) for k, v in lipaudit.regularizer(model, example, bound=bound).bounds().items()}
+    penalty = lipaudit.regularizer(model, example, bound=bound)
+
+    def scaled(factor):
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(old[name] * factor)
+        return penalty.bounds()
+
+    for factor in (scale, math.nan, 0.0, scale, 1.0):
+        found = scaled(factor)
+        if factor and not math.isnan(factor):
+            gradients = torch.autograd.grad(sum(found.values()), [p for p in model.parameters() if p.dim() > 1])
+            # A subnormal number has few digits.
+            close = 0.05 if factor < 1e-38 else 2e-3
+            for name, gradient in zip(("0", "2"), gradients, strict=True):
+                value = float(found[name].detach())
+                assert value == pytest.approx(expected[name] * factor, rel=close)
+                weight = model.get_parameter(f"{name}.weight").detach()
+                assert float((gradient.double() * weight.double()).sum()) == pytest.approx(value, rel=close)
