@@ -1,6 +1,6 @@
 """Norms of linear maps whose weights move slowly: singular vectors kept from call to call.
 
-    v ← TᵀT v / ‖TᵀT v‖ without gradients,   then ⟨u, T v⟩ with them, u = T v/‖T v‖: its gradient in T is u vᵀ.
+    v ← TᵀT v / ‖TᵀT v‖,  u = T v / ‖T v‖  without gradients,  then ⟨u, T v⟩ with them: its gradient is u vᵀ.
 
 Miyato, Kataoka, Koyama, Yoshida (2018), "Spectral Normalization for Generative Adversarial Networks", ICLR.
 """
@@ -51,7 +51,7 @@ class PowerSteps:
             with torch.enable_grad():
                 image = apply(fixed, at)
                 (back,) = torch.autograd.grad(image, at, _unit(image.detach()))
-            # A zero map tells nothing of where it will grow, and one that is not finite nothing at all: v stays.
+            # A map that is zero or not finite tells nothing of where it will grow: v stays.
             sizes = _sizes(back)
             v = torch.where((sizes > 0) & sizes.isfinite(), _unit(back), v)
         self._right[name] = v

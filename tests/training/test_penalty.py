@@ -246,7 +246,9 @@ def test_every_scale_of_weights_counts_and_is_forgotten(bound, scale):
     model = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.Flatten(), nn.Linear(48, 3))
     old = copy.deepcopy(model.state_dict())
     example = torch.zeros(1, 2, 4, 4)
-    expected = {k: float(v.detach()) for k, v in lipaudit.regularizer(model, example, bound=bound).bounds().items()}
+    expected = {
+        k: float(v.detach()) for k, v in lipaudit.regularizer(model, example, bound=bound).bounds().items()
+    }
     penalty = lipaudit.regularizer(model, example, bound=bound)
 
     def scaled(factor):
@@ -258,7 +260,9 @@ def test_every_scale_of_weights_counts_and_is_forgotten(bound, scale):
     for factor in (scale, math.nan, 0.0, scale, 1.0):
         found = scaled(factor)
         if factor and not math.isnan(factor):
-            gradients = torch.autograd.grad(sum(found.values()), [p for p in model.parameters() if p.dim() > 1])
+            gradients = torch.autograd.grad(
+                sum(found.values()), [p for p in model.parameters() if p.dim() > 1]
+            )
             # A subnormal number has few digits.
             close = 0.05 if factor < 1e-38 else 2e-3
             for name, gradient in zip(("0", "2"), gradients, strict=True):
