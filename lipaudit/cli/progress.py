@@ -112,7 +112,7 @@ class HeartbeatMeter(_Entered):
         if done and spent > 0:
             rate = done / spent
             parts.append(f"{rate:.3g}/s")
-            if total > done:
+            if total > done > 1:  # one step tells nothing of the next one
                 parts.append(f"about {clock((total - done) / rate)} left")
         return ", ".join(parts)
 
@@ -131,7 +131,7 @@ class BarMeter(_Entered):
             BarColumn(bar_width=30),
             _StepsColumn(),
             _RateColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            _LeftColumn(elapsed_when_finished=True),
             console=console,
             transient=True,
             redirect_stdout=False,
@@ -180,6 +180,14 @@ class _StepsColumn(MofNCompleteColumn):
     def render(self, task: Task) -> Text:
         """`3/12`, or nothing."""
         return Text() if task.total is None else super().render(task)
+
+
+class _LeftColumn(TimeRemainingColumn):
+    """The time that is left, once two steps have told how long one takes."""
+
+    def render(self, task: Task) -> Text:
+        """`0:01:05`, or nothing yet."""
+        return super().render(task) if task.completed > 1 else Text()
 
 
 class _RateColumn(ProgressColumn):

@@ -22,7 +22,7 @@ Golub, Underwood (1977), "The block Lanczos method for computing eigenvalues"; W
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -39,8 +39,11 @@ WIDEST = 8
 """Vectors in a block at most, however large k is: wider ones bring less than they cost."""
 WATCHED = 4
 """Steps at least over which the values are compared."""
-STORED_ENTRIES = 40_000_000
-"""Of vectors kept at a time."""
+APART = 10
+"""The Ritz values are looked at whenever a tenth of the steps made has been made again: a look costs the cube
+of the vectors kept, and looking after every step would cost more than all products."""
+STORED, STORED_ENTRIES = 1200, 40_000_000
+"""Vectors kept at a time, and their entries."""
 LEAST_BLOCKS = 4
 """Kept at a time beside 2k vectors, however large they are."""
 
@@ -71,22 +74,27 @@ def block_lanczos(  # noqa: PLR0913 - the interface of `power_qr`
     k = min(k, implicit.inputs)
     implicit.scale_by(x)
     space = _Space(implicit, len(x), k)
-    used, settled = 0, False
-    history: list[Tensor] = []
+    used, settled, looked = 0, False, 0
+    history: dict[int, Tensor] = {}
     while True:
         x, rest = space.grow(x)
         used += 1
+        full = space.rows + len(x) > space.room
+        last = used >= steps or not len(x)
+        if not (full or last or used >= looked + max(1, used // APART)):
+            continue
+        looked = used
         theta, vectors = space.ritz()
         residual = torch.linalg.vector_norm(rest @ vectors[-len(rest) :], dim=0)
         noise = 64 * torch.finfo(dtype).eps * float(theta[0])
         residual = torch.where(residual <= noise, 0.0, residual)
         errors = value_errors(theta, residual, theta - _next_value(theta, residual, k, tolerance))[:k]
         done = space.rows >= k and (used >= LEAST or not bool(residual.any()))
-        history.append(theta[:k])
+        history[used] = theta[:k]
         settled = done and bool((torch.minimum(errors, _growth(history)) <= tolerance).all())
-        if settled or used >= steps or not len(x):
+        if settled or last:
             break
-        if space.rows + len(x) > space.room:
+        if full:
             kept = min(k + len(rest), space.room - len(x))
             space.keep(theta[:kept], vectors[:, :kept])
     found = vectors[:, :k].T.to(dtype) @ space.basis
@@ -99,12 +107,17 @@ def _next_value(theta: Tensor, residual: Tensor, k: int, tolerance: float) -> fl
     return float(theta[k + int(moving[0])]) if len(moving) else 0.0
 
 
-def _growth(history: Sequence[Tensor]) -> Tensor:
-    """By how much each √θ_i grew, relatively, since a quarter of the steps (at least so many) ago."""
-    now, back = history[-1], max(WATCHED, len(history) // 4)
-    if len(history) <= back or len(history[-1 - back]) < len(now):
+def _growth(history: Mapping[int, Tensor]) -> Tensor:
+    """By how much each √θ_i grew, relatively, since a quarter of the steps (at least so many) ago.
+
+    Args:
+        history: the values after so many steps, the last ones last.
+    """
+    used, now = next(reversed(history.items()))
+    earlier = [step for step in history if step <= used - max(WATCHED, used // 4)]
+    if not earlier or len(history[earlier[-1]]) < len(now):
         return torch.full_like(now, torch.inf)
-    before = history[-1 - back]
+    before = history[earlier[-1]]
     return (now - before).clamp(min=0.0) / (2 * now.clamp(min=torch.finfo(torch.float64).tiny))
 
 
@@ -114,7 +127,7 @@ class _Space:
     def __init__(self, implicit: Implicit, block: int, k: int) -> None:
         self._implicit = implicit
         least = 2 * k + LEAST_BLOCKS * block
-        self.room = min(max(least, STORED_ENTRIES // implicit.inputs), implicit.inputs)
+        self.room = min(max(least, min(STORED, STORED_ENTRIES // implicit.inputs)), implicit.inputs)
         self._basis = torch.empty(self.room, implicit.inputs, dtype=implicit.dtype, device=implicit.device)
         self._projected = torch.zeros(self.room, self.room, dtype=torch.float64, device=implicit.device)
         self._generator = torch.Generator().manual_seed(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fractions import Fraction
 from functools import partial
@@ -27,7 +27,7 @@ from lipaudit.report.number import Number, plain_up
 from lipaudit.report.spectrum.record import LayerSpectrum, Spectrum, Values, grouped
 from lipaudit.spectral.method import DEFAULT
 from lipaudit.spectral.select import BALANCED
-from lipaudit.spectrum.leading import SCALING, Leading, Tried, find_leading, smaller_side
+from lipaudit.spectrum.leading import SCALING, Leading, Tried, find_leading, not_below, smaller_side
 from lipaudit.spectrum.parts import LinearPart, linear_parts
 from lipaudit.spectrum.whole import Whole, find_whole
 from lipaudit.subject import THREAT_SPACES, Stated, Subject, Trying, make_subject
@@ -35,7 +35,7 @@ from lipaudit.subject import THREAT_SPACES, Stated, Subject, Trying, make_subjec
 __all__ = ["find_spectrum"]
 
 TOLERANCE = {"fast": 1e-3, BALANCED: 1e-4, "tight": 1e-6}
-"""Of values of maps that are not cheap to apply, by profile."""
+"""Of values of maps that are dear to apply, by profile (`Tried.closeness`)."""
 SAME = 1e-9
 """Relative difference up to which values of a whole spectrum count as equal: some thousand roundings."""
 COPIES = 8
@@ -108,11 +108,13 @@ def find_spectrum(  # noqa: PLR0913 - the options of the command line
     trying = Trying.on(partial(load_dataset, "none"), clock.advance)
     subject = make_subject(loaded, stated, None, trying, target, threat_space)
     clock.stage("bounding layers", len(subject.graph.nodes))
-    parts = linear_parts(subject.graph, *_bounded(subject, plan, clock))
+    layers_bounded, claims = _bounded(subject, plan, clock)
+    parts = linear_parts(subject.graph, layers_bounded, claims)
+    witnesses = {layer.node.name: layer.lower.value for layer in layers_bounded if layer.lower is not None}
     wanted = _wanted(parts, layers)
     tried = Tried(top, TOLERANCE[plan.profile], memory)
     clock.stage("finding singular values", len(wanted))
-    rows = tuple(_rows(wanted, tried, clock, everything=everything))
+    rows = tuple(_rows(wanted, tried, witnesses, clock, everything=everything))
     single = sum(len(part.region.nodes) == 1 for part in parts)
     return Spectrum(
         started=started.isoformat(timespec="seconds"),
@@ -168,10 +170,15 @@ def _wanted(parts: Sequence[LinearPart], patterns: Sequence[str]) -> list[Linear
 
 
 def _rows(
-    parts: Sequence[LinearPart], tried: Tried, clock: Clock, *, everything: bool
+    parts: Sequence[LinearPart],
+    tried: Tried,
+    witnesses: Mapping[str, float],
+    clock: Clock,
+    *,
+    everything: bool,
 ) -> Iterator[LayerSpectrum]:
     for part in parts:
-        found = find_leading(part, tried)
+        found = not_below(find_leading(part, tried), witnesses.get(part.name, 0.0))
         whole = find_whole(part) if everything else Whole(None, "")
         yield _row(part, found, whole)
         clock.advance()

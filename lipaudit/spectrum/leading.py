@@ -23,15 +23,26 @@ from lipaudit.ops.arithmetic import Affine
 from lipaudit.ops.conv import Convolution
 from lipaudit.ops.linear import Linear
 from lipaudit.rounding import UNIT, gamma, mul_up, sqrt_up, sub_down
-from lipaudit.spectral.block_lanczos import block_lanczos
+from lipaudit.spectral.block_lanczos import GUARDS, WIDEST, block_lanczos
 from lipaudit.spectral.leading import SMALL, leading_triplets
 from lipaudit.spectral.maps import Conv, Dense
 from lipaudit.spectrum.parts import LinearPart
 
-__all__ = ["SCALING", "Leading", "Tried", "factors", "find_leading", "side_by_side", "smaller_side"]
+__all__ = [
+    "SCALING",
+    "Leading",
+    "Tried",
+    "factors",
+    "find_leading",
+    "not_below",
+    "side_by_side",
+    "smaller_side",
+]
 
-CLOSE = 1e-6
-"""Tolerance for maps that are cheap to apply."""
+CLOSE, FINER = 1e-6, 10
+"""Tolerance at best, and by how much it is smaller for maps that are ten times, and once more, cheaper."""
+MULTIPLICATIONS, LEAST_STEPS = 3e11, 40
+"""Of a search, about half a minute on one core, and steps that it has anyway."""
 BLOCK = 16
 """Vectors and their products that a search holds at least, in units of inputs and outputs."""
 SCALING = "its factors"
@@ -46,7 +57,7 @@ class Tried:
 
     Args:
         top: values per part.
-        tolerance: relative error that is good enough for what is not cheap.
+        tolerance: relative error that is good enough for what is dear to apply.
         memory: bytes that a search may take.
         steps: block products at most.
     """
@@ -55,6 +66,11 @@ class Tried:
     tolerance: float
     memory: int
     steps: int = 400
+
+    def closeness(self, work: float) -> float:
+        """The tolerance for a map that takes so many multiplications."""
+        cheaper = sum(work <= limit for limit in (SMALL, FINER * SMALL))
+        return max(CLOSE, self.tolerance / FINER**cheaper)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +114,13 @@ def find_leading(part: LinearPart, tried: Tried) -> Leading:
     return _implicit(part, tried)
 
 
+def not_below(found: Leading, witness: float) -> Leading:
+    """With another lower bound of the largest value, which the search may have missed."""
+    if not found.values or found.values[0][1] > 1 or found.values[0][0] >= witness:
+        return found
+    return replace(found, values=((witness, 1), *found.values[1:]))
+
+
 def side_by_side(op: object, part: LinearPart) -> tuple[tuple[Tensor, ...], int] | None:
     """The matrices of a map that is made of copies of them side by side, and how many copies of each."""
     if isinstance(op, Linear):
@@ -117,9 +140,7 @@ def smaller_side(part: LinearPart) -> int:
     return min(math.prod(part.in_shape), math.prod(part.out_shape))
 
 
-def _repeated(
-    matrices: tuple[Tensor, ...], copies: int, total: int, unsure: float, tried: Tried
-) -> Leading:
+def _repeated(matrices: tuple[Tensor, ...], copies: int, total: int, unsure: float, tried: Tried) -> Leading:
     found = [leading_triplets(Dense(m), min(tried.top, *m.shape), tolerance=CLOSE) for m in matrices]
     every = heapq.merge(*(f.values.tolist() for f in found), reverse=True)
     values = [(sub_down(value, unsure), copies) for value, _ in zip(every, range(tried.top), strict=False)]
@@ -147,17 +168,19 @@ def factors(op: Affine, part: LinearPart) -> list[tuple[float, int]]:
 
 def _searched(conv: Conv, unsure: float, tried: Tried) -> Leading:
     work = float(conv.weight.numel()) * math.prod(conv.base().out_image)
-    tolerance = CLOSE if work <= SMALL else tried.tolerance
-    found = leading_triplets(conv, tried.top, tolerance=tolerance, steps=tried.steps)
+    tolerance = tried.closeness(work)
+    affordable = int(MULTIPLICATIONS / (2 * work * min(tried.top + GUARDS, WIDEST)))
+    steps = min(tried.steps, max(LEAST_STEPS, affordable))
+    found = leading_triplets(conv, tried.top, tolerance=tolerance, steps=steps)
     values = tuple((sub_down(value, unsure), 1) for value in found.values.tolist())
     return Leading(values, "block Lanczos", tolerance, found.steps, found.settled)
 
 
 def _implicit(part: LinearPart, tried: Tried) -> Leading:
-    device = part.graph.device
+    device, tolerance = part.graph.device, tried.closeness(0)
     try:
         found = block_lanczos(
-            part.run, part.in_shape, tried.top, tolerance=CLOSE, steps=tried.steps, device=device
+            part.run, part.in_shape, tried.top, tolerance=tolerance, steps=tried.steps, device=device
         )
     except InputRefused as refused:
         return Leading(missing=refused.message)
@@ -167,7 +190,9 @@ def _implicit(part: LinearPart, tried: Tried) -> Leading:
         (sub_down(value, mul_up(error, sqrt_up(float(i)))), 1)
         for i, value in enumerate(found.values.tolist(), 1)
     ]
-    return Leading(tuple(_falling(values)), "block Lanczos by autodiff", CLOSE, found.steps, found.settled)
+    return Leading(
+        tuple(_falling(values)), "block Lanczos by autodiff", tolerance, found.steps, found.settled
+    )
 
 
 def _falling(values: list[tuple[float, int]]) -> Iterator[tuple[float, int]]:

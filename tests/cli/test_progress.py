@@ -4,6 +4,7 @@ import io
 import time
 
 from rich.console import Console
+from rich.progress import TaskID
 
 from lipaudit.cli import progress
 from lipaudit.cli.progress import BarMeter, HeartbeatMeter, SilentMeter, meter
@@ -43,6 +44,20 @@ def test_a_line_tells_rate_and_rest():
     assert beat.line(time.monotonic() + 30).startswith("… 0:30 search, 3 done, 0.")
     beat.stage("attack", 0)
     assert beat.line(start + 90) == "… 1:30 attack"
+
+
+def test_one_step_tells_nothing_of_the_rest():
+    beat, start = HeartbeatMeter(), time.monotonic()
+    beat.stage("finding singular values", 5)
+    beat.advance()
+    assert "left" not in beat.line(start + 30)
+    beat.advance()
+    assert "left" in beat.line(start + 30)
+    column = progress._LeftColumn()
+    task = progress.Task(TaskID(0), "", 5, 1, _get_time=time.monotonic)
+    assert column.render(task).plain == ""
+    task.completed = 2
+    assert column.render(task).plain != ""
 
 
 def test_clock():

@@ -64,6 +64,19 @@ def test_many_blocks_stay_orthogonal():
     assert torch.allclose(found.values, torch.linalg.svdvals(linear_map.as_matrix())[:10], rtol=1e-6)
 
 
+def test_values_that_lie_close_together_cost_few_decompositions(monkeypatch):
+    torch.manual_seed(0)
+    sizes = []
+    decomposed = torch.linalg.eigh
+    monkeypatch.setattr(block_lanczos.torch.linalg, "eigh", lambda a: sizes.append(len(a)) or decomposed(a))
+    monkeypatch.setattr(block_lanczos, "STORED", 150)
+    weight = torch.linalg.qr(normal(400, 400)).Q * torch.linspace(1, 0.999, 400).double()
+    found = top(Dense(weight), 3, tolerance=1e-14, steps=100)
+    assert len(sizes) < found.steps / 2
+    assert max(sizes) <= 150
+    assert found.values[:3].tolist() == pytest.approx([1, 1, 1], rel=1e-4)
+
+
 @pytest.mark.parametrize("k", [1, 3, 11, 16, 40])
 def test_ties_are_all_found(k):
     assert top(Dense(hadamard(16)), k).values.tolist() == pytest.approx([4.0] * min(k, 16), rel=1e-12)

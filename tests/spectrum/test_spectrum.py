@@ -10,11 +10,12 @@ import torch
 from small_graph import simplified
 from torch import nn
 
+from lipaudit import spectrum
 from lipaudit.analyze import Plan, analyze
 from lipaudit.blocks import find_claims
 from lipaudit.errors import UsageError
-from lipaudit.spectrum import find_spectrum
-from lipaudit.spectrum.leading import Tried, find_leading
+from lipaudit.spectrum import find_spectrum, leading
+from lipaudit.spectrum.leading import Leading, Tried, find_leading, not_below
 from lipaudit.spectrum.parts import linear_parts
 from lipaudit.spectrum.whole import find_whole
 
@@ -116,6 +117,33 @@ def test_a_layer_agrees_with_its_dense_svd(name):
     assert sum(count for _, count in find_leading(part, Tried(100, 1e-6, 2**31)).values) == len(truth)
     whole = find_whole(part)
     assert torch.allclose(spread(whole.values), truth, rtol=1e-9, atol=1e-9)
+
+
+def test_a_search_that_is_too_dear_ends_and_says_so(monkeypatch):
+    (part,) = parts_of(nn.Conv2d(4, 4, 3, padding=1), 1, 4, 12, 12)
+    monkeypatch.setattr(leading, "MULTIPLICATIONS", 0)
+    monkeypatch.setattr(leading, "LEAST_STEPS", 5)
+    found = find_leading(part, TRIED)
+    assert (found.steps, found.settled) == (5, False)
+    values = spread(found.values)
+    assert bool((values <= true_values(part)[: len(values)]).all())
+
+
+def test_the_cheaper_the_closer():
+    tried = Tried(1, 1e-4, 2**30)
+    assert [tried.closeness(work) for work in (1e6, 1e7, 1e8)] == pytest.approx([1e-6, 1e-5, 1e-4])
+    assert Tried(1, 1e-6, 2**30).closeness(1) == 1e-6
+
+
+def test_the_audits_witness_is_never_left_out(tmp_path, monkeypatch):
+    path = tiny.write_onnx(tmp_path / "model.onnx", 2 * tiny.WEIGHT)
+    poor = Leading(((1.5, 1), (1.25, 1)), "a poor search")
+    monkeypatch.setattr(spectrum, "find_leading", lambda *_: poor)
+    (layer,) = find_spectrum(path, top=2, device="cpu").layers
+    assert [group.value for group in layer.top] == [pytest.approx(2, rel=1e-6), 1.25]
+    assert layer.top[0].value <= 2
+    assert not_below(poor, 1.25) is poor
+    assert not_below(Leading(), 1.0).values == ()
 
 
 def test_a_region_is_one_linear_map():
