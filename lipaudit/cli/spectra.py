@@ -16,6 +16,7 @@ from lipaudit.cli.screen import screen_width
 from lipaudit.errors import ExitCode, UsageError
 from lipaudit.load.factory import exits_refused
 from lipaudit.report.spectrum import FORMATS, SUFFIXES, Spectrum, to_text
+from lipaudit.report.spectrum.record import Interrupted
 from lipaudit.report.spectrum.words import ending
 
 __all__ = ["SpectrumRequest", "run"]
@@ -93,8 +94,11 @@ def _found(request: SpectrumRequest, options: dict[str, Any]) -> Spectrum:
         with interrupts.loading():
             from lipaudit.spectrum import find_spectrum  # noqa: PLC0415 -- imports torch
         own: dict[str, Any] = {"top": request.top, "layers": request.layers, "everything": request.everything}
-        with exits_refused(request.audit.arch):
-            return find_spectrum(Path(request.audit.model), progress=progress, **own, **options)
+        try:
+            with exits_refused(request.audit.arch):
+                return find_spectrum(Path(request.audit.model), progress=progress, **own, **options)
+        except Interrupted as stop:
+            return stop.spectrum
 
 
 def _show(

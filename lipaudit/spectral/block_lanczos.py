@@ -22,7 +22,7 @@ Golub, Underwood (1977), "The block Lanczos method for computing eigenvalues"; W
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -75,7 +75,7 @@ def block_lanczos(  # noqa: PLR0913 - the interface of `power_qr`
     implicit.scale_by(x)
     space = _Space(implicit, len(x), k)
     used, settled, looked = 0, False, 0
-    history: dict[int, Tensor] = {}
+    history: list[tuple[int, Tensor]] = []
     while True:
         x, rest = space.grow(x)
         used += 1
@@ -90,7 +90,7 @@ def block_lanczos(  # noqa: PLR0913 - the interface of `power_qr`
         residual = torch.where(residual <= noise, 0.0, residual)
         errors = value_errors(theta, residual, theta - _next_value(theta, residual, k, tolerance))[:k]
         done = space.rows >= k and (used >= LEAST or not bool(residual.any()))
-        history[used] = theta[:k]
+        history.append((used, theta[:k]))
         settled = done and bool((torch.minimum(errors, _growth(history)) <= tolerance).all())
         if settled or last:
             break
@@ -107,18 +107,18 @@ def _next_value(theta: Tensor, residual: Tensor, k: int, tolerance: float) -> fl
     return float(theta[k + int(moving[0])]) if len(moving) else 0.0
 
 
-def _growth(history: Mapping[int, Tensor]) -> Tensor:
+def _growth(history: Sequence[tuple[int, Tensor]]) -> Tensor:
     """By how much each √θ_i grew, relatively, since a quarter of the steps (at least so many) ago.
 
     Args:
-        history: the values after so many steps, the last ones last.
+        history: pairs (steps, θ), the last ones last.
     """
-    used, now = next(reversed(history.items()))
-    earlier = [step for step in history if step <= used - max(WATCHED, used // 4)]
-    if not earlier or len(history[earlier[-1]]) < len(now):
+    used, now = history[-1]
+    earlier = [theta for step, theta in history if step <= used - max(WATCHED, used // 4)]
+    if not earlier or len(earlier[-1]) < len(now):
         return torch.full_like(now, torch.inf)
-    before = history[earlier[-1]]
-    return (now - before).clamp(min=0.0) / (2 * now.clamp(min=torch.finfo(torch.float64).tiny))
+    growth: Tensor = (now - earlier[-1]).clamp(min=0.0) / (2 * now.clamp(min=torch.finfo(torch.float64).tiny))
+    return growth
 
 
 class _Space:

@@ -24,7 +24,7 @@ from lipaudit.policy.naming import matching
 from lipaudit.report import assemble
 from lipaudit.report.model import Host
 from lipaudit.report.number import Number, plain_up
-from lipaudit.report.spectrum.record import LayerSpectrum, Spectrum, Values, grouped
+from lipaudit.report.spectrum.record import Interrupted, LayerSpectrum, Spectrum, Values, grouped
 from lipaudit.spectral.method import DEFAULT
 from lipaudit.spectral.select import BALANCED
 from lipaudit.spectrum.leading import SCALING, Leading, Tried, find_leading, not_below, smaller_side
@@ -90,6 +90,8 @@ def find_spectrum(  # noqa: PLR0913 - the options of the command line
     Raises:
         LipauditError: whatever keeps it from being done.
         Falsified: if a value exceeds a bound.
+        KeyboardInterrupt: if the user interrupts; once a layer is finished, as `Interrupted`, which carries
+            what was found.
     """
     _check(top, threat_space)
     clock = Clock(progress)
@@ -114,11 +116,11 @@ def find_spectrum(  # noqa: PLR0913 - the options of the command line
     wanted = _wanted(parts, layers)
     tried = Tried(top, TOLERANCE[plan.profile], memory)
     clock.stage("finding singular values", len(wanted))
-    rows = tuple(_rows(wanted, tried, witnesses, clock, everything=everything))
+    rows, stopped = _finished(_rows(wanted, tried, witnesses, clock, everything=everything))
     single = sum(len(part.region.nodes) == 1 for part in parts)
-    return Spectrum(
+    spectrum = Spectrum(
         started=started.isoformat(timespec="seconds"),
-        exit_code=ExitCode.PASS if all(row.top for row in rows) else ExitCode.INCOMPLETE,
+        exit_code=_exit_code(rows, stopped=stopped),
         model=assemble.model_record(Path(model).name, loaded, subject.classes, logits),
         preprocessing=assemble.preprocessing_record(
             subject.space, subject.layout, subject.preprocessing, subject.assumption
@@ -127,6 +129,7 @@ def find_spectrum(  # noqa: PLR0913 - the options of the command line
         layers=rows,
         left_out=len(subject.graph.nodes) - single,
         not_asked=len(parts) - len(wanted),
+        unreached=len(wanted) - len(rows),
         host=Host(
             platform=f"{platform.system()} {platform.machine()}",
             device=str(target),
@@ -134,6 +137,9 @@ def find_spectrum(  # noqa: PLR0913 - the options of the command line
         ),
         notes=tuple(_notes(subject, rows)),
     )
+    if stopped:
+        raise Interrupted(spectrum)
+    return spectrum
 
 
 def _check(top: int, threat_space: str) -> None:
@@ -182,6 +188,29 @@ def _rows(
         whole = find_whole(part) if everything else Whole(None, "")
         yield _row(part, found, whole)
         clock.advance()
+
+
+def _finished(rows: Iterator[LayerSpectrum]) -> tuple[tuple[LayerSpectrum, ...], bool]:
+    """Those there are until somebody interrupts, and whether somebody did.
+
+    Raises:
+        KeyboardInterrupt: before the first one.
+    """
+    found: list[LayerSpectrum] = []
+    try:
+        for row in rows:
+            found.append(row)  # noqa: PERF402 - what is there is kept
+    except KeyboardInterrupt:
+        if not found:
+            raise
+        return tuple(found), True
+    return tuple(found), False
+
+
+def _exit_code(rows: Sequence[LayerSpectrum], *, stopped: bool) -> ExitCode:
+    if stopped:
+        return ExitCode.INTERRUPTED
+    return ExitCode.PASS if all(row.top for row in rows) else ExitCode.INCOMPLETE
 
 
 def _row(part: LinearPart, found: Leading, whole: Whole) -> LayerSpectrum:

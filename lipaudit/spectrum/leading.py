@@ -70,7 +70,7 @@ class Tried:
     def closeness(self, work: float) -> float:
         """The tolerance for a map that takes so many multiplications."""
         cheaper = sum(work <= limit for limit in (SMALL, FINER * SMALL))
-        return max(CLOSE, self.tolerance / FINER**cheaper)
+        return max(CLOSE, self.tolerance / float(FINER) ** cheaper)
 
 
 @dataclass(frozen=True, slots=True)

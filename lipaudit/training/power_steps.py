@@ -77,5 +77,5 @@ def _unit(v: Tensor) -> Tensor:
     """Each of a batch with length 1; 0 stays 0."""
     sizes = _sizes(v)
     v = v / torch.where(sizes > 0, sizes, 1)
-    lengths = torch.linalg.vector_norm(v.flatten(1), dim=1).reshape(sizes.shape)
-    return v / lengths.clamp(min=1)
+    lengths: Tensor = torch.linalg.vector_norm(v.flatten(1), dim=1).clamp(min=1)
+    return v / lengths.reshape(sizes.shape)

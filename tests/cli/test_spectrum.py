@@ -6,8 +6,10 @@ import json
 
 import pytest
 import tiny_models as tiny
+from sample_spectrum import SPECTRUM
 
 from lipaudit.report.spectrum.document import from_json, shipped_schema
+from lipaudit.report.spectrum.record import Interrupted
 
 
 @pytest.fixture
@@ -31,6 +33,19 @@ def test_documents(run, model, tmp_path):
     assert (tmp_path / "v.csv").read_text().startswith("layer,op,bound")
     assert (tmp_path / "v.svg").read_text().startswith("<")
     assert json.loads((tmp_path / "v.data").read_text()) == json.loads(done.out)
+
+
+def test_ctrl_c_keeps_what_is_finished(run, model, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise Interrupted(SPECTRUM.model_copy(update={"exit_code": 130, "unreached": 2}))
+
+    monkeypatch.setattr("lipaudit.spectrum.find_spectrum", interrupted)
+    done = run("spectrum", str(model), "-o", "v.json")
+    assert done.code == 130
+    assert done.out.splitlines()[-1] == (
+        "SPECTRA OF 4 OF 8 LINEAR LAYERS (exit 130: interrupted, 2 layers not reached)"
+    )
+    assert from_json((tmp_path / "v.json").read_text()).unreached == 2
 
 
 def test_quiet(run, model):

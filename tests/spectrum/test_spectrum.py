@@ -14,6 +14,7 @@ from lipaudit import spectrum
 from lipaudit.analyze import Plan, analyze
 from lipaudit.blocks import find_claims
 from lipaudit.errors import UsageError
+from lipaudit.report.spectrum.record import Interrupted
 from lipaudit.spectrum import find_spectrum, leading
 from lipaudit.spectrum.leading import Leading, Tried, find_leading, not_below
 from lipaudit.spectrum.parts import linear_parts
@@ -207,6 +208,33 @@ def test_the_whole_use_case(tmp_path):
     assert sum(group.count for group in layer.everything) == layer.total == 3
     assert layer.top[0].value <= layer.bound.value
     assert found.exit_code == 0
+
+
+def test_an_interrupt_leaves_what_is_finished(monkeypatch, tmp_path):
+    path = tiny.write_onnx(tmp_path / "model.onnx")
+    (layer,) = find_spectrum(path, device="cpu").layers
+
+    def rows(*_, **__):
+        yield layer
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(spectrum, "_rows", rows)
+    monkeypatch.setattr(spectrum, "linear_parts", lambda *given: 2 * linear_parts(*given))
+    with pytest.raises(Interrupted) as stopped:
+        find_spectrum(path, device="cpu")
+    found = stopped.value.spectrum
+    assert (found.layers, found.unreached, found.exit_code) == ((layer,), 1, 130)
+
+
+def test_an_interrupt_before_the_first_layer_is_one(monkeypatch, tmp_path):
+    def rows(*_, **__):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(spectrum, "_rows", rows)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        find_spectrum(tiny.write_onnx(tmp_path / "model.onnx"), device="cpu")
+    assert not isinstance(stopped.value, Interrupted)
 
 
 def test_a_scaling_between_activations_is_a_part():

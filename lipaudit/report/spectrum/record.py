@@ -18,7 +18,7 @@ from lipaudit.report.inputs import ModelRecord, PreprocessingRecord, Text
 from lipaudit.report.model import Host
 from lipaudit.report.number import Count, Number, Plain, Record, round_down
 
-__all__ = ["SCHEMA_VERSION", "LayerSpectrum", "Spectrum", "Values", "grouped"]
+__all__ = ["SCHEMA_VERSION", "Interrupted", "LayerSpectrum", "Spectrum", "Values", "grouped"]
 
 SCHEMA_VERSION: Final = "1.0"
 
@@ -67,8 +67,21 @@ class Spectrum(Record):
     layers: tuple[LayerSpectrum, ...]
     left_out: Count = Field(description="layers that are no linear map, or only move values or change signs")
     not_asked: Count = Field(description="linear layers that --layer does not name")
+    unreached: Count = Field(default=0, description="linear layers that were to come when it was interrupted")
     host: Host
     notes: tuple[Text, ...] = ()
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C after a layer was finished.
+
+    Args:
+        spectrum: what was found by then, with exit code 130.
+    """
+
+    def __init__(self, spectrum: Spectrum) -> None:
+        super().__init__("interrupted")
+        self.spectrum = spectrum
 
 
 def grouped(values: Iterable[tuple[float, int]], agreement: float) -> tuple[Values, ...]:

@@ -25,7 +25,7 @@ MEANING = (
 
 def model_line(spectrum: Spectrum) -> str:
     """What was looked at."""
-    count = len(spectrum.layers)
+    count = len(spectrum.layers) + spectrum.unreached
     facts = [
         spectrum.model.name,
         plural(count, "linear layer"),
@@ -94,7 +94,10 @@ def ending(spectrum: Spectrum, failed: ExitCode | None = None) -> str:
     if failed is not None:
         return f"NOT WRITTEN (exit {code.value}: {code.meaning})"
     asked = len(spectrum.layers)
-    words = f"SPECTRA OF {found} OF {plural(asked + spectrum.not_asked, 'LINEAR LAYER', 'LINEAR LAYERS')}"
+    every = asked + spectrum.not_asked + spectrum.unreached
+    words = f"SPECTRA OF {found} OF {plural(every, 'LINEAR LAYER', 'LINEAR LAYERS')}"
+    if code is ExitCode.INTERRUPTED:
+        return f"{words} (exit {code.value}: interrupted, {plural(spectrum.unreached, 'layer')} not reached)"
     missing = plural(asked - found, "layer")
     if asked > found:
         told = f"{missing} without values, each with the reason"
