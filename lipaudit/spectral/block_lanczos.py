@@ -73,7 +73,7 @@ def block_lanczos(  # noqa: PLR0913 - the interface of `power_qr`
     x = first_block(implicit, min(block_size(implicit, k, steps, GUARDS), WIDEST), start)
     k = min(k, implicit.inputs)
     implicit.scale_by(x)
-    space = _Space(implicit, len(x), k)
+    space = _Space(implicit, len(x), k, steps)
     used, settled, looked = 0, False, 0
     history: list[tuple[int, Tensor]] = []
     while True:
@@ -124,10 +124,11 @@ def _growth(history: Sequence[tuple[int, Tensor]]) -> Tensor:
 class _Space:
     """Orthonormal rows, and TᵀT on their span."""
 
-    def __init__(self, implicit: Implicit, block: int, k: int) -> None:
+    def __init__(self, implicit: Implicit, block: int, k: int, steps: int) -> None:
         self._implicit = implicit
         least = 2 * k + LEAST_BLOCKS * block
-        self.room = min(max(least, min(STORED, STORED_ENTRIES // implicit.inputs)), implicit.inputs)
+        most = max(least, min(STORED, STORED_ENTRIES // implicit.inputs))
+        self.room = min(most, steps * block, implicit.inputs)
         self._basis = torch.empty(self.room, implicit.inputs, dtype=implicit.dtype, device=implicit.device)
         self._projected = torch.zeros(self.room, self.room, dtype=torch.float64, device=implicit.device)
         self._generator = torch.Generator().manual_seed(1)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lipaudit.errors import UsageError
 from lipaudit.training.layer import Norm
 
 __all__ = ["Capture"]
@@ -40,11 +41,25 @@ class Capture:
             cells = math.prod(args[0].shape[2:])
             self._inputs[id(norm)] = args[0][: max(SAMPLES, VALUES // cells)]
 
-    def follow(self, norm: Norm) -> Tensor | float:
-        """1 with the gradient of 1/σ relative to itself, (channels,); the number 1 where nothing was kept."""
+    def follow(self, norm: Norm, image: int | None = None) -> Tensor | float:
+        """1 with the gradient of 1/σ relative to itself, (channels,); the number 1 where nothing was kept.
+
+        Args:
+            norm: of which batch norm.
+            image: axes of an image of the layer that it was paired with; None if it stands alone.
+
+        Raises:
+            UsageError: its channels are not the outputs of that layer.
+        """
         seen = self._inputs.pop(id(norm), None)
         if seen is None:
             return 1.0
+        if image is not None and seen.dim() != 2 + image:
+            raise UsageError(
+                f"a batch norm after a layer got tensors of shape {(-1, *seen.shape[1:])}, whose second axis "
+                "does not hold that layer's outputs",
+                hint="pass an input, which shows what follows what: regularizer(model, example)",
+            )
         axes = [axis for axis in range(seen.dim()) if axis != 1]
         variance = seen.float().var(dim=axes, correction=0) + norm.eps
         return (variance.detach() / variance).sqrt()

@@ -11,8 +11,8 @@ soon as the statistics have caught up.  So `store` keeps the length of every W_c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -63,7 +63,10 @@ class LinearLayer:
         module: its weight may be parametrised.
         kind: its row of `KINDS`.
         norm: that batch norm, or None.
-        image: the extent of its input, () for dense layers; None while nobody knows.
+        image: the extent of its input, () for dense layers, of several the largest per axis; None while
+            nobody knows.
+        sizes: all images that it meets, where none of several has the norm of all: padding that repeats cells
+            may amplify more on a smaller one.
     """
 
     name: str
@@ -71,6 +74,22 @@ class LinearLayer:
     kind: Kind
     norm: Norm | None = None
     image: Image | None = None
+    sizes: tuple[Image, ...] = ()
+
+    def meet(self, images: Sequence[Image]) -> None:
+        """Take over the images that were seen; none leave it as it is."""
+        if images:
+            self.image = tuple(map(max, *images)) if len(images) > 1 else images[0]
+            # With zeros around it a smaller image is a part of a larger one.
+            several = len(images) > 1 and self.kind.axes and self.module.padding_mode != "zeros"
+            self.sizes = tuple(images) if several else ()
+
+    def sized(self) -> list[LinearLayer]:
+        """Itself, or for each of several sizes of image the layer on that one, with a name that says so."""
+        return [
+            replace(self, name=f"{self.name} @ {'×'.join(map(str, image))}", image=image, sizes=())
+            for image in self.sizes
+        ] or [self]
 
     @property
     def outputs(self) -> int:

@@ -54,7 +54,8 @@ def _folded(layer: LinearLayer, weight: Tensor, steps: PowerSteps, *, every: boo
 
 
 def _itself(layer: LinearLayer, weight: Tensor, steps: PowerSteps) -> Tensor:
-    return steps.norms(layer.name, layer.apply, weight, (1, *layer.in_shape)).squeeze(0)
+    norms = [steps.norms(one.name, one.apply, weight, (1, *one.in_shape)) for one in layer.sized()]
+    return torch.cat(norms).amax()
 
 
 def _gram(layer: LinearLayer, weight: Tensor, _steps: PowerSteps) -> Tensor:
@@ -68,11 +69,14 @@ def _gram_circular(layer: LinearLayer, weight: Tensor, _steps: PowerSteps) -> Te
     """Zeros lose what a circle wraps around: the circular norm stands in for any padding's."""
     if not layer.kind.axes:
         return bounds.gram(weight)
-    image = [-(-n // s) * s for n, s in zip(layer.geometry().base().image, layer.stride, strict=True)]
-    norm = bounds.gram_circular(
-        weight, image, stride=layer.stride, dilation=layer.dilation, groups=layer.groups
-    )
-    return norm * _padding_factor(layer)
+    norms = []
+    for one in layer.sized():
+        image = [-(-n // s) * s for n, s in zip(one.geometry().base().image, one.stride, strict=True)]
+        norm = bounds.gram_circular(
+            weight, image, stride=one.stride, dilation=one.dilation, groups=one.groups
+        )
+        norms.append(norm * _padding_factor(one))
+    return torch.stack(norms).amax()
 
 
 def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
@@ -161,7 +165,7 @@ class Regularizer:
         """b_l of every layer by its name, scalars with gradients; a batch norm counts with its layer."""
         found, learns = {}, torch.is_grad_enabled()
         for layer in self._structure.layers:
-            follow = 1.0 if layer.norm is None else self._capture.follow(layer.norm)
+            follow = 1.0 if layer.norm is None else self._capture.follow(layer.norm, layer.kind.axes)
             # In inference mode, too, without its tensors, which no gradient could meet later.
             with (
                 torch.inference_mode(mode=False),

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from lipaudit.errors import InputRefused, UsageError
 from lipaudit.repair.fast_clip import fast_clip
 from lipaudit.spectral import Conv, Dense
-from lipaudit.spectral.power_qr import power_qr
+from lipaudit.spectral.block_lanczos import block_lanczos
 from lipaudit.spectral.triplets import Triplets
 from lipaudit.training.layer import LinearLayer, Norm, channel_scale
 from lipaudit.training.structure import Structure
@@ -42,10 +42,13 @@ __all__ = ["Reading", "SpectralClip"]
 
 SEARCH, TOLERANCE = 50, 1e-4
 """Block products at most, and the accuracy of the singular values, which start warm."""
-MOVES = 3
-"""Of a convolution's weights per clip: more get nearer to the nearest kernel by less than a hundredth."""
+NEAR = 2e-4
+"""Relative excess over the limit that is scaled away: nothing is gained by cutting it."""
+MOVES = 1
+"""Of a convolution's weights per clip, before what is left above the limit is scaled away: the kernel moves
+up to a fifth farther than it must, and a clip takes half the time of one that moves it three times."""
 SWEEPS = 5
-"""Over layers that share a weight, where clipping one may stretch another."""
+"""Over layers that share a weight, or one on images of several sizes: clipping one may stretch another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +152,10 @@ class SpectralClip:
             )
         for name, norm in self._structure.lone_norms.items():
             self.history.append(self._clip_norm(name, norm))
-        weights = Counter(id(layer.module.weight) for layer in layers)
+        layers = [one for layer in layers for one in layer.sized()]
+        weights = Counter(map(_weight_of, layers))
         self.history += [self._clip_layer(layer) for layer in layers]
-        shared = [layer for layer in layers if weights[id(layer.module.weight)] > 1]
+        shared = [layer for layer in layers if weights[_weight_of(layer)] > 1]
         for _ in range(SWEEPS if shared else 0):
             again = [self._clip_layer(layer) for layer in shared]
             if not any(reading.clipped for reading in again):
@@ -179,7 +183,10 @@ class SpectralClip:
         """
         if set(state) != {"steps", "right", "history"}:
             raise UsageError(f"no state of SpectralClip: it holds {', '.join(sorted(map(str, state)))}")
-        foreign = set(state["right"]) - {layer.name for layer in self._structure.layers}
+        known = {layer.name for layer in self._structure.layers}
+        foreign = {
+            name for name in state["right"] if name not in known and name.rpartition(" @ ")[0] not in known
+        }
         if foreign:
             raise UsageError(f"the state is of another model: it knows {', '.join(sorted(foreign))}")
         self._steps, self._right = int(state["steps"]), dict(state["right"])
@@ -219,6 +226,9 @@ class SpectralClip:
         self._right[layer.name] = found.right
         if values[0] <= self.limit or not _learns(layer):
             return Reading(self._steps, layer.name, values, values[0], clipped=False)
+        if values[0] <= self.limit * (1 + NEAR):
+            layer.store(linear_map.weight * (self.limit / values[0]))
+            return Reading(self._steps, layer.name, values, self.limit, clipped=True)
         clipped = fast_clip(linear_map, self.limit, start=found.right, steps=MOVES)
         layer.store(clipped.map.weight)
         self._right[layer.name] = clipped.right[: self.top]
@@ -227,7 +237,7 @@ class SpectralClip:
     def _search(self, layer: LinearLayer, linear_map: Dense | Conv) -> Triplets:
         start = self._right.get(layer.name)
         fits = start is not None and tuple(start.shape[1:]) == linear_map.in_shape
-        return power_qr(
+        return block_lanczos(
             linear_map.apply,
             linear_map.in_shape,
             self.top,
@@ -249,6 +259,11 @@ class SpectralClip:
                 norm.weight.mul_((self.limit / sizes).clamp(max=1).to(norm.weight))
                 return Reading(self._steps, name, values, self.limit, clipped=True)
         return Reading(self._steps, name, values, values[0], clipped=False)
+
+
+def _weight_of(layer: LinearLayer) -> int:
+    """What tells whether two layers have one weight; parametrised ones are computed anew at every look."""
+    return id(layer.module._parameters.get("weight", layer.module))  # noqa: SLF001 - torch has no other way
 
 
 def _learns(layer: LinearLayer) -> bool:

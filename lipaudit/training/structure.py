@@ -124,7 +124,7 @@ class Structure:
     def learn(self, watch: Watch) -> None:
         """Take over the images and pairs that were seen; layers that did not run keep what they had."""
         for layer in self.layers:
-            layer.image = watch.images.get(layer.name, layer.image)
+            layer.meet(watch.images.get(layer.name, ()))
         self.pair(watch.followers())
 
     def pair(self, followers: Mapping[str, nn.Module]) -> None:

@@ -18,8 +18,8 @@ __all__ = ["Watch"]
 class Watch:
     """Hooks on layers and batch norms, until `close`.
 
-    A batch norm follows a layer if it takes the very tensor that the layer returned, at every call of both.
-    Of several sizes of image that a layer meets the largest counts, per axis.  No tensor is kept alive.
+    A batch norm follows a layer if it takes the very tensor that the layer returned, at every call of both,
+    and finds the layer's outputs where it looks for channels, on the second axis.  No tensor is kept alive.
 
     Args:
         layers: whose images are to be seen.
@@ -27,7 +27,7 @@ class Watch:
     """
 
     def __init__(self, layers: Iterable[LinearLayer], norms: Iterable[Norm]) -> None:
-        self.images: dict[str, Image] = {}
+        self.images: dict[str, tuple[Image, ...]] = {}
         self._norms = {id(norm): norm for norm in norms}
         self._made = WeakIdKeyDictionary()
         self._calls: Counter[str] = Counter()
@@ -70,10 +70,12 @@ class Watch:
             self._calls[layer.name] += 1
             if not args:
                 return  # called by keyword
-            self._made[output] = layer.name
+            # A dense layer over positions has its outputs on the last axis, a lone image has no batch.
+            if output.dim() == 2 + layer.kind.axes:
+                self._made[output] = layer.name
             image = tuple(args[0].shape[args[0].dim() - layer.kind.axes :])
-            known = self.images.get(layer.name, image)
-            self.images[layer.name] = tuple(map(max, known, image))
+            known = self.images.get(layer.name, ())
+            self.images[layer.name] = known if image in known else (*known, image)
 
         return hook
 

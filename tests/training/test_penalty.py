@@ -142,6 +142,37 @@ def test_batch_norm_gives_back_what_it_takes():
     penalty.close()
 
 
+def test_a_batch_norm_over_positions_is_told_apart():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    x = torch.randn(2, 4, 3)
+    penalty = lipaudit.regularizer(model)
+    model(x)
+    with pytest.raises(UsageError, match="second axis"):
+        penalty()
+    penalty = lipaudit.regularizer(model, x)
+    model(x)
+    assert set(penalty.bounds()) == {"0", "1"}
+
+
+@pytest.mark.parametrize("bound", READ_IMAGES)
+def test_the_image_with_the_largest_norm_counts(bound):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular").double()
+    shapes = [(1, 8, 8), (1, 3, 16)]
+
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = conv
+
+        def forward(self, x):
+            return self.conv(x), self.conv(x[:, :, :3].repeat(1, 1, 1, 2))
+
+    found = settled(lipaudit.regularizer(Both(), torch.zeros(1, 1, 8, 8).double(), bound=bound))
+    truth = max(spectral_norm(linear_matrix(conv, shape)) for shape in shapes)
+    assert float(found["conv"].detach()) == pytest.approx(truth, rel=2e-3)
+
+
 def test_statistics_that_stand_still_are_constants():
     model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.BatchNorm1d(3)).eval()
     x = torch.randn(8, 3)

@@ -16,7 +16,7 @@ from training_nets import KINDS, filled, linear_matrix, norm_of
 
 import lipaudit
 from lipaudit.errors import InputRefused, UsageError
-from lipaudit.spectral.power_qr import power_qr
+from lipaudit.spectral.block_lanczos import block_lanczos
 from lipaudit.training import spectral_clip
 
 SMALL = 1e-3
@@ -132,11 +132,11 @@ def test_searches_start_from_the_vectors_of_the_last_time(monkeypatch):
     starts = []
 
     def watched(*args, **kwargs):
-        found = power_qr(*args, **kwargs)
+        found = block_lanczos(*args, **kwargs)
         starts.append((kwargs["start"] is not None, found.steps))
         return found
 
-    monkeypatch.setattr(spectral_clip, "power_qr", watched)
+    monkeypatch.setattr(spectral_clip, "block_lanczos", watched)
     layer = nn.Conv2d(2, 3, 3, padding=1)
     clip = lipaudit.SpectralClip(layer, 9, example=torch.zeros(1, 2, 8, 8))
     clip.clip()
@@ -197,6 +197,41 @@ def test_shared_weights_suit_every_layer_that_uses_them():
     lipaudit.SpectralClip(model, 1.0, example=example((2, 6, 6))).clip()
     for layer in model:
         assert spectral_norm(linear_matrix(layer, (2, 6, 6))) <= 1 + SMALL
+
+
+@pytest.mark.parametrize("mode", ["reflect", "circular", "replicate"])
+def test_a_convolution_suits_images_of_every_size_that_it_meets(mode):
+    torch.manual_seed(2)
+    conv = nn.Conv2d(2, 2, 3, padding=1, padding_mode=mode).double()
+    clip = lipaudit.SpectralClip(conv, 0.5)
+    shapes = [(2, 8, 8), (2, 3, 16)]
+    for shape in shapes:
+        conv(torch.zeros(1, *shape, dtype=torch.float64))
+    clip.clip()
+    for shape in shapes:
+        assert spectral_norm(linear_matrix(conv, shape)) <= 0.5 * (1 + SMALL)
+    assert set(clip.spectra) == {" @ 8×8", " @ 3×16"}
+    clip.load_state_dict(clip.state_dict())
+
+
+def test_a_batch_norm_over_positions_is_clipped_by_itself():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).double()
+    nn.init.uniform_(model[1].running_var, 0.1, 2)
+    nn.init.constant_(model[1].weight, 2.0)
+    lipaudit.SpectralClip(model, 0.9, example=torch.zeros(2, 4, 3, dtype=torch.float64)).clip()
+    assert spectral_norm(linear_matrix(model[:1], (3,))) <= 0.9 * (1 + SMALL)
+    assert spectral_norm(linear_matrix(model, (4, 3))) <= 0.9**2 * (1 + SMALL)
+
+
+def test_what_stands_at_the_limit_is_only_measured(monkeypatch):
+    model = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.Flatten(), nn.Linear(144, 3))
+    clip = lipaudit.SpectralClip(model, 0.3, example=torch.zeros(1, 2, 6, 6))
+    clip.clip()
+    monkeypatch.setattr(spectral_clip, "fast_clip", None)
+    for _ in range(3):
+        clip.clip()
+    assert all(reading.norm <= 0.3 * (1 + 1e-4) for reading in clip.history)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

@@ -15,6 +15,17 @@ from lipaudit.training.layer import channel_scale
 from lipaudit.training.structure import Structure
 
 
+class Each(nn.Module):
+    """One convolution on an image, and on another one of the same number of cells."""
+
+    def __init__(self, conv):
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x):
+        return self.conv(x).flatten(1) + self.conv(x.reshape(*x.shape[:2], 4, 16)).flatten(1)
+
+
 class Block(nn.Module):
     """A convolution and a batch norm that only their forward pass brings together, with a skip connection."""
 
@@ -101,6 +112,27 @@ def test_a_layer_called_twice_counts_once_at_its_largest_image():
     model = nn.Sequential(conv, nn.MaxPool2d(2), conv)
     (layer,) = Structure.seen(model, torch.randn(1, 1, 8, 6)).layers
     assert layer.image == (8, 6)
+
+
+def test_a_batch_norm_over_positions_follows_no_dense_layer():
+    """It divides along the second axis, the outputs lie on the last one."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    structure = Structure.seen(model, torch.randn(2, 4, 3))
+    assert structure.layers[0].norm is None
+    assert list(structure.lone_norms) == ["1"]
+    assert Structure.seen(model, torch.randn(2, 3)).layers[0].norm is model[1]
+    unbatched = nn.Sequential(nn.Conv1d(2, 5, 3, padding=1), nn.BatchNorm1d(5))
+    assert Structure.seen(unbatched, torch.randn(2, 5)).layers[0].norm is None
+
+
+@pytest.mark.parametrize("mode", ["zeros", "circular", "reflect"])
+def test_images_of_several_sizes(mode):
+    conv = nn.Conv2d(1, 1, 3, padding=1, padding_mode=mode)
+    (layer,) = Structure.seen(Each(conv), torch.randn(1, 1, 8, 8)).layers
+    assert layer.image == (8, 16)
+    names = ["conv"] if mode == "zeros" else ["conv @ 8×8", "conv @ 4×16"]
+    assert [one.name for one in layer.sized()] == names
+    assert [one.image for one in layer.sized()] == ([(8, 16)] if mode == "zeros" else [(8, 8), (4, 16)])
 
 
 def test_layers_of_this_package_have_constant_one():
