@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from lipaudit.errors import InputRefused, UsageError
 from lipaudit.repair.fast_clip import fast_clip
-from lipaudit.spectral import Conv, Dense
+from lipaudit.spectral import LinearMap
 from lipaudit.spectral.block_lanczos import block_lanczos
 from lipaudit.spectral.triplets import Triplets
 from lipaudit.training.layer import LinearLayer, Norm, channel_scale
@@ -42,7 +42,7 @@ __all__ = ["Reading", "SpectralClip"]
 
 SEARCH, TOLERANCE = 50, 1e-4
 """Block products at most, and the accuracy of the singular values, which start warm."""
-NEAR = 2e-4
+NEAR = 1e-3
 """Relative excess over the limit that is scaled away: nothing is gained by cutting it."""
 MOVES = 1
 """Of a convolution's weights per clip, before what is left above the limit is scaled away: the kernel moves
@@ -56,9 +56,10 @@ class Reading:
     """One layer at one clip.
 
     Args:
-        step: training steps before it.
-        layer: its name.
-        values: its top singular values as they were found, from below, falling.
+        step: how often `SpectralClip.step` was called before it.
+        layer: its name; of a convolution that meets images of several sizes, with other padding than zeros,
+            one name for each of them: `conv @ 8×8`.
+        values: its `top` largest singular values as they were found before the clip, from below, falling.
         norm: the largest one afterwards; that of `values` where nothing was clipped.
         clipped: whether the weights were changed.
     """
@@ -71,7 +72,17 @@ class Reading:
 
 
 class SpectralClip:
-    """See the file's head.
+    """A callback that brings the singular values of a model's linear layers down to a limit while it trains.
+
+        clip = SpectralClip(model, limit=1.0, every=100)
+        …  optimizer.step(); clip.step()
+
+    Every so many steps the top singular values of each layer are measured, and those above the limit are
+    clipped, in place; a batch norm behind a layer counts with it.  Measured, not certified: clip once more
+    after the last step, and audit.
+
+    A clip that only measures costs about as much as a step of training, one that changes large convolutions
+    as much as a hundred: choose `every` by that.
 
     Args:
         model: its dense layers, convolutions (any stride, groups, padding mode, transposed) and batch norms
@@ -184,9 +195,8 @@ class SpectralClip:
         if set(state) != {"steps", "right", "history"}:
             raise UsageError(f"no state of SpectralClip: it holds {', '.join(sorted(map(str, state)))}")
         known = {layer.name for layer in self._structure.layers}
-        foreign = {
-            name for name in state["right"] if name not in known and name.rpartition(" @ ")[0] not in known
-        }
+        sized = tuple(f"{name} @ " for name in known)
+        foreign = {name for name in state["right"] if name not in known and not name.startswith(sized)}
         if foreign:
             raise UsageError(f"the state is of another model: it knows {', '.join(sorted(foreign))}")
         self._steps, self._right = int(state["steps"]), dict(state["right"])
@@ -216,7 +226,7 @@ class SpectralClip:
 
     def _clip_layer(self, layer: LinearLayer) -> Reading:
         try:
-            linear_map = layer.linear_map()
+            linear_map: LinearMap = layer.linear_map()
         except InputRefused as error:
             raise InputRefused(
                 f"SpectralClip: layer {layer.name!r}: {error.message}", hint=error.hint
@@ -226,15 +236,16 @@ class SpectralClip:
         self._right[layer.name] = found.right
         if values[0] <= self.limit or not _learns(layer):
             return Reading(self._steps, layer.name, values, values[0], clipped=False)
-        if values[0] <= self.limit * (1 + NEAR):
-            layer.store(linear_map.weight * (self.limit / values[0]))
-            return Reading(self._steps, layer.name, values, self.limit, clipped=True)
-        clipped = fast_clip(linear_map, self.limit, start=found.right, steps=MOVES)
-        layer.store(clipped.map.weight)
-        self._right[layer.name] = clipped.right[: self.top]
-        return Reading(self._steps, layer.name, values, float(clipped.values[0]), clipped=True)
+        if values[0] > self.limit * (1 + NEAR):
+            clipped = fast_clip(linear_map, self.limit, start=found.right, steps=MOVES)
+            linear_map, self._right[layer.name] = clipped.map, clipped.right[: self.top]
+            found = self._search(layer, linear_map)
+            self._right[layer.name] = found.right
+        norm = float(found.values[0])
+        layer.store(linear_map.weight * min(1.0, self.limit / norm))
+        return Reading(self._steps, layer.name, values, min(self.limit, norm), clipped=True)
 
-    def _search(self, layer: LinearLayer, linear_map: Dense | Conv) -> Triplets:
+    def _search(self, layer: LinearLayer, linear_map: LinearMap) -> Triplets:
         start = self._right.get(layer.name)
         fits = start is not None and tuple(start.shape[1:]) == linear_map.in_shape
         return block_lanczos(
