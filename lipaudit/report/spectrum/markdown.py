@@ -21,7 +21,7 @@ def to_markdown(spectrum: Spectrum) -> str:
         f"**{words.ending(spectrum)}**",
         line(words.model_line(spectrum)),
         f"{head}\n{rows}" if rows else "",
-        words.MEANING,
+        words.meaning(spectrum),
         f"### Notes\n\n{notes}" if notes else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -16,7 +16,7 @@ from lipaudit.report.wording import bound_text, plural, printable, shown_down
 __all__ = ["to_svg"]
 
 _COLUMNS, _WIDE, _HIGH = 3, 290.0, 184.0
-_LEFT, _TOP, _INNER, _DEPTH = 52.0, 42.0, 226.0, 92.0
+_LEFT, _TOP, _INNER, _DEPTH = 60.0, 42.0, 218.0, 92.0
 _NAME = 12.0  # where a panel's name begins
 _HEAD, _LINE = 44.0, 18.0  # height of the title, and of a line of the legend
 _SIGNS = 34  # of a name above its panel

@@ -42,7 +42,7 @@ def to_text(spectrum: Spectrum, *, width: int = WIDTH, failed: ExitCode | None =
     above = (part("model", [Text(printable(words.model_line(spectrum)))]), Text())
     below = (
         Text(),
-        part("values", [Text(words.MEANING)]),
+        part("values", [Text(words.meaning(spectrum))]),
         part("notes", [Text(printable(note)) for note in words.notes(spectrum)]),
         Text(),
     )

@@ -9,18 +9,26 @@ from lipaudit.errors import ExitCode
 from lipaudit.report.spectrum.record import LayerSpectrum, Spectrum, Values, grouped
 from lipaudit.report.wording import plural, shown_down
 
-__all__ = ["MEANING", "ending", "model_line", "notes", "values_texts", "whole_line"]
+__all__ = ["ending", "meaning", "model_line", "notes", "values_texts", "whole_line"]
 
 _DIGITS, _MOST = 5, 9
 """Significant digits of a value: as few as tell it from its neighbours."""
 _LISTED = 12
 """Values of a whole spectrum on a line."""
 
-MEANING = (
-    "Each value is a lower bound: the i-th listed value is not above the i-th singular value. No singular "
-    "value is above the certified bound. ×2: two values that agree; “or more”: the search may have left out "
-    "others of them."
-)
+
+def meaning(spectrum: Spectrum) -> str:
+    """What the values are, and the signs beside them, those that are there."""
+    equal = [group for layer in spectrum.layers for group in layer.top if group.count > 1]
+    told = (
+        "Each value is a lower bound: the i-th listed value is not above the i-th singular value. No "
+        "singular value is above the certified bound."
+    )
+    if equal:
+        told += f" ×{equal[0].count}: so many values agree."
+    if any(group.more for group in equal):
+        told += " “or more”: the search may have left out others of them."
+    return told
 
 
 def model_line(spectrum: Spectrum) -> str:
@@ -64,11 +72,17 @@ def whole_line(layer: LayerSpectrum) -> str:
     # By the tolerance of the line above it, so that both count alike.
     groups = grouped(((group.value, group.count) for group in layer.everything), layer.agreement)
     total, texts = sum(group.count for group in groups), _texts(groups)
+    # What stands in the line above is not told twice.
+    same = [one.count == other.count for one, other in zip(layer.top, groups, strict=False)]
+    known = same.index(False) if False in same else len(same)
     few = len(texts) <= _LISTED
-    shown = ", ".join(texts if few else [*texts[: _LISTED - 1], "…", texts[-1]]) or "none"
+    shown = texts[known:] if few else [*texts[known : max(_LISTED - 1, known + 1)], "…", texts[-1]]
+    listed = f"{'those, then ' if known else ''}{', '.join(shown)}" if shown else "those"
     rest = "" if few else "; JSON and CSV list every one"
-    different = "which agree" if len(groups) == 1 else f"{len(groups)} of them different"
-    return f"all {total} values, {different}: {shown} ({layer.everything_note}{rest})"
+    if total == 1 and known:
+        return f"no other value ({layer.everything_note})"
+    different = {1: "which agree", total: "all different"}.get(len(groups), f"{len(groups)} different ones")
+    return f"all {total} values, {different}: {listed} ({layer.everything_note}{rest})"
 
 
 def notes(spectrum: Spectrum) -> Iterator[str]:

@@ -129,11 +129,36 @@ def test_values_that_differ_look_different():
 def test_a_short_whole_spectrum_is_listed_and_counts_as_the_line_above_it():
     values = tuple(Values(value=value, count=2) for value in (1.0, 1.0 - 1e-8, 0.5))
     found = layer("a", [(1.0, 4)], everything=values, everything_note="dense SVD")
-    assert words.whole_line(found) == "all 6 values, 2 of them different: 0.99999 ×4, 0.5 ×2 (dense SVD)"
+    assert words.whole_line(found) == "all 6 values, 2 different ones: those, then 0.5 ×2 (dense SVD)"
     many = tuple(Values(value=1 - k / 32, count=1) for k in range(32))
     told = words.whole_line(layer("a", [(1.0, 1)], everything=many, everything_note="dense SVD"))
-    assert told.startswith("all 32 values, 32 of them different: 1, 0.96875,")
+    assert told.startswith("all 32 values, all different: those, then 0.96875,")
     assert "…, 0.03125 (dense SVD; JSON and CSV list every one)" in told
+
+
+@pytest.mark.parametrize(
+    ("top", "every", "told"),
+    [
+        ([1.0, 0.5], [1.0, 0.5], "all 2 values, all different: those"),
+        ([1.0], [1.0, 1.0], "all 2 values, which agree: 1 ×2"),
+        ([1.0, 0.5], [1.0, 0.5, 0.5, 0.0], "all 4 values, 3 different ones: those, then 0.5 ×2, 0"),
+        ([], [1.0, 0.5], "all 2 values, all different: 1, 0.5"),
+        ([0.0], [0.0], "no other value"),
+    ],
+)
+def test_no_value_is_told_twice(top, every, told):
+    values = tuple(Values(value=value, count=1) for value in every)
+    found = layer("a", [(value, 1) for value in top], everything=values, everything_note="dense SVD")
+    assert words.whole_line(found) == f"{told} (dense SVD)"
+
+
+def test_signs_are_explained_where_they_stand():
+    plain = SPECTRUM.model_copy(update={"layers": (layer("a", [(1.0, 1)]),)})
+    assert "×" not in words.meaning(plain)
+    assert "×2: so many" in words.meaning(SPECTRUM)
+    assert "or more" not in words.meaning(SPECTRUM)
+    more = layer("a", []).model_copy(update={"top": (Values(value=1.0, count=10, more=True),)})
+    assert "or more" in words.meaning(SPECTRUM.model_copy(update={"layers": (more,)}))
 
 
 @pytest.mark.parametrize(("width", "bars"), [(60, 20), (100, 60), (200, 64)])
