@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from lipaudit.errors import UsageError
 from lipaudit.spectral import Conv, Dense
 
-__all__ = ["KINDS", "Kind", "LinearLayer", "Norm", "channel_scale"]
+__all__ = ["KINDS", "Kind", "LinearLayer", "Norm", "channel_scale", "named"]
 
 Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 Image = tuple[int, ...]
@@ -243,6 +243,11 @@ def channel_scale(norm: Norm) -> Tensor:
         raise UsageError("a batch norm keeps no running statistics: it has no constant")
     scale = (wide(norm.running_var) + norm.eps).rsqrt()
     return scale * wide(norm.weight) if norm.affine else scale
+
+
+def named(layers: Sequence[str]) -> str:
+    """`layer '0'`, `layers '0', '3'`: names that are numbers need a word beside them."""
+    return f"layer{'s' if len(layers) > 1 else ''} {', '.join(map(repr, layers))}"
 
 
 def wide(tensor: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from lipaudit import bounds
 from lipaudit.errors import UsageError
 from lipaudit.spectral.four_way import folds
 from lipaudit.training.capture import Capture
-from lipaudit.training.layer import LinearLayer, channel_scale
+from lipaudit.training.layer import LinearLayer, channel_scale, named
 from lipaudit.training.power_steps import PowerSteps
 from lipaudit.training.structure import Structure
 
@@ -153,7 +153,7 @@ class Regularizer:
         unseen = [layer.name for layer in structure.layers if layer.image is None]
         if unseen and bound in READ_IMAGES:
             raise UsageError(
-                f"regularizer: bound={bound!r} needs the images that {', '.join(unseen)} meets",
+                f"regularizer: bound={bound!r} needs to know the images that {named(unseen)} meets",
                 hint="pass an input: regularizer(model, example); four-way, reshape and gram do without",
             )
         self._bound, self._form, self._target = BOUNDS[bound], FORMS[form], target

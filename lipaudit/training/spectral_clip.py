@@ -34,7 +34,7 @@ from lipaudit.repair.fast_clip import fast_clip
 from lipaudit.spectral import LinearMap
 from lipaudit.spectral.block_lanczos import block_lanczos
 from lipaudit.spectral.triplets import Triplets
-from lipaudit.training.layer import LinearLayer, Norm, channel_scale
+from lipaudit.training.layer import LinearLayer, Norm, channel_scale, named
 from lipaudit.training.structure import Structure
 from lipaudit.training.watch import Watch
 
@@ -158,7 +158,7 @@ class SpectralClip:
         unseen = [layer.name for layer in layers if layer.image is None]
         if unseen:
             raise UsageError(
-                f"SpectralClip: {', '.join(unseen)} met no image yet",
+                f"SpectralClip: {named(unseen)} met no image yet",
                 hint="run the model first, pass `example`, or name what never runs in `ignore`",
             )
         for name, norm in self._structure.lone_norms.items():

@@ -21,7 +21,8 @@ def model(tmp_path, monkeypatch):
 def test_the_table(run, model):
     done = run("spectrum", str(model), "--device", "cpu", "--all")
     assert done.code == 0
-    assert "1 ×3" in done.out
+    assert "0.99999 ×3" in done.out
+    assert "all 3 values, which agree: those" in done.out
     assert done.out.splitlines()[-1].startswith("SPECTRA OF 1 OF 1 LINEAR LAYER (exit 0")
 
 

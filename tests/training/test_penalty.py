@@ -259,7 +259,7 @@ def test_it_lowers_the_proved_product():
 def test_what_cannot_be_meant_is_refused():
     model = nn.Sequential(nn.Conv2d(1, 1, 3))
     for bound in READ_IMAGES:
-        with pytest.raises(UsageError, match="needs the images"):
+        with pytest.raises(UsageError, match="needs to know the images that layer '0' meets"):
             lipaudit.regularizer(model, bound=bound)
     with pytest.raises(UsageError, match="is not one of"):
         lipaudit.regularizer(model, bound="exact")

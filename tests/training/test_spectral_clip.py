@@ -297,5 +297,5 @@ def test_what_cannot_be_meant_is_refused():
     for wrong in ({"limit": 0}, {"limit": math.nan}, {"limit": math.inf}, {"every": 0}, {"top": 0}):
         with pytest.raises(UsageError, match="does not allow"):
             lipaudit.SpectralClip(nn.Linear(2, 2), **wrong)
-    with pytest.raises(UsageError, match="met no image"):
+    with pytest.raises(UsageError, match="layer '' met no image"):
         lipaudit.SpectralClip(nn.Conv2d(1, 1, 3)).clip()
