@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import torch
@@ -65,10 +66,16 @@ def leading_triplets(
         start, used, settled = found.right, found.steps, found.settled
         ended = tolerance >= ROUGH or used >= steps
     apply, adjoint = _products(unit, torch.float64)
-    options |= {"steps": 1 if ended else steps - used, "start": start, "error": application_error(unit)}
-    fine = (power_qr if ended else search)(apply, unit.in_shape, k, adjoint=adjoint, **options)
-    # Only where float32 was as good as was asked for did its search decide.
-    settled = settled if ended else fine.settled
+    options |= {"start": start, "error": application_error(unit)}
+    multiplied = partial(power_qr, apply, unit.in_shape, k, adjoint=adjoint, **options, steps=1)
+    if ended:
+        # Only where float32 was as good as was asked for did its search decide.
+        fine, settled = multiplied(), settled and tolerance >= ROUGH
+    else:
+        fine = search(apply, unit.in_shape, k, adjoint=adjoint, **options, steps=steps - used)
+        settled = fine.settled
+        if used and not settled:  # what was left of the steps may have been too little for all k
+            fine = max(fine, multiplied(), key=lambda found: (len(found.values), float(found.values.sum())))
     values = [down(Fraction(v) * Fraction(2) ** exponent) for v in fine.values.tolist()]
     exact = torch.tensor(values, dtype=torch.float64)
     return Triplets(exact, fine.right, fine.left, used + fine.steps, settled)

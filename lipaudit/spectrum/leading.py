@@ -170,7 +170,7 @@ def _searched(conv: Conv, unsure: float, tried: Tried) -> Leading:
     work = float(conv.weight.numel()) * math.prod(conv.base().out_image)
     tolerance = tried.closeness(work)
     affordable = int(MULTIPLICATIONS / (2 * work * min(tried.top + GUARDS, WIDEST)))
-    steps = min(tried.steps, max(LEAST_STEPS, affordable))
+    steps = min(tried.steps, max(LEAST_STEPS, tried.top // 2, affordable))
     found = leading_triplets(conv, tried.top, tolerance=tolerance, steps=steps)
     values = tuple((sub_down(value, unsure), 1) for value in found.values.tolist())
     return Leading(values, "block Lanczos", tolerance, found.steps, found.settled)

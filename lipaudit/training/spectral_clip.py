@@ -242,7 +242,7 @@ class SpectralClip:
             found = self._search(layer, linear_map)
             self._right[layer.name] = found.right
         norm = float(found.values[0])
-        layer.store(linear_map.weight * min(1.0, self.limit / norm))
+        layer.store(linear_map.weight * (self.limit / max(norm, self.limit)))
         return Reading(self._steps, layer.name, values, min(self.limit, norm), clipped=True)
 
     def _search(self, layer: LinearLayer, linear_map: LinearMap) -> Triplets:

@@ -110,6 +110,19 @@ def test_large_maps_are_searched_in_float32_and_proved_in_float64(monkeypatch):
     assert close == pytest.approx([3, 2, 2, 1.5], rel=1e-7)
 
 
+@pytest.mark.parametrize("steps", [24, 30, 40])
+def test_few_steps_lose_no_values(monkeypatch, steps):
+    """What float32 found counts where the steps left are too few for a search in float64."""
+    monkeypatch.setattr(leading, "SMALL", 0)
+    linear_map = Dense(with_spectrum([1.5 - i / 200 for i in range(200)]))
+    truth = torch.linalg.svdvals(linear_map.weight)[:40]
+    found = leading_triplets(linear_map, 40, tolerance=1e-9, steps=steps)
+    assert len(found.values) == 40
+    assert not found.settled
+    assert bool((found.values <= truth * (1 + 1e-14)).all())
+    assert bool((found.values >= truth * 0.99).all())
+
+
 def test_transposed_maps_keep_their_sides():
     linear_map = Conv(normal(3, 2, 3, 3), 4, stride=2, padding=1, transposed=True)
     found = leading_triplets(linear_map, 2)
