@@ -93,8 +93,8 @@ OUTCOMES: tuple[Entry, ...] = (
         name="exit 130",
         short="Interrupted (Ctrl-C).",
         why="What an audit had finished is written to every -o and shown, with verdict incomplete and "
-        "LIP307. Before anything is proved nothing is written, and older reports stay as they were. A second "
-        "Ctrl-C ends at once.",
+        "LIP307; `compare` keeps the models and `spectrum` the layers that were finished. Before anything is "
+        "proved nothing is written, and older reports stay as they were. A second Ctrl-C ends at once.",
         todo="Audit again; see `lipaudit explain LIP307`.",
         also=("interrupted",),
     ),
