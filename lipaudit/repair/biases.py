@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from lipaudit.passes.peel_softmax import peel_softmax
 from lipaudit.repair.bias_fit import fit_biases, sample_count
 from lipaudit.repair.opened import Opened
 from lipaudit.repair.reach import Changes
-from lipaudit.repair.stored_bias import stored_biases
+from lipaudit.repair.stored_bias import StoredBias
 
 __all__ = ["FIT", "KEEP", "FittedBiases", "check_choice", "fitted_biases"]
 
@@ -50,16 +50,18 @@ def check_choice(biases: str) -> None:
         raise UsageError(f"--biases {biases!r} is unknown", hint=f"choose one of {FIT}, {KEEP}")
 
 
-def fitted_biases(opened: Opened, changes: Changes, idle: Collection[str]) -> FittedBiases:
+def fitted_biases(
+    opened: Opened, changes: Changes, found: Sequence[StoredBias], idle: Collection[str]
+) -> FittedBiases:
     """Biases for the changed layers and those behind them.
 
     Args:
         opened: the model as it was.
         changes: its new layers.
+        found: biases that may be changed.
         idle: layers that nobody asked to change.
     """
     device, subject = opened.subject.graph.device, opened.subject
-    # The largest score stays the largest without the head, whatever factor the scores have.
     graph = peel_softmax(translate(opened.loaded.program, opened.loaded.titles)).to(device)
     count = sample_count(graph)
     samples = opened.samples(count)
@@ -72,8 +74,11 @@ def fitted_biases(opened: Opened, changes: Changes, idle: Collection[str]) -> Fi
         words = f"{len(samples)} samples of {data.name if data else ''}, without their labels"
     inputs = subject.entrance.to(device).run(samples.double()).reshape(-1, *graph.input_shape[1:])
     weights = {name: change.layer.as_weight(change.tensor) for name, change in changes.items()}
-    found = stored_biases(graph, opened.loaded.program, opened.weights.tensors, opened.weights.shared)
-    wanted = [bias for bias in found if bias.stretch.name not in idle]
+    wanted = [
+        replace(bias, stored=bias.stored.to(device), gain=bias.gain.to(device))
+        for bias in found
+        if bias.stretch.name not in idle
+    ]
     fits = fit_biases(graph, weights, wanted, inputs)
     met = [bias for bias in wanted if bias.key in fits]
     scale = next((fits[bias.key].scale for bias in met if bias.stretch.end == graph.output), None)

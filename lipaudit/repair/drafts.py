@@ -1,5 +1,10 @@
 """What would be written, loaded again and audited: the guarantee is one about these bytes.
 
+A file shall hold the network that was meant, too: loaded again, every linear map and every bias is to the
+last bit what it was or what was stored in its place (`meant`), whatever was believed about the tensors
+before.  An ONNX file exported from weights is another spelling of the network: outputs and layers are
+compared (`difference`).
+
 Drafts lie in a folder of their own that is gone afterwards.  A safetensors file beside an ONNX graph has no
 architecture to be audited with: its tensors are compared with those of the audited graph, bit by bit.
 """
@@ -18,13 +23,19 @@ from safetensors.torch import load
 from torch import Tensor
 
 from lipaudit.clock import Clock, Progress
+from lipaudit.difference import compare_models
 from lipaudit.errors import InputRefused, Unreached
+from lipaudit.graph.graph import LayerGraph
 from lipaudit.load.sniff import Kind
+from lipaudit.load.translate import translate
 from lipaudit.pipeline import audit
 from lipaudit.repair.asked import linear_names
+from lipaudit.repair.following import network_of
+from lipaudit.repair.meant import strayed
 from lipaudit.repair.model_weights import float_tensors, onnx_with, safetensors_with
 from lipaudit.repair.onnx_export import exported_onnx
 from lipaudit.repair.opened import Opened, open_model
+from lipaudit.repair.sources import Sources
 from lipaudit.report.model import AuditReport
 from lipaudit.report.repair import FileFormat, OutputChange
 from lipaudit.subject import Subject
@@ -32,6 +43,7 @@ from lipaudit.subject import Subject
 __all__ = ["Drafts", "make_drafts"]
 
 CHUNK = 250
+_SHOWN = 6
 AUDITED = "loaded again and audited"
 COMPARED = "holds the tensors of the audited ONNX file, compared bit by bit"
 
@@ -59,6 +71,7 @@ Check = Callable[[AuditReport, Sequence[str]], None]
 
 def make_drafts(
     opened: Opened,
+    sources: Sources,
     changed: Mapping[str, Tensor],
     formats: Sequence[FileFormat],
     stem: str,
@@ -69,6 +82,7 @@ def make_drafts(
 
     Args:
         opened: the model before.
+        sources: which tensors its layers read.
         changed: its new tensors, by name.
         formats: what is wanted.
         stem: of the files' names, for messages.
@@ -77,6 +91,7 @@ def make_drafts(
 
     Raises:
         Unreached: a file as written does not keep the limit.
+        InputRefused: it does not hold the network that was meant.
         LipauditError: as `audit`.
     """
     weights, options = opened.weights, opened.stated
@@ -86,6 +101,11 @@ def make_drafts(
     with tempfile.TemporaryDirectory() as folder:
         main = Path(folder) / f"{stem}.{kind}"
         main.write_bytes(onnx_with(weights, changed) if is_onnx else safetensors_with(weights, changed))
+        again = None
+        if opened.subject.samples is not None or (not is_onnx and "onnx" in formats):
+            again = open_model(main, own, Clock(progress))
+        written = None if again is None else translate(again.loaded.program, again.loaded.titles)
+        _check_network(sources, changed, written or network_of(main, opened))
         after = audit(main, progress=progress, **own)
         check(after, linear_names(opened.subject.graph))  # the same program, the same names
         files: dict[FileFormat, bytes] = {kind: main.read_bytes()}
@@ -93,18 +113,38 @@ def make_drafts(
         if is_onnx and "safetensors" in formats:
             files["safetensors"], proved["safetensors"] = safetensors_with(weights, changed), COMPARED
             _compare_tensors(files["safetensors"], files["onnx"])
-        again = None
-        if opened.subject.samples is not None or (not is_onnx and "onnx" in formats):
-            again = open_model(main, own, Clock(progress))
         if again is not None and not is_onnx and "onnx" in formats:
             other, unarched = Path(folder) / f"{stem}.onnx", {**own, "arch": None}
             other.write_bytes(exported_onnx(again.loaded, weights.metadata))
             exported = audit(other, progress=progress, **unarched)
             check(exported, linear_names(open_model(other, unarched, Clock(progress)).subject.graph))
+            _check_export(main, other, opened)
             files["onnx"], proved["onnx"] = other.read_bytes(), AUDITED
             after = max(after, exported, key=total)
         change = None if again is None else _difference(opened.subject, again.subject)
     return Drafts({name: files[name] for name in formats}, proved, after, change)
+
+
+def _check_network(sources: Sources, changed: Mapping[str, Tensor], seen: LayerGraph) -> None:
+    """Layers and biases that were changed are what they should be, all else is what it was."""
+    other = strayed(sources.raw, seen, sources.layers, sources.biases, changed)
+    if other:
+        raise InputRefused(
+            f"the file as written would not hold the network that was meant: {', '.join(other[:_SHOWN])}"
+            f"{', …' if len(other) > _SHOWN else ''} {'is' if len(other) == 1 else 'are'} not as planned",
+            hint="the model computes with its weights in a way that is not understood; name layers that may "
+            "change with --layer, or leave the biases: --biases keep",
+        )
+
+
+def _check_export(weights: Path, exported: Path, opened: Opened) -> None:
+    shape, arch = tuple(opened.loaded.input_shape[1:]), opened.options.get("arch")
+    found = compare_models(weights, exported, arch=arch, input_shape=shape)
+    if not found.same:
+        raise InputRefused(
+            f"the ONNX file as torch exports it is not the same network: {'; '.join(found.reasons[:3])}",
+            hint="write safetensors: -o clipped.safetensors",
+        )
 
 
 def total(report: AuditReport) -> float:

@@ -3,7 +3,8 @@
     audit ─▶ find each layer's stored weights ─▶ clip, round, prove ─▶ fit the biases ─▶ write drafts
     ─▶ load and audit the drafts
 
-Nothing is handed out before the file as written and loaded again has the bound that was asked for.
+Nothing is handed out before the file as written and loaded again has the bound that was asked for, and holds
+the network that was meant.
 """
 
 from __future__ import annotations
@@ -16,18 +17,16 @@ from typing import Any
 from lipaudit.analyze import Plan
 from lipaudit.clock import Clock, Progress
 from lipaudit.errors import Unreached
-from lipaudit.load.translate import translate
 from lipaudit.pipeline import audit
 from lipaudit.repair.asked import Asked, asked_layers, check_stuck, linear_names, reasons
-from lipaudit.repair.biases import KEEP, FittedBiases, fitted_biases
+from lipaudit.repair.biases import FIT, FittedBiases, fitted_biases
 from lipaudit.repair.drafts import Check, check_layers, check_total, make_drafts, total
 from lipaudit.repair.methods import method_called
 from lipaudit.repair.network import Network
 from lipaudit.repair.opened import Opened, listed, open_model
-from lipaudit.repair.orientation import oriented
 from lipaudit.repair.reach import Changes, cap_layers, reach
 from lipaudit.repair.record import Work, make_record
-from lipaudit.repair.stored import match
+from lipaudit.repair.sources import find_sources
 from lipaudit.repair.wish import Wish
 from lipaudit.report.model import AuditReport
 from lipaudit.report.repair import RADII, FileFormat, Repair
@@ -80,16 +79,20 @@ def repair_model(
     before = audit(path, progress=progress, **options)
     clock.stage("finding the weights", 0)
     opened = open_model(path, options, clock)
-    network, asked, normalised = _asked(opened, wish, clock)
+    network = _network(opened, clock)
+    sources = find_sources(opened, network.graph, biases=wish.biases == FIT)
+    asked = asked_layers(network, sources.layers, sources.left, wish.layers)
     kept = wish.layer_norm is None and total(before) <= wish.limit
     changes = {} if kept else _changes(opened, network, asked, wish, clock)
     fitted = FittedBiases()
-    if changes and wish.biases != KEEP:
+    if changes and wish.biases == FIT:
         clock.stage("fitting biases", 0)
-        fitted = fitted_biases(opened, changes, asked.idle)
+        fitted = fitted_biases(opened, changes, sources.biases, asked.idle)
     changed = {**{change.layer.key: change.tensor for change in changes.values()}, **fitted.tensors}
     clock.stage("writing drafts", 0)
-    drafts = make_drafts(opened, changed, formats, path.stem, _check(network, asked, wish), progress)
+    check = _check(network, asked, wish)
+    drafts = make_drafts(opened, sources, changed, formats, path.stem, check, progress)
+    normalised = any(node.op.name == "batch_norm" for node in sources.raw)
     repair = make_record(wish, Work(network, asked, changes, fitted, normalised), before, drafts)
     return Repaired(drafts.files, repair, before, drafts.after)
 
@@ -103,8 +106,7 @@ def _check(network: Network, asked: Asked, wish: Wish) -> Check:
     return check_layers(wish.limit, places, len(names))
 
 
-def _asked(opened: Opened, wish: Wish, clock: Clock) -> tuple[Network, Asked, bool]:
-    """The network with its bounds, its layers sorted, and whether it has a batch norm."""
+def _network(opened: Opened, clock: Clock) -> Network:
     options = opened.options
     plan = Plan.of(
         listed(options.get("method", "auto")),
@@ -112,11 +114,7 @@ def _asked(opened: Opened, wish: Wish, clock: Clock) -> tuple[Network, Asked, bo
         options.get("memory", DEFAULT.memory),
     )
     clock.stage("bounding layers", 0)
-    network = Network.of(opened.subject.graph, plan)
-    raw = translate(opened.loaded.program, opened.loaded.titles)
-    found, left = match(network.graph, raw, opened.weights.tensors, opened.weights.shared)
-    asked = asked_layers(network, *oriented(opened, found, left), wish.layers)
-    return network, asked, any(node.op.name == "batch_norm" for node in raw)
+    return Network.of(opened.subject.graph, plan)
 
 
 def _changes(opened: Opened, network: Network, asked: Asked, wish: Wish, clock: Clock) -> Changes:

@@ -8,7 +8,6 @@ with the metadata of a safetensors file.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +26,10 @@ from lipaudit.load.preprocessing import METADATA_KEY
 from lipaudit.load.reading import Request
 from lipaudit.load.sniff import Kind, read_bytes
 from lipaudit.load.tensors import weights_of
+from lipaudit.repair.readers import several_in_graph
 
 __all__ = ["ModelWeights", "float_tensors", "onnx_with", "read_weights", "safetensors_with"]
 
-_PASSING = frozenset(
-    ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")  # nothing is computed
-)
 _NUMPY = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -43,7 +40,7 @@ class ModelWeights:
     Args:
         kind: of the file.
         tensors: by name; of an ONNX file the floating ones.
-        shared: names that several operations of an ONNX graph read.
+        shared: names that an ONNX graph reads more than once.
         metadata: of a safetensors file; of an ONNX file its preprocessing.
         graph: the ONNX file, external data inside.
     """
@@ -79,7 +76,7 @@ def read_weights(path: Path, request: Request) -> ModelWeights:
     model = onnx.ModelProto.FromString(data)
     embed(model, path.parent)
     told = {entry.key: entry.value for entry in model.metadata_props if entry.key == METADATA_KEY}
-    return ModelWeights(reading.kind, float_tensors(model), _shared(model), told, model)
+    return ModelWeights(reading.kind, float_tensors(model), several_in_graph(model), told, model)
 
 
 def float_tensors(model: onnx.ModelProto) -> dict[str, Tensor]:
@@ -96,24 +93,6 @@ def _protos(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
             if node.op_type == "Constant" and attribute.name == "value":
                 found[node.output[0]] = attribute.t
     return found
-
-
-def _shared(model: onnx.ModelProto) -> frozenset[str]:
-    """Names with several readers, an output of the graph and what a subgraph may read among them.
-
-    What only hands a tensor on (`_PASSING`) counts as often as its result is read; nodes are sorted, so the
-    readers of a result are counted before the node that makes it.
-    """
-    reads = Counter(value.name for value in model.graph.output)
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                reads.update({name: 2 for inner in graph.node for name in inner.input})
-    for node in reversed(model.graph.node):
-        times = sum(reads[name] for name in node.output) if node.op_type in _PASSING else 1
-        for name in node.input:
-            reads[name] += times
-    return frozenset(name for name, count in reads.items() if count > 1)
 
 
 def onnx_with(weights: ModelWeights, changed: Mapping[str, Tensor]) -> bytes:

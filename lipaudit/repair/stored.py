@@ -5,9 +5,9 @@ them: W = F∘S, with S the stored weights and F the factors, constant over a ke
 clipped, so that nothing folded in can undo it; S′ = W′/F is what is stored, where F ≠ 0, in the type it had:
 rounding comes before proving.
 
-A tensor belongs to a layer if it holds the same numbers to the last bit, perhaps transposed or of another
-shape.  Where two hold them, or two layers read one, the numbers are tied: changing one of them would break
-what the network is, so such layers are left alone.
+A tensor may be a layer's if it holds the same numbers to the last bit, perhaps transposed or of another
+shape; `following` asks the program whether it is.  Where two hold them, or two layers read one, the numbers
+are tied: changing one of them would break what the network is, so such layers are left alone.
 """
 
 from __future__ import annotations
@@ -70,14 +70,15 @@ class StoredLayer:
         old = self.as_weight(self.stored)
         free = self.factors != 0
         new = torch.where(free, weight / torch.where(free, self.factors, 1.0), old)
-        kept = new.T if self.flipped else new
+        kept = new.reshape(new.shape[0], -1).T if self.flipped else new
         tensor = kept.reshape(self.stored.shape).to(self.stored.dtype).contiguous()
         return tensor, self.factors * self.as_weight(tensor)
 
     def as_weight(self, tensor: Tensor) -> Tensor:
         """A stored tensor as the layer has it before anything is folded into it, in float64."""
+        shape = self.map.weight.shape
         wide = tensor.double()
-        return (wide.T if self.flipped else wide).reshape(self.map.weight.shape)
+        return (wide.reshape(-1, shape[0]).T if self.flipped else wide).reshape(shape)
 
 
 def linear_map_of(node: Node) -> LinearMap | None:
@@ -105,7 +106,7 @@ def match(
         graph: simplified.
         raw: the same network before folding, its layers of the same names.
         state: the file's tensors.
-        shared: keys that more than one operation of the file reads.
+        shared: keys that are read more than once.
     """
     found: list[StoredLayer] = []
     left: list[LeftAlone] = []
@@ -140,7 +141,10 @@ def _refusal(keys: list[tuple[str, bool]], layers: int, shared: Collection[str])
     if len(keys) > 1:
         return f"{len(keys)} tensors of the file hold its weights ({', '.join(key for key, _ in keys[:3])})"
     if layers > 1 or keys[0][0] in shared:
-        return f"its weights ({keys[0][0]}) are used more than once: changing them would break a structure"
+        return (
+            f"its weights ({keys[0][0]}) are used more than once, or computed with: changing them would "
+            "break a structure"
+        )
     return ""
 
 
@@ -156,10 +160,8 @@ def _holds(tensor: Tensor, weight: Tensor) -> bool | None:
     wide = tensor.double()
     if torch.equal(wide.flatten(), weight.flatten()):
         return False
-    flat = weight.reshape(weight.shape[0], -1)
-    if wide.dim() == 2 and wide.T.shape == flat.shape and torch.equal(wide.T, flat):
-        return True
-    return None
+    transposed = wide.reshape(-1, weight.shape[0]).T
+    return True if torch.equal(transposed, weight.reshape(weight.shape[0], -1)) else None
 
 
 def _factors(stored: Tensor, folded: Tensor) -> Tensor | None:

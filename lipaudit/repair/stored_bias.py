@@ -5,13 +5,12 @@ constant that is added or multiplied.  Its end is the layer's pre-activation.  A
 g∘δ at the end, with g the product of the factors behind it.  Of several biases in a stretch the last one is
 taken, so batch norm's β before the bias of its convolution: no factor 0 stands behind it.
 
-A tensor is taken only if it is the only one of the file with these numbers and the program reads them once:
-what is tied, shared or computed stays.
+A tensor is taken only if it is the only one of the file with these numbers and they are read once: what is
+tied, shared or computed stays.  `following` asks the program whether it is that tensor.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -24,8 +23,8 @@ from lipaudit.graph.node import Node
 from lipaudit.ops.arithmetic import Affine
 from lipaudit.ops.conv import Convolution
 from lipaudit.ops.linear import Linear
+from lipaudit.repair.readers import constants_of, content
 from lipaudit.repair.stored import TYPES
-from lipaudit.spectral.certificate import digest
 
 __all__ = ["StoredBias", "Stretch", "stored_biases", "stretches"]
 
@@ -67,6 +66,7 @@ class StoredBias:
 
     Args:
         stretch: whose.
+        node: of the stretch, which adds it.
         key: of the tensor.
         stored: it.
         shape: as it is broadcast over the layer's output.
@@ -74,6 +74,7 @@ class StoredBias:
     """
 
     stretch: Stretch
+    node: str
     key: str
     stored: Tensor
     shape: torch.Size
@@ -100,32 +101,27 @@ def stretches(graph: LayerGraph) -> list[Stretch]:
 def stored_biases(
     graph: LayerGraph, program: ExportedProgram, state: Mapping[str, Tensor], shared: Collection[str]
 ) -> list[StoredBias]:
-    """The biases of a graph's linear layers that the file stores and the program reads once.
+    """The biases of a graph's linear layers that the file stores, each read once.
 
     Args:
         graph: the program, translated; nothing folded.
         program: what the file became.
         state: the file's tensors.
-        shared: keys that more than one operation of the file reads.
+        shared: keys that are read more than once.
     """
-    held = _constants(program)
-    reads: Counter[str] = Counter()
-    for node in program.graph.nodes:
-        if node.name in held:
-            reads[_content(held[node.name])] += len(node.users)
+    held = constants_of(program)
     keys: dict[str, list[str]] = {}
     for key, tensor in state.items():
         if tensor.dtype in TYPES:
-            keys.setdefault(_content(tensor), []).append(key)
+            keys.setdefault(content(tensor), []).append(key)
     betas = _betas(graph, program, held)
     found = []
     for stretch in stretches(graph):
         for place, bias in reversed(list(_added(stretch, betas))):
-            content = _content(bias)
-            names = keys.get(content, [])
-            if len(names) == 1 and reads[content] == 1 and names[0] not in shared:
-                stored = state[names[0]].to(graph.device)
-                found.append(StoredBias(stretch, names[0], stored, bias.shape, stretch.gain(place)))
+            names = keys.get(content(bias), [])
+            if len(names) == 1 and names[0] not in shared:
+                node, stored = stretch.nodes[place].name, state[names[0]].to(graph.device)
+                found.append(StoredBias(stretch, node, names[0], stored, bias.shape, stretch.gain(place)))
                 break
     return found
 
@@ -166,21 +162,3 @@ def _betas(graph: LayerGraph, program: ExportedProgram, held: Mapping[str, Tenso
         if bool((rest.abs() <= CLOSE * op.shift_size).all()):
             found[node.name] = beta
     return found
-
-
-def _constants(program: ExportedProgram) -> dict[str, Tensor]:
-    """Stored floating tensors of a program, by the name of the placeholder."""
-    signature = program.graph_signature
-    targets = {
-        **signature.inputs_to_parameters,
-        **signature.inputs_to_buffers,
-        **signature.inputs_to_lifted_tensor_constants,
-    }
-    held = {**program.constants, **program.state_dict}
-    found = {name: held[target] for name, target in targets.items() if isinstance(held.get(target), Tensor)}
-    return {name: tensor.detach() for name, tensor in found.items() if tensor.dtype in TYPES}
-
-
-def _content(tensor: Tensor) -> str:
-    """The same for the same numbers in the same order."""
-    return digest([tensor.double().flatten().cpu() + 0.0])

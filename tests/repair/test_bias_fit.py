@@ -33,7 +33,7 @@ def conv_and_norm(scale):
 def bias_of(graph, dtype=torch.float64):
     (stretch,) = stretches(graph)
     bias = graph.node("conv").op.bias
-    return StoredBias(stretch, "b", bias.flatten().to(dtype), bias.shape, stretch.gain(0))
+    return StoredBias(stretch, "conv", "b", bias.flatten().to(dtype), bias.shape, stretch.gain(0))
 
 
 def test_bias_and_scale_are_least_squares():

@@ -1,0 +1,66 @@
+"""What is written holds the network that was meant, whatever was believed about its tensors."""
+
+from dataclasses import replace
+
+import pytest
+import repair_models as models
+import torch
+from onnx import helper
+
+from lipaudit.clock import Clock
+from lipaudit.errors import InputRefused
+from lipaudit.repair import drafts
+from lipaudit.repair.drafts import make_drafts
+from lipaudit.repair.opened import open_model
+from lipaudit.repair.sources import find_sources
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """Two layers, the second matrix symmetric; the first has two biases, of which the last is taken."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["a"], name="one"),
+        helper.make_node("Add", ["a", "c"], ["d"], name="add"),
+        helper.make_node("MatMul", ["d", "s"], ["y"], name="two"),
+    ]
+    half = models.numbers(5, 5, seed=3)
+    held = {
+        "w": models.numbers(5, 5),
+        "b": models.numbers(5),
+        "s": half + half.T,
+        "c": models.numbers(5, seed=1),
+    }
+    path = models.write_graph(tmp_path_factory.mktemp("drafts") / "net.onnx", nodes, held)
+    return open_model(path, {"attack": False, "profile": "fast"}, Clock(None))
+
+
+def drafted(monkeypatch, opened, sources, changed):
+    monkeypatch.setattr(drafts, "audit", lambda *_, **__: None)
+    return make_drafts(opened, sources, changed, ("onnx",), "net", lambda *_: None)
+
+
+def test_only_what_was_planned_may_change(opened, monkeypatch):
+    right = find_sources(opened, opened.subject.graph, biases=True)
+    (one, two), (bias,) = right.layers, right.biases
+    assert (one.key, two.key, bias.key) == ("w", "s", "c")
+    held = opened.weights.tensors
+    other = {key: held[key] * torch.linspace(0.1, 0.4, 5) for key in ("w", "s", "b", "c")}
+    planned = {key: other[key] for key in ("w", "s", "c")}
+    assert drafted(monkeypatch, opened, right, planned).files["onnx"]
+    wrong = {
+        "two": (replace(right, layers=[one, replace(two, flipped=not two.flipped)]), planned),
+        "one": (replace(right, layers=[two]), planned),
+        "add": (replace(right, biases=[]), planned),
+        "one, add": (replace(right, biases=[replace(bias, key="b")]), {"b": other["b"]}),
+    }
+    for names, (sources, changed) in wrong.items():
+        with pytest.raises(InputRefused, match=rf"meant: {names} (is|are) not as planned"):
+            drafted(monkeypatch, opened, sources, changed)
+
+
+def test_batch_norm_with_another_bias_is_as_planned(tmp_path, monkeypatch):
+    opened = open_model(models.write_network(tmp_path / "net.onnx"), {}, Clock(None))
+    sources = find_sources(opened, opened.subject.graph, biases=True)
+    changed = {one.key: one.stored * 1.25 + 3 for one in (*sources.layers, *sources.biases)}
+    assert "bn.bias" in changed
+    assert drafted(monkeypatch, opened, sources, changed).files["onnx"]
