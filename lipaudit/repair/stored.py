@@ -29,6 +29,8 @@ __all__ = ["LeftAlone", "StoredLayer", "linear_map_of", "match", "with_map"]
 
 CLOSE = 1e-12
 """Relative error of F∘S: two roundings per factor that was folded."""
+CHAINED = 1e-9
+"""The same where factors are taken from one another."""
 TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -47,7 +49,7 @@ class StoredLayer:
     Args:
         node: of the simplified graph.
         map: W, as it is bounded.
-        factors: F, of W's shape; 0 where nothing is to be changed.
+        factors: F, of W's shape; 0 where nothing can be changed.
         key: of the stored tensor.
         stored: it.
         flipped: whether it is the transpose.
@@ -124,7 +126,8 @@ def match(
             (key, flipped) for key in state if (flipped := _holds(state[key], weights.weight)) is not None
         ]
         why = _refusal(keys, digests.count(_content(weights.weight)), shared)
-        factors = None if why else _factors(weights.weight, linear_map.weight.cpu())
+        groups = weights.groups if isinstance(weights, Conv) else 1
+        factors = None if why else _factors(weights.weight, linear_map.weight.cpu(), groups)
         if why or factors is None:
             left.append(LeftAlone(node.name, why or "several tensors make up its weights"))
             continue
@@ -164,14 +167,48 @@ def _holds(tensor: Tensor, weight: Tensor) -> bool | None:
     return True if torch.equal(transposed, weight.reshape(weight.shape[0], -1)) else None
 
 
-def _factors(stored: Tensor, folded: Tensor) -> Tensor | None:
+def _factors(stored: Tensor, folded: Tensor, groups: int) -> Tensor | None:
     """F with folded = F∘stored, the same for all taps of a kernel; None if there is none."""
     if torch.equal(stored, folded):
         return torch.ones_like(stored)
     taps = stored.reshape(*stored.shape[:2], -1)
     largest = taps.abs().argmax(dim=2, keepdim=True)
-    base = taps.gather(2, largest)
-    quotient = folded.reshape(taps.shape).gather(2, largest) / torch.where(base == 0, 1.0, base)
-    factors = quotient.expand_as(taps).reshape(stored.shape)
+    base = taps.gather(2, largest)[..., 0]
+    quotient = folded.reshape(taps.shape).gather(2, largest)[..., 0] / torch.where(base == 0, 1.0, base)
+    blocks = zip(quotient.chunk(groups), (base != 0).chunk(groups), strict=True)
+    quotient = torch.cat([_completed(*block) for block in blocks])
+    factors = quotient[..., None].expand_as(taps).reshape(stored.shape)
     error = (factors * stored - folded).abs()
     return factors if bool((error <= CLOSE * folded.abs()).all()) else None
+
+
+def _completed(quotients: Tensor, known: Tensor) -> Tensor:
+    """F where a weight is 0 and does not tell: what is folded in scales rows and columns, F = r·cᵀ.
+
+    From one row on, known entries give the factors of columns, those of more rows, and so on; entries that no
+    such chain leads to stay 0, and their weights as they are.
+    """
+    if bool(known.all()):
+        return quotients
+    quotients = torch.where(known, quotients, 0.0)
+    found, waiting = torch.zeros_like(quotients), (quotients != 0).any(1)
+    while bool(waiting.any()):
+        rows, columns = quotients.new_zeros(len(quotients)), quotients.new_zeros(quotients.shape[1])
+        rows[waiting.nonzero()[0]] = 1.0
+        before = 0
+        while int((rows != 0).sum()) > before:
+            before = int((rows != 0).sum())
+            columns = _spread(quotients, rows, columns)
+            rows = _spread(quotients.T, columns, rows)
+        found += rows[:, None] * columns
+        waiting &= rows == 0
+    agree = (found - quotients).abs() <= CHAINED * quotients.abs()
+    return torch.where(known, quotients, found) if bool(agree[known].all()) else quotients
+
+
+def _spread(quotients: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Factors of columns that meet a row whose factor is known."""
+    met = (quotients * (rows != 0)[:, None]).abs().argmax(dim=0, keepdim=True)
+    base = rows[met[0]]
+    seen = quotients.gather(0, met)[0] / torch.where(base == 0, 1.0, base)
+    return torch.where((columns == 0) & (base != 0), seen, columns)
