@@ -44,20 +44,26 @@ class _Step:
 
 
 def _reads(steps: Sequence[_Step], inputs: set[str], outputs: Sequence[str]) -> Counter[str]:
-    """How often live steps read what has a name, up to twice; steps are sorted."""
-    live = set(inputs)
-    for step in steps:
-        if live.intersection(step.reads):
-            live.update(step.makes)
-    reads = Counter(outputs)
-    for step in reversed(steps):
-        times = 1
-        if not live.intersection(step.reads):
-            read = sum(reads[name] for name in step.makes)
-            times = min(read, _MANY) if step.hands_on else _MANY
-        for name in step.reads:
-            reads[name] = min(reads[name] + times, _MANY)
-    return reads
+    """How often live steps read what has a name, up to twice; one round suffices where steps are sorted."""
+    live, known = set(inputs), -1
+    while len(live) > known:
+        known = len(live)
+        for step in steps:
+            if live.intersection(step.reads):
+                live.update(step.makes)
+    reads: Counter[str] = Counter()
+    while True:
+        found = Counter(outputs)
+        for step in reversed(steps):
+            times = 1
+            if not live.intersection(step.reads):
+                read = sum(max(found[name], reads[name]) for name in step.makes)
+                times = min(read, _MANY) if step.hands_on else _MANY
+            for name in step.reads:
+                found[name] = min(found[name] + times, _MANY)
+        if all(found[name] == reads[name] for name in found):
+            return found
+        reads = found
 
 
 def several_in_graph(model: onnx.ModelProto) -> frozenset[str]:
