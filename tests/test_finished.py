@@ -155,7 +155,7 @@ def test_every_stage_is_interrupted_here(audit):
     watch = Watch()
     audit(watch)
     kept = {name for name, _ in PLACES}
-    assert set(watch.seen) == {"loading data", "loading model", "finding the preprocessing", "", *kept}
+    assert set(watch.seen) == {"loading data", "loading model", "finding the preprocessing", *kept}
 
 
 POLICY = """

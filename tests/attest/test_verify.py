@@ -271,6 +271,7 @@ def test_a_waiver_that_has_ended_since(dense, judged, monkeypatch):
         assert found.exit_code is ExitCode.REFUSED
 
 
+@pytest.mark.slow
 def test_no_variable_revives_a_waiver(dense, judged, monkeypatch):
     report, _ = judged
     waivers = tuple(w.model_copy(update={"expires": "2020-01-31"}) for w in report.evidence.waivers)
@@ -321,6 +322,7 @@ arithmetic = "real"
     assert verify(report, dense.model, policy=path, dataset=data).exit_code is ExitCode.PASS
 
 
+@pytest.mark.slow
 def test_an_attack_that_is_required_is_not_proved(dense, tmp_path):
     report, path = required(dense, tmp_path, "attacked = true", attack=True)
     assert report.verdict == "pass"

@@ -52,7 +52,8 @@ def few(sample):
     return certified(sample[0], sample[1][:40])
 
 
-@pytest.mark.parametrize(("count", "steps"), [(40, 40), pytest.param(500, 200, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "steps"), [(40, 40), (500, 200)])
 def test_no_attack_gets_inside_a_radius_and_soon_beyond(sample, few, count, steps):
     network, images = sample
     x = images[:count]
@@ -62,6 +63,7 @@ def test_no_attack_gets_inside_a_radius_and_soon_beyond(sample, few, count, step
     assert attacked(network, x, radii * 1.05, steps).double().mean() > 0.6
 
 
+@pytest.mark.slow
 def test_what_slope_curvature_and_their_dual_are_worth(few):
     plain, both = few.plain.radii.radius, few.both.radii.radius
     assert (plain > 0.5).sum() < 36

@@ -128,7 +128,8 @@ def test_closed_streams_keep_the_exit_code(model, closed):
     assert done.returncode == 5
 
 
-@pytest.mark.parametrize("closed", [pytest.param(">&-", marks=pytest.mark.slow), "<&- >&- 2>&-"])
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_nobody_elses_number(tmp_path, closed):
     """The process that reads the model is handed two descriptors; one of them must not be stdout."""
     tiny.write_onnx(tmp_path / "m.onnx")

@@ -67,6 +67,7 @@ def test_a_data_set_that_is_missing(blocked, name):
     assert "hint: fetch https://" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_whole_audit(blocked, tmp_path):
     """Of a folder of images, whose sizing the report states."""
     with np.load(SAMPLES / "mnist_test.npz") as stored:

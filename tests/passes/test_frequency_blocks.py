@@ -308,6 +308,7 @@ def test_an_infinite_bound_says_why():
     assert found.is_finite or found.note
 
 
+@pytest.mark.slow
 def test_weights_of_several_layers_may_not_round_up():
     """Transforms that divide by n, between factors of 2^179: the product is a number, its inverse is none."""
     n = 2047

@@ -230,6 +230,7 @@ def weights(tmp_path_factory):
     return folder / "w.safetensors", f"{folder / 'arch.py'}:build", told
 
 
+@pytest.mark.slow
 def test_weights_keep_names_types_and_metadata(weights, tmp_path):
     path, arch, told = weights
     before = bound_of(path, arch=arch)

@@ -196,6 +196,7 @@ def test_one_regular_axis_stays_whole_and_endless():
     assert found.slack < 1.1
 
 
+@pytest.mark.slow
 def test_three_axes():
     conv = Conv(normal(2, 2, 3, 3, 3), 9, padding=1, padding_mode="replicate")
     assert PATCHES.bound(conv).value >= spectral_norm(conv.as_matrix()) * (1 - ORACLE_ERROR)
