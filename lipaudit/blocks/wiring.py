@@ -78,15 +78,7 @@ class Map:
         if isinstance(conv, Dense):
             return Dense(taps[0])
         weight = (taps.transpose(1, 2) if conv.transposed else taps).permute(1, 2, 0)
-        return Conv(
-            weight.reshape(*weight.shape[:2], *conv.kernel),
-            conv.image,
-            stride=conv.stride,
-            padding=conv.padding,
-            dilation=conv.dilation,
-            padding_mode=conv.padding_mode,
-            transposed=conv.transposed,
-        )
+        return conv.in_one_group(weight.reshape(*weight.shape[:2], *conv.kernel))
 
     def is_adjoint_of(self, other: Map) -> bool:
         """Whether this map has the geometry of the other one's transpose (entries are not compared)."""

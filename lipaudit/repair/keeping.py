@@ -29,7 +29,7 @@ from lipaudit.repair.cuts import nearest_by
 from lipaudit.repair.gradient import reads_per_tap, weight_gradients
 from lipaudit.spectral.maps import Conv
 
-__all__ = ["keep_spectrum", "low_change"]
+__all__ = ["keep_spectrum"]
 
 LOW = 0.9
 """Of the limit: values below are kept."""
@@ -62,20 +62,11 @@ def keep_spectrum(original: Conv, clipped: Conv, limit: float) -> Conv:
     pairs = zip(original.weight.chunk(original.groups), clipped.weight.chunk(original.groups), strict=True)
     return clipped.with_weight(
         torch.cat(
-            [_kept(_group(original, one), _group(clipped, other), limit).weight for one, other in pairs]
+            [
+                _kept(original.in_one_group(one), clipped.in_one_group(other), limit).weight
+                for one, other in pairs
+            ]
         )
-    )
-
-
-def _group(conv: Conv, weight: Tensor) -> Conv:
-    return Conv(
-        weight,
-        conv.image,
-        stride=conv.stride,
-        padding=conv.padding,
-        dilation=conv.dilation,
-        padding_mode=conv.padding_mode,
-        transposed=conv.transposed,
     )
 
 
@@ -85,17 +76,20 @@ def _kept(original: Conv, clipped: Conv, limit: float) -> Conv:
         return clipped
     before = torch.linalg.svdvals(original.as_matrix())
     farthest = FARTHER * _distance(clipped, original)
-    nearest, smallest = clipped, low_change(before, clipped, limit) / 2
+    moved = torch.linalg.svdvals(clipped.as_matrix())
+    nearest, smallest = clipped, _low_change(before, moved, limit) / 2
     for least in (OWN, LIMIT):
-        if low_change(before, clipped, limit, least) <= ENOUGH:
+        if _low_change(before, moved, limit, least) <= ENOUGH:
             return clipped
         kept = _descended(original, clipped, before, limit, least)
         if _distance(kept, original) > farthest:
             continue
-        if low_change(before, kept, limit, least) <= ENOUGH:
+        values = torch.linalg.svdvals(kept.as_matrix())
+        if _low_change(before, values, limit, least) <= ENOUGH:
             return kept
-        if low_change(before, kept, limit) <= smallest:
-            nearest, smallest = kept, low_change(before, kept, limit)
+        change = _low_change(before, values, limit)
+        if change <= smallest:
+            nearest, smallest = kept, change
     return nearest
 
 
@@ -143,10 +137,8 @@ def _solved(factor: Tensor, rows: Tensor) -> Tensor:
     return torch.cholesky_solve(rows.T, factor).T
 
 
-def low_change(before: Tensor, after: Conv, limit: float, least: float = LIMIT) -> float:
+def _low_change(before: Tensor, after: Tensor, limit: float, least: float = LIMIT) -> float:
     """The largest change of a value below 0.9c, relative to max(σ, `least`·c); 0 where there is none."""
     low = before < LOW * limit
-    moved = (torch.linalg.svdvals(after.as_matrix()) - before)[low].abs() / before[low].clamp(
-        min=least * limit
-    )
+    moved = (after - before)[low].abs() / before[low].clamp(min=least * limit)
     return float(moved.max()) if moved.numel() else 0.0

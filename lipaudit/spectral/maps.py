@@ -224,6 +224,10 @@ class Conv:
         """The same geometry with another kernel of the same shape."""
         return self._rebuilt(weight, self.image, transposed=self.transposed)
 
+    def in_one_group(self, weight: Tensor) -> Conv:
+        """The same geometry with all channels in one group, any number of them."""
+        return self._rebuilt(weight, self.image, groups=1, transposed=self.transposed)
+
     def base(self) -> Conv:
         """A plain convolution of the same norm: itself, or the adjoint of a transposed one."""
         return self._rebuilt(self.weight, self.out_image, transposed=False) if self.transposed else self
@@ -239,14 +243,16 @@ class Conv:
             weight = torch.where(met.reshape(shape).to(weight.device), weight, 0.0)
         return self.with_weight(weight)
 
-    def _rebuilt(self, weight: Tensor, image: tuple[int, ...], *, transposed: bool) -> Conv:
+    def _rebuilt(
+        self, weight: Tensor, image: tuple[int, ...], *, groups: int | None = None, transposed: bool
+    ) -> Conv:
         return Conv(
             weight,
             image,
             stride=self.stride,
             padding=self.padding,
             dilation=self.dilation,
-            groups=self.groups,
+            groups=self.groups if groups is None else groups,
             padding_mode=self.padding_mode,
             transposed=transposed,
         )
