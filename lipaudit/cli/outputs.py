@@ -194,7 +194,7 @@ def check_new(path: Path, kept: Mapping[Path, str], *, force: bool) -> None:
 
 
 def write_models(files: Mapping[Path, bytes], kept: Mapping[Path, str], *, force: bool) -> None:
-    """All files or none: each is written whole beside its place, then all take their places.
+    """All files or none: each is written whole beside its place before the first one takes it.
 
     Raises:
         UsageError: if one cannot be written, two go to one place, or a place was taken meanwhile.

@@ -26,13 +26,12 @@ from lipaudit.clock import Clock, Progress
 from lipaudit.difference import compare_models
 from lipaudit.errors import InputRefused, Unreached
 from lipaudit.graph.graph import LayerGraph
-from lipaudit.load.sniff import Kind
 from lipaudit.load.translate import translate
 from lipaudit.pipeline import audit
 from lipaudit.repair.asked import linear_names
 from lipaudit.repair.following import network_of
 from lipaudit.repair.meant import strayed
-from lipaudit.repair.model_weights import float_tensors, onnx_with, safetensors_with
+from lipaudit.repair.model_weights import float_tensors, safetensors_with
 from lipaudit.repair.onnx_export import exported_onnx
 from lipaudit.repair.opened import Opened, open_model
 from lipaudit.repair.sources import Sources
@@ -94,13 +93,10 @@ def make_drafts(
         InputRefused: it does not hold the network that was meant.
         LipauditError: as `audit`.
     """
-    weights, options = opened.weights, opened.stated
-    is_onnx = weights.kind is Kind.ONNX
-    own = options if is_onnx else {**options, "allow_global": (), "trust_pickle": None}
-    kind: FileFormat = "onnx" if is_onnx else "safetensors"
+    weights, kind, own = opened.weights, opened.format, opened.of_rewritten
+    is_onnx = kind == "onnx"
     with tempfile.TemporaryDirectory() as folder:
-        main = Path(folder) / f"{stem}.{kind}"
-        main.write_bytes(onnx_with(weights, changed) if is_onnx else safetensors_with(weights, changed))
+        main = opened.rewritten(changed, folder, stem)
         again = None
         if opened.subject.samples is not None or (not is_onnx and "onnx" in formats):
             again = open_model(main, own, Clock(progress))

@@ -20,10 +20,8 @@ from torch import Tensor
 
 from lipaudit.errors import LipauditError
 from lipaudit.graph.graph import LayerGraph
-from lipaudit.load.sniff import Kind
 from lipaudit.load.translate import translate
 from lipaudit.repair.meant import strayed
-from lipaudit.repair.model_weights import onnx_with, safetensors_with
 from lipaudit.repair.opened import Opened, loaded_as
 from lipaudit.repair.stored import LeftAlone, StoredLayer, linear_map_of
 from lipaudit.repair.stored_bias import StoredBias
@@ -145,22 +143,16 @@ def _reads_transpose(layer: StoredLayer, probe: Tensor, seen: LayerGraph) -> boo
 
 def _with(opened: Opened, tensors: Mapping[str, Tensor]) -> LayerGraph:
     """The network with other tensors in its file."""
-    is_onnx = opened.weights.kind is Kind.ONNX
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"probe.{'onnx' if is_onnx else 'safetensors'}"
-        path.write_bytes((onnx_with if is_onnx else safetensors_with)(opened.weights, tensors))
-        return network_of(path, opened)
+        return network_of(opened.rewritten(tensors, folder, "probe"), opened)
 
 
 def network_of(path: Path, opened: Opened) -> LayerGraph:
-    """The network, nothing folded, of a file that `opened` could have been written to.
+    """The network, nothing folded, of a file that `opened` was rewritten to.
 
     Raises:
         LipauditError: as `load_model`.
     """
-    own = opened.options
-    if opened.weights.kind is not Kind.ONNX:
-        own = {**own, "allow_global": (), "trust_pickle": None}
     samples = opened.subject.samples
-    loaded = loaded_as(path, own, None if samples is None else samples.sample_shape)
+    loaded = loaded_as(path, opened.of_rewritten, None if samples is None else samples.sample_shape)
     return translate(loaded.program, loaded.titles)

@@ -14,8 +14,10 @@ from lipaudit.clock import Clock
 from lipaudit.data import Dataset, load_dataset, make_sizing
 from lipaudit.load import LoadedModel, load_model
 from lipaudit.load.reading import Request
+from lipaudit.load.sniff import Kind
 from lipaudit.pipeline import device_named
-from lipaudit.repair.model_weights import ModelWeights, read_weights
+from lipaudit.repair.model_weights import ModelWeights, onnx_with, read_weights, safetensors_with
+from lipaudit.report.repair import FileFormat
 from lipaudit.subject import Stated, Subject, Trying, make_subject
 
 __all__ = ["Opened", "listed", "loaded_as", "open_model"]
@@ -49,6 +51,24 @@ class Opened:
             options |= {"scale": used.scale, "layout": used.layout}
             options |= {"mean": used.mean or None, "std": used.std or None}
         return options
+
+    @property
+    def format(self) -> FileFormat:
+        """Of the file that holds the model with other tensors."""
+        return "onnx" if self.weights.kind is Kind.ONNX else "safetensors"
+
+    @property
+    def of_rewritten(self) -> dict[str, Any]:
+        """The options for that file: what a checkpoint had to be trusted for is not in it."""
+        trusted = {} if self.format == "onnx" else {"allow_global": (), "trust_pickle": None}
+        return {**self.stated, **trusted}
+
+    def rewritten(self, tensors: Mapping[str, Tensor], folder: str, stem: str) -> Path:
+        """Write that file: the model with some tensors replaced, by their keys."""
+        path = Path(folder) / f"{stem}.{self.format}"
+        write = onnx_with if self.format == "onnx" else safetensors_with
+        path.write_bytes(write(self.weights, tensors))
+        return path
 
     def samples(self, count: int = SAMPLES) -> Tensor | None:
         """Some of the data set, evenly spread: (n, …) float64; None without one."""
