@@ -12,8 +12,8 @@ Wielandt), nothing in the spectrum moves more than it must.
 Where many values lie above the limit, they are first brought down on a grid of frequencies, which has all of
 them at a time (`fourier_clip`); what borders and padding leave above the limit is the vectors' work.
 
-The triplets come from `power_qr`: searched, not proved.  Whoever needs a guarantee asks `spectral` for a
-bound afterwards (`certified`).
+The triplets come from `leading_triplets`: searched, not proved to be the top ones.  Whoever needs a guarantee
+asks `spectral` for a bound afterwards (`certified`).
 
 Boroojeny, Telgarsky, Sundaram (2024), "Spectrum Extraction and Clipping for Implicitly Linear Layers".
 """
@@ -33,16 +33,17 @@ from lipaudit.repair.fourier_clip import clip_on_grid, has_grid
 from lipaudit.repair.gradient import reads_per_tap, weight_gradients
 from lipaudit.repair.keeping import keep_spectrum
 from lipaudit.spectral.checker import scaled
-from lipaudit.spectral.maps import Conv, LinearMap, power_of_two
-from lipaudit.spectral.power_qr import power_qr
+from lipaudit.spectral.leading import ROUGH, is_large, leading_triplets
+from lipaudit.spectral.maps import Conv, Dense, LinearMap, power_of_two
 from lipaudit.spectral.triplets import Triplets
 
 __all__ = ["Clipped", "fast_clip"]
 
 FIRST, MOST = 8, 64
 """Triplets looked for at a time."""
-CLOSE = 2e-4
-"""Relative excess over the limit that is scaled away at the end, rather than cut."""
+CLOSE, CLOSE_ENOUGH = 2e-4, 1e-3
+"""Relative excess over the limit that is scaled away at the end, rather than cut; the same of large maps,
+whose last moves are dear."""
 SEARCH, SEARCH_TOLERANCE = 60, 1e-5
 """Block products per search and its tolerance: cuts need no exact vectors, and the search starts warm."""
 TAME = 60
@@ -141,8 +142,8 @@ def _convolution(conv: Conv, top: Triplets, limit: float, steps: int) -> Clipped
         top = _search(conv, len(top.values), top.right)
     anchor, metric = conv.weight.flatten(), reads_per_tap(conv).expand_as(conv.weight).flatten()
     cuts = anchor.new_zeros(0, len(anchor))
-    wanted = len(top.values)
-    while float(top.values[0]) > limit * (1 + CLOSE) and used < steps:
+    wanted, close = len(top.values), CLOSE_ENOUGH if is_large(conv) else CLOSE
+    while float(top.values[0]) > limit * (1 + close) and used < steps:
         # Those just below the limit come up when others go down.
         near = top.values > limit * (1 - 0.02)
         found = weight_gradients(conv, top.left[near], top.right[near]).flatten(1)
@@ -163,13 +164,6 @@ def _finished(linear_map: LinearMap, top: Triplets, limit: float, used: int) -> 
 
 
 def _search(linear_map: LinearMap, wanted: int, start: Tensor | None) -> Triplets:
-    return power_qr(
-        linear_map.apply,
-        linear_map.in_shape,
-        wanted,
-        adjoint=linear_map.adjoint,
-        start=start,
-        steps=SEARCH,
-        tolerance=SEARCH_TOLERANCE,
-        device=linear_map.weight.device,
-    )
+    assert isinstance(linear_map, Conv | Dense)  # noqa: S101 - what `fast_clip` takes
+    tolerance = ROUGH if is_large(linear_map) else SEARCH_TOLERANCE
+    return leading_triplets(linear_map, wanted, start=start, steps=SEARCH, tolerance=tolerance)

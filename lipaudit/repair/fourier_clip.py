@@ -7,15 +7,16 @@ by one they belong to no kernel of the old size: that it is one is a second cond
 
 `clip_and_crop` alternates: clip, crop to the support, and again; what it meets need not be the nearest
 kernel.  `clip_on_grid` looks for the kernel nearest to the old one under both by the alternating direction
-method of multipliers; with the grid's transform F unitary up to √N (Parseval) each step is in closed form:
+method of multipliers, over-relaxed; with the grid's transform F unitary up to √N (Parseval) each step is in
+closed form:
 
-    K ← (K₀ + ρ·crop F⁻¹(Z − Y)) / (1 + ρ),    Z ← clip(F K + Y),    Y ← Y + F K − Z.
+    X ← αF K + (1 − α)Z,    Z ← clip(X + Y),    Y ← Y + X − Z,    K ← (K₀ + ρ·crop F⁻¹(Z − Y)) / (1 + ρ).
 
 For other paddings the grid is that of the circulant which the convolution is cut out of, or close to it: a
 good guess, and no more.
 
 Sedghi, Gupta, Long (2019), "The Singular Values of Convolutional Layers", ICLR; Boyd, Parikh, Chu, Peleato,
-Eckstein (2011), "Distributed optimization and statistical learning via ADMM", sec. 3 and 5.
+Eckstein (2011), "Distributed optimization and statistical learning via ADMM", sec. 3.3, 3.4.3 and 5.
 """
 
 from __future__ import annotations
@@ -25,15 +26,22 @@ import math
 import torch
 from torch import Tensor
 
+from lipaudit.spectral.checker import ldexp, scaled
 from lipaudit.spectral.embedding import embedding_grid
 from lipaudit.spectral.fft import half_spectrum
-from lipaudit.spectral.maps import Conv
+from lipaudit.spectral.leading import is_large
+from lipaudit.spectral.maps import Conv, power_of_two
 
 __all__ = ["clip_and_crop", "clip_on_grid", "has_grid"]
 
-ROUNDS = 150
-PENALTY = 1.0
+ROUNDS, ROUNDS_LARGE = 150, 60
+PENALTY, RELAXATION = 20.0, 1.7
+"""ρ and α. Of ρ from 1 to 100 this is where random 3×3 kernels of 16 and 32 channels, clipped at 0.2 to 0.95
+of their norm, need the fewest rounds: 150 at ρ = α = 1 leave more of the excess than 30 here."""
 CLOSE = 1e-4
+"""Excess over the limit, relative to it, that is none."""
+ENOUGH, ENOUGH_LARGE = 1e-4, 1e-3
+"""Distance of a frequency's F K from Z, and of Z from the last one, relative to the limit, that ends it."""
 
 
 def grid_of(conv: Conv) -> tuple[int, ...]:
@@ -61,23 +69,26 @@ def clip_on_grid(conv: Conv, limit: float, norm: float, rounds: int = ROUNDS) ->
         rounds: at most.
     """
     plain = conv.base()
-    spectrum = _Grid(plain)
-    first = spectrum.forward(plain.weight)
+    spectrum, exponent = _Grid(plain), power_of_two(plain.weight)
+    old, enough = scaled(plain.weight, -exponent), ENOUGH
+    if is_large(conv):  # half the memory to go through, and less often
+        old, enough, rounds = old.float(), ENOUGH_LARGE, min(rounds, ROUNDS_LARGE)
+    first = spectrum.forward(old)
     top = float(torch.linalg.matrix_norm(first, 2).max())
-    limit = limit * max(1.0, top / norm)
-    kernel, split = plain.weight, torch.zeros_like(first)
+    limit = ldexp(limit, -exponent) * max(1.0, top / ldexp(norm, -exponent))
+    clipped, excess = _clipped(first, limit)
+    kernel, split = old, first - clipped
+    if excess <= CLOSE:
+        return conv
     for _ in range(rounds):
-        transformed = spectrum.forward(kernel)
-        clipped, excess = _clipped(transformed + split, limit)
-        if (
-            excess <= CLOSE
-            and bool(split.any())
-            and float((transformed - clipped).abs().max()) <= CLOSE * limit
-        ):
+        kernel = (old + PENALTY * spectrum.inverse(clipped - split)) / (1 + PENALTY)
+        transformed, last = spectrum.forward(kernel), clipped
+        ahead = RELAXATION * transformed + (1 - RELAXATION) * last
+        clipped, _ = _clipped(ahead + split, limit)
+        split = split + ahead - clipped
+        if max(_largest(transformed - clipped), _largest(clipped - last)) <= enough * limit:
             break
-        split = split + transformed - clipped
-        kernel = (plain.weight + PENALTY * spectrum.inverse(clipped - split)) / (1 + PENALTY)
-    return conv.with_weight(kernel)
+    return conv.with_weight(scaled(kernel.double(), exponent))
 
 
 def clip_and_crop(conv: Conv, limit: float, rounds: int = 1) -> Conv:
@@ -106,8 +117,16 @@ def _clipped(matrices: Tensor, limit: float) -> tuple[Tensor, float]:
     excess = float(values.max()) / limit - 1
     # 1 − the factor, which is 0 for what is below: nothing there is moved by rounding.
     lost = torch.where(values > limit, 1 - limit / values.clamp(min=limit), 0.0)
-    taken = (vectors * lost[..., None, :]) @ vectors.mH
-    return matrices - (taken @ matrices if wide else matrices @ taken), excess
+    most = int((values > limit).sum(-1).max())
+    few, lost = vectors[..., values.shape[-1] - most :], lost[..., None, values.shape[-1] - most :]
+    if wide:
+        return matrices - (few * lost) @ (few.mH @ matrices), excess
+    return matrices - (matrices @ few * lost) @ few.mH, excess
+
+
+def _largest(matrices: Tensor) -> float:
+    """Largest Frobenius norm."""
+    return float(torch.linalg.matrix_norm(matrices).max())
 
 
 class _Grid:
@@ -128,12 +147,10 @@ class _Grid:
 
     def inverse(self, matrices: Tensor) -> Tensor:
         """The adjoint of `forward`, divided by the number of frequencies."""
-        kernel = torch.zeros_like(self._plain.weight, requires_grad=True)
+        kernel = torch.zeros_like(self._plain.weight, dtype=matrices.real.dtype, requires_grad=True)
         with torch.enable_grad():
             transformed = self.forward(kernel)
             # Half of the frequencies stand for both halves.
-            (gradient,) = torch.autograd.grad(
-                transformed, kernel, (self._weights * matrices).to(transformed.dtype)
-            )
+            (gradient,) = torch.autograd.grad(transformed, kernel, self._weights.to(matrices.real) * matrices)
         found: Tensor = gradient / math.prod(self._cells)
         return found

@@ -41,7 +41,7 @@ ENOUGH, SETTLED, FARTHER = 0.01, 0.004, 4.0
 """A change that is no matter; one that need not be smaller; how much farther from W₀ the weights may be."""
 MOST_ENTRIES, MOST_WEIGHTS = 600_000, 1200
 """Of the matrix and of the kernel: a step is an SVD and a Cholesky factorisation of these, about 0.3 s."""
-ROUNDS, PATIENCE = 24, 5
+ROUNDS, PATIENCE = 40, 5
 """At most so many steps, and so many that bring nothing."""
 
 

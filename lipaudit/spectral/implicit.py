@@ -27,6 +27,8 @@ Apply = Callable[[Tensor], Tensor]
 """Maps a batch (b, *shape) to a batch (b, *other shape)."""
 AGREEMENT = 1e-3
 """⟨TᵀTX, X⟩ and ‖TX‖² may differ by so much, relatively: float32 with long sums stays far below."""
+LOST = 1e4
+"""Units of rounding, relative to the largest image: vectors in the kernel have no other images."""
 
 
 class Implicit:
@@ -54,6 +56,7 @@ class Implicit:
         self.dtype, self.device = dtype, device or torch.device("cpu")
         self.inputs = math.prod(self.in_shape)
         self.exponent = 0
+        self._largest = 0.0
         self._recorded: tuple[Tensor, Tensor] | None = None
         with torch.no_grad():
             self._at_zero = self._run(torch.zeros(1, self.inputs, dtype=dtype, device=self.device))
@@ -80,7 +83,7 @@ class Implicit:
 
     def scale_by(self, x: Tensor) -> None:
         """Choose the exponent with which the images of x are about 1 in size."""
-        self.exponent = 0
+        self.exponent, self._largest = 0, 0.0
         largest = float(self.times(x).abs().max()) if self.outputs else 0.0
         self.exponent = math.frexp(largest)[1]
 
@@ -101,8 +104,10 @@ class Implicit:
             InputRefused: if f is not affine, or the adjoint is not its adjoint.
         """
         product = self.back(image)
-        length = float(torch.linalg.vector_norm(image).double() ** 2)
-        if not abs(float((product * x).sum()) - length) <= AGREEMENT * length:
+        size = float(torch.linalg.vector_norm(image).double())
+        self._largest = max(self._largest, size)
+        unsure = AGREEMENT * size + LOST * torch.finfo(self.dtype).eps * self._largest
+        if not abs(float((product * x).sum()) - size**2) <= unsure * size:
             raise InputRefused(
                 "the map is not affine, or its derivative is not what it does: ⟨TᵀTx, x⟩ ≠ ‖Tx‖²",
                 hint="leave out activations, and anything that hides the gradient",

@@ -24,7 +24,7 @@ from lipaudit.spectral.power_qr import power_qr
 from lipaudit.spectral.schur import schur_bound
 from lipaudit.spectral.triplets import Triplets
 
-__all__ = ["application_error", "leading_triplets"]
+__all__ = ["ROUGH", "application_error", "is_large", "leading_triplets"]
 
 SMALL = 2e6
 """Multiplications of an application up to which the search is made in float64: it costs little there."""
@@ -59,7 +59,7 @@ def leading_triplets(
     search = block_lanczos if accelerated else power_qr
     options: dict[str, Any] = {"device": linear_map.weight.device, "tolerance": tolerance}
     used, settled, ended = 0, False, False
-    if _multiplications(unit) > SMALL:
+    if is_large(unit):
         apply, adjoint = _products(unit, torch.float32)
         rough = {**options, "tolerance": max(tolerance, ROUGH), "dtype": torch.float32}
         found = search(apply, unit.in_shape, k, adjoint=adjoint, start=start, steps=steps, **rough)
@@ -107,6 +107,7 @@ def _used(linear_map: Conv | Dense) -> Conv | Dense:
     return linear_map.with_weight(linear_map.base().used().weight)
 
 
-def _multiplications(linear_map: Conv | Dense) -> float:
+def is_large(linear_map: Conv | Dense) -> bool:
+    """Whether it is searched in float32 first."""
     image = linear_map.base().out_image if isinstance(linear_map, Conv) else ()
-    return float(linear_map.weight.numel()) * math.prod(image)
+    return float(linear_map.weight.numel()) * math.prod(image) > SMALL

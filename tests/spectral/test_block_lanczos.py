@@ -13,6 +13,7 @@ from zoo import hadamard, normal, with_spectrum
 from lipaudit.errors import InputRefused
 from lipaudit.spectral import Conv, Dense, block_lanczos, leading
 from lipaudit.spectral.block_lanczos import block_lanczos as lanczos
+from lipaudit.spectral.implicit import Implicit
 from lipaudit.spectral.leading import leading_triplets
 from lipaudit.spectral.power_qr import power_qr
 
@@ -133,3 +134,13 @@ def test_transposed_maps_keep_their_sides():
 def test_what_is_not_affine_is_refused():
     with pytest.raises(InputRefused, match="not affine"):
         lanczos(torch.relu, (8,), 2)
+
+
+def test_images_of_the_kernel_are_rounding_and_no_contradiction():
+    conv = Conv(normal(16, 6, 3, 3), 6, padding=1, stride=2, groups=2)
+    _, values, right = torch.linalg.svd(conv.as_matrix())
+    implicit = Implicit(conv.apply, conv.in_shape, adjoint=conv.adjoint)
+    implicit.scale_by(right[:2])
+    for rows in (right[:2], right[len(values) : len(values) + 8]):
+        product = implicit.normal_product(rows, implicit.times(rows))
+    assert float(product.abs().max()) < 1e-14
