@@ -211,10 +211,10 @@ def _size(G: Tensor, dim: tuple[int, ...]) -> Tensor:
 
 
 def _root(norm: Tensor, logarithm: Tensor, steps: int) -> Tensor:
-    """(norm·e^logarithm)^(1/2^steps), and 0 with gradient 0 where norm is 0."""
-    positive = norm > 0
-    root = ((torch.where(positive, norm, 1).log() + logarithm) / 2**steps).exp()
-    return torch.where(positive, root, 0)
+    """(norm·e^logarithm)^(1/2^steps), and 0 with gradient 0 where norm is 0, NaN where it is."""
+    zero = norm <= 0
+    root = ((torch.where(zero, 1, norm).log() + logarithm) / 2**steps).exp()
+    return torch.where(zero, 0, root)
 
 
 def _folds(weight: Tensor, stride: PerAxis, dilation: PerAxis) -> list[Fold]:

@@ -54,8 +54,18 @@ def _folded(layer: LinearLayer, weight: Tensor, steps: PowerSteps, *, every: boo
 
 
 def _itself(layer: LinearLayer, weight: Tensor, steps: PowerSteps) -> Tensor:
-    norms = [steps.norms(one.name, one.apply, weight, (1, *one.in_shape)) for one in layer.sized()]
+    """The largest of all groups, each of which has vectors of its own, and of all sizes of image."""
+    norms = []
+    for one in layer.sized():
+        channels, *image = one.in_shape
+        shape = (one.groups, channels // one.groups, *image)
+        norms.append(steps.norms(one.name, partial(_in_groups, one), weight, shape))
     return torch.cat(norms).amax()
+
+
+def _in_groups(layer: LinearLayer, weight: Tensor, vectors: Tensor) -> Tensor:
+    """T on (groups, c_in/groups, *image), in one product: (groups, outputs of a group)."""
+    return layer.apply(weight, vectors.flatten(0, 1)[None]).reshape(len(vectors), -1)
 
 
 def _gram(layer: LinearLayer, weight: Tensor, _steps: PowerSteps) -> Tensor:
@@ -84,8 +94,8 @@ def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
 
 
 def _above(found: Tensor, target: float) -> Tensor:
-    """log(∏ b / target), and 0 below the target; without gradient where a b is 0."""
-    logarithms = torch.where(found > 0, found, torch.finfo(found.dtype).tiny).log()
+    """log(∏ b / target), and 0 below the target; without gradient where a b is 0, NaN where one is."""
+    logarithms = torch.where(found <= 0, torch.finfo(found.dtype).tiny, found).log()
     return (logarithms.sum() - math.log(target)).clamp(min=0)
 
 

@@ -106,6 +106,17 @@ def test_zero_weights_have_a_finite_loss_without_gradient(bound, form):
     assert all(not p.grad.any() for p in model.parameters() if p.grad is not None)
 
 
+@pytest.mark.parametrize("form", ["log", "sum"])
+@pytest.mark.parametrize("bound", BOUNDS)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_nan_and_infinity_are_never_a_small_loss(bad, bound, form):
+    model = nn.Sequential(nn.Conv2d(2, 2, 3, padding=1, groups=2), nn.Flatten(), nn.Linear(32, 2))
+    with torch.no_grad():
+        model[0].weight[1, 0, 0, 0] = bad
+    penalty = lipaudit.regularizer(model, torch.zeros(1, 2, 4, 4), bound=bound, form=form)
+    assert not penalty().isfinite()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_every_type_of_parameters(dtype):
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(18, 2)).to(dtype)
