@@ -111,17 +111,22 @@ class LinearLayer:
         """Per axis."""
         return tuple(self.module.dilation) if self.kind.axes else ()
 
-    def weight(self, follow: Tensor | float = 1.0) -> Tensor:
+    def weight(self, follow: Tensor | None = None) -> Tensor:
         """The weight of T, in float32 at least, of the shape of the module's; differentiable in W and γ.
 
         Args:
-            follow: multiplies the rows where there is a batch norm (`Capture.follow`).
+            follow: multiplies the rows where there is a batch norm (`Capture.follow`).  Without it the
+                deviations of one that keeps measuring follow the lengths of the rows.
         """
         weight = wide(self.module.weight)
         if self.norm is None:
             return weight
-        scale = channel_scale(self.norm) * follow
-        return self._shaped(self._rows(weight) * scale[:, None, None], weight)
+        rows, scale = self._rows(weight), channel_scale(self.norm)
+        if follow is None:
+            rows = _of_fixed_length(rows) if self.norm.training else rows
+        else:
+            scale = scale * follow
+        return self._shaped(rows * scale[:, None, None], weight)
 
     def apply(self, weight: Tensor, x: Tensor) -> Tensor:
         """T x for a batch (b, *in_shape), differentiable in the weight."""
@@ -243,6 +248,15 @@ def channel_scale(norm: Norm) -> Tensor:
         raise UsageError("a batch norm keeps no running statistics: it has no constant")
     scale = (wide(norm.running_var) + norm.eps).rsqrt()
     return scale * wide(norm.weight) if norm.affine else scale
+
+
+def _of_fixed_length(rows: Tensor) -> Tensor:
+    """The same rows, (c, ·, ·), without gradient along themselves."""
+    sizes = rows.detach().abs().amax(dim=(1, 2), keepdim=True)
+    some = (sizes > 0) & sizes.isfinite()
+    lengths = torch.linalg.vector_norm(rows / torch.where(some, sizes, 1), dim=(1, 2), keepdim=True)
+    lengths = torch.where(some, lengths, 1)
+    return rows * (lengths.detach() / lengths)
 
 
 def named(layers: Sequence[str]) -> str:

@@ -132,6 +132,9 @@ def regularizer(
         penalty = lipaudit.regularizer(model, images[:1])
         loss = criterion(model(images), labels) + 0.1 * penalty()
 
+    Between the forward and the backward pass of a step the gradient of what a batch norm divides by goes
+    through all layers before it; elsewhere through the lengths of the rows of the one directly before it.
+
     Args:
         model: its dense layers, convolutions (any stride, groups, padding mode, transposed) and batch norms
             in evaluation mode count, also with parametrised weights; each once, however often it is called.
@@ -168,14 +171,14 @@ class Regularizer:
             )
         self._bound, self._form, self._target = BOUNDS[bound], FORMS[form], target
         self._steps = PowerSteps()
-        self._capture = Capture(structure.norms.values())
+        self._capture = Capture(structure.norms.values(), structure.parameters())
         weakref.finalize(self, self._capture.close)
 
     def bounds(self) -> dict[str, Tensor]:
         """b_l of every layer by its name, scalars with gradients; a batch norm counts with its layer."""
         found, learns = {}, torch.is_grad_enabled()
         for layer in self._structure.layers:
-            follow = 1.0 if layer.norm is None else self._capture.follow(layer.norm, layer.kind.axes)
+            follow = None if layer.norm is None else self._capture.follow(layer.norm, layer.kind.axes)
             # In inference mode, too, without its tensors, which no gradient could meet later.
             with (
                 torch.inference_mode(mode=False),
@@ -184,7 +187,8 @@ class Regularizer:
             ):
                 found[layer.name] = self._bound(layer, layer.weight(follow), self._steps)
         for name, norm in self._structure.lone_norms.items():
-            found[name] = (channel_scale(norm) * self._capture.follow(norm)).abs().amax()
+            follow, scale = self._capture.follow(norm), channel_scale(norm)
+            found[name] = (scale if follow is None else scale * follow).abs().amax()
         return found
 
     def close(self) -> None:

@@ -117,6 +117,11 @@ class Structure:
         paired = {id(layer.norm) for layer in self.layers}
         return {name: norm for name, norm in self.norms.items() if id(norm) not in paired}
 
+    def parameters(self) -> list[nn.Parameter]:
+        """Of all of them."""
+        modules = [layer.module for layer in self.layers] + list(self.norms.values())
+        return [parameter for module in modules for parameter in module.parameters()]
+
     def watch(self) -> Watch:
         """Hooks on all of them."""
         return Watch(self.layers, self.norms.values())
