@@ -60,7 +60,8 @@ class Reading:
         layer: its name; of a convolution that meets images of several sizes, with other padding than zeros,
             one name for each of them: `conv @ 8×8`.
         values: its `top` largest singular values as they were found before the clip, from below, falling.
-        norm: the largest one afterwards; that of `values` where nothing was clipped.
+        norm: the largest one afterwards, of the weights as they are stored; where nothing was clipped that of
+            `values`.
         clipped: whether the weights were changed.
     """
 
@@ -243,7 +244,8 @@ class SpectralClip:
             self._right[layer.name] = found.right
         norm = float(found.values[0])
         layer.store(linear_map.weight * (self.limit / max(norm, self.limit)))
-        return Reading(self._steps, layer.name, values, min(self.limit, norm), clipped=True)
+        stored = self._search(layer, layer.linear_map())
+        return Reading(self._steps, layer.name, values, float(stored.values[0]), clipped=True)
 
     def _search(self, layer: LinearLayer, linear_map: LinearMap) -> Triplets:
         start = self._right.get(layer.name)
@@ -268,7 +270,8 @@ class SpectralClip:
             values = tuple(sizes.sort(descending=True).values[: self.top].tolist())
             if values[0] > self.limit and norm.affine and norm.weight.requires_grad:
                 norm.weight.mul_((self.limit / sizes).clamp(max=1).to(norm.weight))
-                return Reading(self._steps, name, values, self.limit, clipped=True)
+                largest = float(channel_scale(norm).abs().amax())
+                return Reading(self._steps, name, values, largest, clipped=True)
         return Reading(self._steps, name, values, values[0], clipped=False)
 
 

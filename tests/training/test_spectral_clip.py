@@ -18,6 +18,7 @@ import lipaudit
 from lipaudit.errors import InputRefused, UsageError
 from lipaudit.spectral.block_lanczos import block_lanczos
 from lipaudit.training import spectral_clip
+from lipaudit.training.layer import channel_scale
 
 SMALL = 1e-3
 """What a search from below may have missed."""
@@ -245,6 +246,24 @@ def test_narrow_weights_are_clipped_up_to_their_rounding(dtype):
     assert layer.weight.requires_grad
     error = 6 * torch.finfo(dtype).eps
     assert float(torch.linalg.matrix_norm(layer.weight.detach().double(), 2)) <= 1 + error + SMALL
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("normed", [False, True])
+def test_what_is_told_is_what_was_stored(normed, dtype):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.BatchNorm1d(6)).to(dtype)
+    with torch.no_grad():
+        model[0].weight.mul_(10)
+        nn.init.uniform_(model[2].weight, 3, 5)
+        nn.init.uniform_(model[2].running_var, 0.5, 2)
+    clip = lipaudit.SpectralClip(model[:2] if not normed else model, 1.0)
+    clip.clip()
+    told = {reading.layer: reading.norm for reading in clip.history}
+    stored = float(torch.linalg.matrix_norm(model[0].weight.detach().double(), 2))
+    assert told["0"] == pytest.approx(stored, rel=1e-6)
+    if normed:
+        assert told["2"] == float(channel_scale(model[2]).abs().amax().detach())
 
 
 def test_weight_norm_is_assigned_through():
