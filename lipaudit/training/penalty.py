@@ -138,8 +138,9 @@ def regularizer(
     Args:
         model: its dense layers, convolutions (any stride, groups, padding mode, transposed) and batch norms
             in evaluation mode count, also with parametrised weights; each once, however often it is called.
-        example: an input of the model, which is run once: it shows which batch norm follows which layer
-            (without it only `nn.Sequential` does) and the size of images.
+        example: an input of the model, which is run once: it shows which batch norm alone takes what a layer
+            returns and counts with it (without it only an `nn.Sequential`, taken to run as a whole, does) and
+            the size of images.
         bound: `four-way`, `reshape` or `gram`; with an example also `norm` and `gram-circular`.
         form: `log` of the product of the bounds over `target`, or the `sum` of the bounds.
         target: of `log`: the product that is small enough.

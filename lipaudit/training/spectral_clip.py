@@ -79,8 +79,8 @@ class SpectralClip:
         …  optimizer.step(); clip.step()
 
     Every so many steps the top singular values of each layer are measured, and those above the limit are
-    clipped, in place; a batch norm behind a layer counts with it.  Measured, not certified: clip once more
-    after the last step, and audit.
+    clipped, in place; a batch norm that alone takes what a layer returns counts with it.  Measured, not
+    certified: clip once more after the last step, and audit.
 
     A clip that only measures costs about as much as a step of training, one that changes large convolutions
     as much as a hundred: choose `every` by that.
@@ -91,8 +91,9 @@ class SpectralClip:
             to.  Layers whose weight requires no gradient are read, not clipped.
         limit: c > 0, for the norm of each.
         every: how many calls of `step` from one clip to the next.
-        example: an input, which is run once to see images and batch norms; without it the first forward
-            passes are watched, by hooks that the first `step` takes away again.
+        example: an input, which is run once to see images, and which batch norm alone takes what a layer
+            returns; without it the first forward passes are watched, by hooks that the first `step` takes
+            away again, and batch norms count with their layer only in an `nn.Sequential`.
         top: how many singular values are read.
         ignore: names of modules (patterns as of a shell) that are left alone.
 

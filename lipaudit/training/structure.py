@@ -6,11 +6,13 @@ with γ/√(v + ε), together with the layer directly before it where there is o
 module that holds parameters, or divides by what it measures of a sample, is an error unless it is named in
 `ignore`: it is never silently taken for 1.
 
-Who follows whom is seen in a forward pass or, without one, read from `nn.Sequential`.
+Who follows whom is seen in a forward pass or, without one, read from `nn.Sequential`.  Where it is not known
+that a batch norm alone takes what a layer returns, each of the two counts by itself.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -25,6 +27,7 @@ from lipaudit.errors import UsageError
 from lipaudit.layers.activation import Householder
 from lipaudit.layers.derived import Derived
 from lipaudit.training.layer import KINDS, Kind, LinearLayer, Norm
+from lipaudit.training.readers import Readers
 from lipaudit.training.watch import Watch
 
 __all__ = ["Structure"]
@@ -51,10 +54,12 @@ class Structure:
     Args:
         layers: dense layers and convolutions in the order of the module, each once.
         norms: batch norms, by name.
+        sequences: in which the layer of a name stands directly before a batch norm.
     """
 
     layers: list[LinearLayer]
     norms: dict[str, Norm]
+    sequences: dict[str, nn.Sequential]
 
     def __post_init__(self) -> None:
         if not self.layers and not self.norms:
@@ -84,8 +89,9 @@ class Structure:
             for name, module in found
             if (kind := _kind(module)) is not None
         ]
-        structure = cls(layers, norms)
-        structure.pair(_adjacent(model, layers))
+        adjacent = _adjacent(model, layers)
+        structure = cls(layers, norms, {name: sequence for name, (sequence, _) in adjacent.items()})
+        structure.pair({name: after for name, (_, after) in adjacent.items()})
         return structure
 
     @classmethod
@@ -102,13 +108,15 @@ class Structure:
         """
         structure = cls.of(model, ignore)
         modes = [(module, module.training) for module in model.modules()]
+        readers = Readers()
         try:
-            with torch.no_grad(), structure.watch() as watch:
-                model.eval()(example)
+            with torch.no_grad(), structure.watch(readers) as watch, readers:
+                result = model.eval()(example)
         finally:
             for module, training in modes:
                 module.training = training
         structure.learn(watch)
+        del result  # it may hold what a layer returned, which someone reads then
         return structure
 
     @property
@@ -122,9 +130,9 @@ class Structure:
         modules = [layer.module for layer in self.layers] + list(self.norms.values())
         return [parameter for module in modules for parameter in module.parameters()]
 
-    def watch(self) -> Watch:
-        """Hooks on all of them."""
-        return Watch(self.layers, self.norms.values())
+    def watch(self, readers: Readers | None = None) -> Watch:
+        """Hooks on all of them; arguments as of `Watch`."""
+        return Watch(self.layers, self.norms.values(), self.sequences, readers)
 
     def learn(self, watch: Watch) -> None:
         """Take over the images and pairs that were seen; layers that did not run keep what they had."""
@@ -197,13 +205,14 @@ def _has_own_pass(module: nn.Module) -> bool:
     return any(getattr(type(module), name, None) not in known or name in vars(module) for name in passes)
 
 
-def _adjacent(model: nn.Module, layers: Sequence[LinearLayer]) -> dict[str, nn.Module]:
-    """What comes after each layer in an `nn.Sequential`."""
+def _adjacent(model: nn.Module, layers: Sequence[LinearLayer]) -> dict[str, tuple[nn.Sequential, nn.Module]]:
+    """The `nn.Sequential` that each layer stands in, and what comes after it; both stand nowhere else."""
     names = {id(layer.module): layer.name for layer in layers}
+    places = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
     return {
-        names[id(one)]: other
+        names[id(one)]: (module, other)
         for module in model.modules()
         if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
         for one, other in pairwise(module)
-        if id(one) in names
+        if id(one) in names and places[id(one)] == places[id(other)] == 1
     }
