@@ -76,7 +76,7 @@ class Capture:
             UsageError: its channels are not the outputs of that layer.
         """
         kept = self._kept.pop(id(norm), None)
-        if kept is None or kept.versions != self._versions():
+        if kept is None or kept.versions != self._versions() or _is_freed(kept.x):
             return None
         if image is not None and kept.x.dim() != 2 + image:
             raise UsageError(
@@ -107,6 +107,15 @@ class Capture:
     def _versions(self) -> list[int]:
         """How often each parameter was changed in place."""
         return [parameter._version for parameter in self._parameters]  # noqa: SLF001 - torch has no other way
+
+
+def _is_freed(x: Tensor) -> bool:
+    """Whether the graph of a compiled pass, whose inside knows no hooks, was used up: it is one node."""
+    try:
+        getattr(x.grad_fn, "saved_tensors", None)
+    except RuntimeError:
+        return True
+    return False
 
 
 def _used(capture: weakref.ref[Capture], norm: int, kept: weakref.ref[_Kept], _gradient: Tensor) -> None:

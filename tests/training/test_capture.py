@@ -155,6 +155,20 @@ def test_no_graph_is_kept_longer_than_it_is_of_use(trained, copied):
     assert graph() is None
 
 
+@pytest.mark.slow  # the compiler is imported
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("order", [penalty_first, after_the_backward_pass, accumulated, called_twice])
+def test_a_compiled_network_is_trained_in_every_order(order):
+    model = network()
+    penalty = lipaudit.regularizer(model, X, bound="norm", target=1e-3)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(3):
+        optimizer.zero_grad()
+        order(compiled, penalty)
+        optimizer.step()
+
+
 def test_a_filter_of_zeros_has_no_direction():
     model = network()
     with torch.no_grad():
