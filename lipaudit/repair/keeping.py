@@ -37,11 +37,11 @@ OWN, LIMIT = 0.01, 1.0
 """s_i is at least that share of c: a hundredth, below which a value's own size is no measure; or c itself."""
 FAITHFUL, SLOW = 1e-6, 1e-3
 """ε, and how much staying near the last step counts in the beginning, beside the spectrum."""
-ENOUGH, SETTLED, FARTHER = 0.01, 0.004, 4.0
+ENOUGH, SETTLED, FARTHER = 0.01, 0.004, 8.0
 """A change that is no matter; one that need not be smaller; how much farther from W₀ the weights may be."""
 MOST_ENTRIES, MOST_WEIGHTS = 600_000, 1200
 """Of the matrix and of the kernel: a step is an SVD and a Cholesky factorisation of these, about 0.3 s."""
-ROUNDS, PATIENCE = 40, 5
+ROUNDS, PATIENCE = 100, 8
 """At most so many steps, and so many that bring nothing."""
 
 

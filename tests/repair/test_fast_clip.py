@@ -174,6 +174,7 @@ KEPT = {
     "reflect": Conv(standing_out(8, 8), 7, padding=1, padding_mode="reflect"),
     "strided": Conv(standing_out(12, 8), 8, padding=1, stride=2),
     "grouped": Conv(torch.cat([standing_out(8, 6), standing_out(8, 6)]), 6, padding=1, stride=2, groups=2),
+    "groups": Conv(normal(12, 6, 3, 3), 8, padding=1, groups=2),
     "transposed": Conv(standing_out(8, 8), 5, padding=1, stride=2, transposed=True),
 }
 
@@ -203,6 +204,7 @@ def low(before, after, limit, least):
             for kind in ("zeros", "strided", "transposed")
         ),
         pytest.param("circular", 0.9, 1.0, marks=pytest.mark.slow),
+        pytest.param("groups", 0.95, 0.01, marks=pytest.mark.slow),
     ],
 )
 def test_values_below_nine_tenths_of_the_limit_stay(kind, share, least):
@@ -215,6 +217,7 @@ def test_values_below_nine_tenths_of_the_limit_stay(kind, share, least):
     assert low(before, near, limit, 0.01) > 0.01
 
 
+@pytest.mark.slow
 def test_where_weights_are_too_few_less_moves_than_with_the_nearest():
     conv = Conv(torch.cat([standing_out(4, 4), standing_out(4, 4)]), 8, padding=1, groups=2)
     before = spectrum(conv)
