@@ -75,9 +75,9 @@ def write_graph(path, nodes, held, kind=TensorProto.FLOAT, shape=(5,), *, extern
     return path
 
 
-def write_samples(path, count=40):
+def write_samples(path, count=40, classes=CLASSES):
     """Random images with labels."""
     images = np.random.default_rng(7).random((count, 1, SIDE, SIDE)).astype(np.float32)
-    labels = np.arange(count) % CLASSES
+    labels = np.arange(count) % classes
     np.savez(path, images=images, labels=labels.astype(np.int64))
     return f"npz:{path}"

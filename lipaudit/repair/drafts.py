@@ -198,10 +198,12 @@ def _difference(one: Subject, other: Subject) -> OutputChange | None:
         x = data.pixels(start, start + CHUNK).to(one.graph.device)
         old, new = (s.graph.run(x).reshape(len(x), -1) for s in (one, other))
         moved.append(torch.linalg.vector_norm(old - new, dim=1))
-        if old.shape[1] == 1:
-            same += int(((old > one.middle) == (new > other.middle)).sum())
-        else:
-            same += int((old.argmax(1) == new.argmax(1)).sum())
+        same += int((_answers(old) == _answers(new)).sum())
     sizes = torch.cat(moved)
     largest, median = float(sizes.max()), float(sizes.median())
     return OutputChange(samples=len(sizes), largest=largest, median=median, same_answer=same)
+
+
+def _answers(scores: Tensor) -> Tensor:
+    """Classes, as `certify` predicts them: the graph ends in logits, so that 0 parts two classes."""
+    return scores[:, 0] > 0 if scores.shape[1] == 1 else scores.argmax(1)

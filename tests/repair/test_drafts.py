@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+import onnxruntime
 import pytest
 import repair_models as models
 import torch
@@ -64,3 +66,26 @@ def test_batch_norm_with_another_bias_is_as_planned(tmp_path, monkeypatch):
     changed = {one.key: one.stored * 1.25 + 3 for one in (*sources.layers, *sources.biases)}
     assert "bn.bias" in changed
     assert drafted(monkeypatch, opened, sources, changed).files["onnx"]
+
+
+@pytest.mark.parametrize("head", ["Sigmoid", "Identity"])
+def test_equal_answers_of_one_score_are_those_of_the_model_as_given(tmp_path, head):
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["f"], name="flat"),
+        helper.make_node("Gemm", ["f", "w", "b"], ["z"], name="one"),
+        helper.make_node(head, ["z"], ["y"], name="head"),
+    ]
+    data, side = models.write_samples(tmp_path / "s.npz", classes=2), models.SIDE
+    weight = models.numbers(side**2, 1)
+    images = np.load(tmp_path / "s.npz")["images"]
+    bias = -np.median((images.reshape(-1, side**2) - 0.1) / 0.3 @ weight)
+    graphs, above = [], []
+    for name, shift in {"one": 0.0, "other": 2.0}.items():
+        held = {"w": weight, "b": np.float32([bias + shift])}
+        path = models.write_graph(tmp_path / f"{name}.onnx", nodes, held, shape=(1, side, side))
+        graphs.append(open_model(path, {"dataset": data}, Clock(None)).subject)
+        (told,) = onnxruntime.InferenceSession(path).run(None, {"x": np.float32((images - 0.1) / 0.3)})
+        above.append(told[:, 0] > (0.5 if head == "Sigmoid" else 0.0))
+    same = int((above[0] == above[1]).sum())
+    assert 20 < same < len(images)
+    assert drafts._difference(*graphs).same_answer == same
