@@ -68,7 +68,7 @@ def clipped_layer(
     """The layer with a proved norm of `limit` at most.
 
     Raises:
-        Unreached: what can be stored does not keep it.
+        Unreached: what can be stored does not keep it, or is 0.
         NotCovered: the method has no form for this map.
     """
     target = limit * (1 - ROUNDING)
@@ -80,7 +80,7 @@ def clipped_layer(
         if bound <= limit:
             return changed
         factor = limit / bound * (1 - shave)
-        if factor < 1 - HAIR and clips < CLIPS:
+        if factor < 1 - HAIR and clips < CLIPS and target * factor > 0:
             target, clips = target * factor, clips + 1
             found, start = method.clip(layer.map, target, start)
         else:
@@ -88,14 +88,18 @@ def clipped_layer(
             found, shave = found.with_weight(found.weight * factor), shave * STEEPER
         changed = _stored(graph, layer, found, plan, start)
     raise Unreached(
-        f"layer {layer.name}: a norm of {limit:g} is not reached by weights of type "
-        f"{str(layer.stored.dtype).removeprefix('torch.')}: {shown_up(changed.proved.upper.value)} is proved",
+        f"layer {layer.name}: a norm of {limit:g} is not reached by weights of type {_type_of(layer)}: "
+        f"{shown_up(changed.proved.upper.value)} is proved",
         hint="store the weights in float32, or ask for a larger limit",
     )
 
 
 def scaled_layer(graph: LayerGraph, changed: Changed, factor: float, plan: Plan) -> Changed:
-    """The layer with all its weights times one factor."""
+    """The layer with all its weights times one factor.
+
+    Raises:
+        Unreached: nothing is left of them.
+    """
     smaller = changed.map.with_weight(changed.map.weight * factor)
     return _stored(graph, changed.layer, smaller, plan, changed.start)
 
@@ -103,7 +107,22 @@ def scaled_layer(graph: LayerGraph, changed: Changed, factor: float, plan: Plan)
 def _stored(
     graph: LayerGraph, layer: StoredLayer, linear_map: LinearMap, plan: Plan, start: Tensor | None
 ) -> Changed:
-    """Rounded, then proved."""
+    """Rounded, then proved.
+
+    Raises:
+        Unreached: nothing is left of the weights.
+    """
     tensor, seen = layer.rounded(linear_map.weight)
     rounded = layer.map.with_weight(seen)
-    return Changed(layer, rounded, tensor, bounded(graph, with_map(layer.node, rounded), plan), start)
+    proved = bounded(graph, with_map(layer.node, rounded), plan)
+    if proved.upper.value == 0:  # a layer of zeros keeps any limit, but is no smaller copy of the old one
+        raise Unreached(
+            f"layer {layer.name}: weights that keep the limit are too small for type {_type_of(layer)}: all "
+            "of them would be 0",
+            hint="ask for a larger limit",
+        )
+    return Changed(layer, rounded, tensor, proved, start)
+
+
+def _type_of(layer: StoredLayer) -> str:
+    return str(layer.stored.dtype).removeprefix("torch.")

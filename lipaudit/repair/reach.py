@@ -9,6 +9,7 @@ factor on the last layer that changed.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -32,6 +33,8 @@ LEAST = 1e-6
 """What is taken off at least, so that every layer's share of it is more than rounding."""
 AIM = 1 - 2e-8
 """Reports round bounds up to nine digits: what they say shall keep the limit, too."""
+TINIEST = sys.float_info.min
+"""No factor is below that: 0 could not be shared out."""
 SAMPLES = 64
 """Activations that losses are measured on."""
 
@@ -96,7 +99,7 @@ def reach(
     costs = [
         losses(layer.map, network.norm(layer.name), method.name, inputs.get(layer.name)) for layer in free
     ]
-    factor, kept = min(1 - LEAST, target / before.value), (0.0, Changes())
+    factor, kept = min(1 - LEAST, max(TINIEST, target / before.value)), (0.0, Changes())
     starts: dict[str, Tensor | None] = {}
     changes: Changes = {}
     for attempt in range(1, ROUNDS + 1):
@@ -113,7 +116,7 @@ def reach(
             kept = reached, changes
         if abs(reached / target - 1) <= CLOSE_ENOUGH:
             break
-        factor = min(1 - LAST_HAIR, factor * target / reached)
+        factor = min(1 - LAST_HAIR, max(TINIEST, factor * (target / reached)))
     # Scaling away a little excess costs less than giving away more than that.
     return kept[1] if kept[0] >= target * (1 - CLOSE_ENOUGH) else _last_hair(network, changes, target)
 
