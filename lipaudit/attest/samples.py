@@ -30,7 +30,7 @@ from lipaudit.report.exact import read_exact
 from lipaudit.report.inputs import DatasetRecord
 from lipaudit.report.model import Curvature as CurvatureRecord
 from lipaudit.report.model import Evidence, Robustness, SampleRecord
-from lipaudit.report.number import Plain, Unbounded
+from lipaudit.report.number import Plain, Unbounded, plain_down
 from lipaudit.subject import Subject
 
 __all__ = ["Again", "check_dataset", "check_samples", "recheck"]
@@ -306,20 +306,44 @@ def _compare(run: Certification, rows: Sequence[SampleRecord], ledger: Ledger) -
 def _compare_margins(
     run: Certification, rows: Mapping[int, SampleRecord], told: CurvatureRecord | None, ledger: Ledger
 ) -> None:
-    """Whether margins alone prove what they are said to: the whole radius, of samples without curvature."""
+    """Whether margins alone prove what they are said to."""
     if told is None:
         return
-    alone = told.by_margins or (0.0,) * len(told.indices)
-    claimed = dict(zip(told.indices, map(_value, alone), strict=True))
-    wrong = 0
+    alone = (None,) * len(told.indices) if told.by_margins is None else tuple(map(_value, told.by_margins))
+    claimed, wrong = dict(zip(told.indices, alone, strict=True)), 0
     for index, proved in zip(run.indices.tolist(), run.radii.plain.tolist(), strict=True):
-        said = claimed.get(index, _value(rows[index].radius))
-        wrong += said > proved
-        if said > proved and wrong <= NAMED:
-            field = "by_margins" if index in claimed else "indices"
-            ledger.differs(f"robustness.curvature.{field} (index {index})", f"by margins {said}", proved)
+        misstated = _misstated(rows[index], claimed, proved)
+        wrong += misstated is not None
+        if misstated is not None and wrong <= NAMED:
+            field, said = misstated
+            ledger.differs(f"robustness.curvature.{field} (index {index})", said, f"by margins {proved}")
     if wrong > NAMED:
-        ledger.differs("robustness.curvature", f"{wrong} samples", "margins alone prove less of them")
+        ledger.differs("robustness.curvature", f"{wrong} samples", "margins alone prove other radii of them")
+
+
+def _misstated(
+    row: SampleRecord, claimed: Mapping[int, float | None], proved: float
+) -> tuple[str, str] | None:
+    """Where it is not so, and what is said there; None if all is.
+
+    Margins prove the whole radius of a sample that curvature is not named for; of the others less than that,
+    but no less than they do: what curvature adds would look larger than it is.
+
+    Args:
+        row: the sample.
+        claimed: by index, of samples that curvature is named for, what margins alone are said to prove, if
+            that is told.
+        proved: what they do.
+    """
+    radius = _value(row.radius)
+    if row.index not in claimed:
+        return ("indices", f"by margins {radius}") if radius > proved else None
+    if radius <= _value(plain_down(proved)):
+        return "indices", f"by curvature {radius}"
+    said = claimed[row.index]
+    if said is None or proved / NINTH <= said <= proved:
+        return None
+    return "by_margins", f"by margins {said}"
 
 
 def _value(number: Plain) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from lipaudit.report.exact import read_exact
@@ -17,19 +18,22 @@ __all__ = ["curvature_record", "curved_indices", "margin_counts", "radii_text"]
 
 
 def curvature_record(run: Certification) -> Curvature | None:
-    """What was known of the network's curvature, and which radii rest on it."""
+    """What was known of the network's curvature, and which radii rest on it: what it adds can be read."""
     bent = run.bent
     if bent is None:
         return None
-    activation = bent.net.activation
+    activation, radii, chosen = bent.net.activation, run.radii, run.radii.bent
+    pairs = zip(radii.radius[chosen].tolist(), radii.plain[chosen].tolist(), strict=True)
+    written = [(plain_down(radius), plain_down(plain)) for radius, plain in pairs]
+    more = [_value(plain) < _value(radius) for radius, plain in written]
     return Curvature(
         layer=activation.name,
         activation=activation.op.name,
         units=math.prod(activation.shape),
         norm=Number.from_bound(bent.net.norm),
         largest=Number.from_bound(bent.largest),
-        indices=tuple(run.indices[run.radii.bent].tolist()),
-        by_margins=tuple(map(plain_down, run.radii.plain[run.radii.bent].tolist())),
+        indices=tuple(compress(run.indices[chosen].tolist(), more)),
+        by_margins=tuple(plain for (_, plain), added in zip(written, more, strict=True) if added),
     )
 
 

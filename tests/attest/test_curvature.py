@@ -47,6 +47,22 @@ def twins(tmp_path_factory):
     return attested(tmp_path_factory.mktemp("twins"), module, points, labels)
 
 
+@pytest.fixture(scope="module")
+def steep(tmp_path_factory):
+    """One unit, far out as good as linear: of some samples curvature proves no more than margins do."""
+    module = nn.Sequential(nn.Linear(6, 1), nn.Softplus(), nn.Linear(1, 3)).eval()
+    with torch.no_grad():
+        module[0].weight.fill_(1.0)
+        module[0].bias.fill_(-3.0)
+        module[2].weight.copy_(torch.tensor([[1.0], [2.0], [-1.0]]))
+        module[2].bias.copy_(torch.tensor([0.0, -60.0, 1.5]))
+    points = torch.rand(30, 6, generator=torch.Generator().manual_seed(2))
+    points[::3] *= 25
+    with torch.no_grad():
+        labels = module(points).argmax(1)
+    return attested(tmp_path_factory.mktemp("steep"), module, points, labels)
+
+
 def curved(document):
     """The samples whose radius rests on curvature, as rows of the document."""
     robustness = document["evidence"]["robustness"]
@@ -166,3 +182,48 @@ def test_radii_of_samples_that_curvature_is_not_named_for_are_proved_by_margins(
     assert result.exit_code is ExitCode.REFUSED
     assert any("curvature.indices" in difference.where for difference in result.differences)
     assert len(result.differences) <= 9
+
+
+def all_by_curvature(curvature, correct):
+    known = dict(zip(curvature["indices"], curvature["by_margins"], strict=True))
+    curvature |= {"indices": correct, "by_margins": [known.get(index, 0.0) for index in correct]}
+
+
+def nothing_by_margins(curvature, _):
+    curvature["by_margins"] = [0.0] * len(curvature["indices"])
+
+
+def less_by_margins(curvature, _):
+    curvature["by_margins"][3] *= 0.999999
+
+
+def all_by_curvature_untold(curvature, correct):
+    curvature |= {"indices": correct, "by_margins": None}
+
+
+FALSE_SHARES = (nothing_by_margins, less_by_margins, all_by_curvature, all_by_curvature_untold)
+
+
+@pytest.mark.parametrize("overstate", FALSE_SHARES)
+def test_what_curvature_adds_is_not_overstated(steep, overstate):
+    def change(document):
+        robustness = document["evidence"]["robustness"]
+        correct = [row["index"] for row in robustness["samples"] if row["correct"]]
+        assert len(robustness["curvature"]["indices"]) < len(correct)
+        overstate(robustness["curvature"], correct)
+
+    result = steep.check(edited(steep, change), EVERY_SAMPLE)
+    assert result.exit_code is ExitCode.REFUSED
+    assert all(difference.where.startswith("robustness.curvature") for difference in result.differences)
+
+
+def test_a_sample_of_which_nine_digits_show_no_gain_is_not_said_to_rest_on_curvature(steep):
+    for again in (None, EVERY_SAMPLE):
+        assert not steep.check(steep.report, again).differences
+
+
+def test_how_much_margins_prove_need_not_be_told(steep):
+    def silent(document):
+        document["evidence"]["robustness"]["curvature"]["by_margins"] = None
+
+    assert not steep.check(edited(steep, silent), EVERY_SAMPLE).differences
