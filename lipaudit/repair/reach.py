@@ -29,6 +29,8 @@ __all__ = ["Changes", "cap_layers", "reach"]
 Changes = dict[str, Changed]
 ROUNDS, CLOSE_ENOUGH, LAST_HAIR = 6, 0.02, 1e-9
 """How often shares are corrected, the share of the target that may be given away, and what floats cost."""
+HAIRS = 8
+"""How often a hair is taken off in the end: the last ones outweigh the coarsest type's rounding, 2⁻⁹."""
 LEAST = 1e-6
 """What is taken off at least, so that every layer's share of it is more than rounding."""
 AIM = 1 - 2e-8
@@ -123,7 +125,7 @@ def reach(
 
 def _last_hair(network: Network, changes: Changes, target: float) -> Changes:
     """One factor on the last layer that changed."""
-    for tried in range(ROUNDS):
+    for tried in range(HAIRS):
         reached = network.with_changes(changes).bound.total.value
         if reached <= target:
             return changes

@@ -2,8 +2,9 @@
 
 A *live* step reads the network's input, directly or through others.  What counts is how often a tensor gets
 into live steps: once for each that takes it, and as often as their results are read for steps that only hand
-on what is constant (`Transpose`, `Cast`, …).  What goes into any other computation of constants may come out
-in several places and in another form, so it counts as read more than once.
+on what is constant (`Transpose`, `Cast`, …); assertions that make nothing read nothing.  What goes into any
+other computation of constants may come out in several places and in another form, so it counts as read more
+than once.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def several_in_program(program: ExportedProgram, state: Mapping[str, Tensor]) ->
         names = tuple(source.name for source in read)
         if node.op == "output":
             outputs = names
-        else:
+        elif not _asserts(node):
             steps.append(_Step(names, (node.name,), _operation(node.target) in _OF_ATEN))
     reads = _reads(steps, set(program.graph_signature.user_inputs), outputs)
     held: Counter[str] = Counter()
@@ -107,6 +108,11 @@ def several_in_program(program: ExportedProgram, state: Mapping[str, Tensor]) ->
         held[content(tensor)] += reads[name]
     floating = {key: tensor for key, tensor in state.items() if tensor.dtype in TYPES}
     return frozenset(key for key, tensor in floating.items() if held[content(tensor)] > 1)
+
+
+def _asserts(node: FxNode) -> bool:
+    """Whether it makes nothing of what it looks at; one stands before each cast, about the tensor's type."""
+    return _operation(node.target).startswith("_assert_") and not node.users
 
 
 def _operation(target: object) -> str:

@@ -1,8 +1,11 @@
 """Limits near the smallest numbers: reached, or refused by name; never by weights that are all 0."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import repair_models as models
+import torch
 from onnx import TensorProto, helper
 
 from lipaudit.analyze import Plan
@@ -62,3 +65,12 @@ def test_a_tiny_norm_is_reached_or_refused(found, how, limit, refused):
     changes = cap_layers(network, layers, limit, method_called(how), Clock(None))
     assert all(change.tensor.any() for change in changes.values())
     assert all(change.proved.upper.value <= limit for change in changes.values())
+
+
+@pytest.mark.parametrize("limit", [0.1, 0.5, 1.0, 1.5])
+def test_the_coarsest_type_reaches_a_bound(found, limit):
+    network, layers, _ = found
+    coarse = [replace(layer, stored=layer.stored.bfloat16()) for layer in layers]
+    changes = reach(network, coarse, limit, method_called("fastclip"), None, Clock(None))
+    assert all(change.tensor.dtype == torch.bfloat16 for change in changes.values())
+    assert 0.97 * limit <= network.with_changes(changes).bound.total.value <= limit

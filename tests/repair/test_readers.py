@@ -92,3 +92,32 @@ def test_every_use_in_a_program_counts(second):
     assert several_in_program(program, module.state_dict()) == {
         key for key in ("one.weight",) if second != "none"
     }
+
+
+class Cast(nn.Module):
+    """A layer whose weights take the input's type, or another one."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.one, self.way = nn.Linear(4, 4), way
+
+    def forward(self, x):
+        w, b = self.one.weight, self.one.bias
+        ways = {
+            "to": lambda: nn.functional.linear(x, w.to(x.dtype), b.to(x.dtype)),
+            "float": lambda: nn.functional.linear(x, w.float(), b),
+            "double": lambda: nn.functional.linear(x.double(), w.double(), b.double()),
+            "to, again": lambda: nn.functional.linear(x, w.to(x.dtype), b) + x @ w.to(x.dtype),
+            "double, again": lambda: nn.functional.linear(x, w.double().float(), b) + x @ w,
+        }
+        return ways[self.way]()
+
+
+@pytest.mark.parametrize("way", ["to", "float", "double", "to, again", "double, again"])
+def test_casts_are_looked_through(way):
+    module = Cast(way).eval()
+    program = torch.export.export(module, (torch.zeros(1, 4),)).run_decompositions({})
+    assert any("_assert_tensor_metadata" in str(node.target) for node in program.graph.nodes)
+    assert several_in_program(program, module.state_dict()) == {
+        key for key in ("one.weight",) if "again" in way
+    }
