@@ -38,8 +38,9 @@ __all__ = ["Fitted", "fit_biases", "sample_count"]
 
 SAMPLES, FEWEST, CELLS = 256, 4, 2**25
 """Inputs to fit on; fewer where n of the largest activations have more cells (256 MB each)."""
-LEAST = 1e-9
-"""Of a scale: below, the new pre-activation does not follow the old one."""
+LEAST, ROUNDING = 1e-6, 1e-12
+"""Of the correlation of old and new pre-activations, and of what varies in the new one: below, it does not
+follow the old one.  The scale itself may be as small as it likes: behind many clipped layers it is."""
 TRIED, PARALLEL = 4, 1e-3
 """Samples on which homogeneity is measured, and the relative part of f(2x) beside f(x) that is no matter."""
 
@@ -130,14 +131,17 @@ def _fitted(bias: StoredBias, old: Tensor, new: Tensor, *, free: bool) -> Fitted
         found = (gain * values.sum(0)).sum_to_size(bias.shape)
         return torch.where(square > 0, found / torch.where(square > 0, square, 1.0), 0.0)
 
-    scale = 1.0
+    scale, follows = 1.0, True
     if free:
         beside_old, beside_new = old - gain * along(old), new - gain * along(new)
-        energy = float((beside_old**2).sum())
-        scale = float((beside_old * beside_new).sum()) / energy if energy > 0 else 0.0
+        sizes = [float(torch.linalg.vector_norm(beside)) for beside in (beside_old, beside_new)]
+        product = float((beside_old * beside_new).sum())
+        heard = sizes[1] > ROUNDING * float(torch.linalg.vector_norm(new))
+        follows = heard and product > LEAST * sizes[0] * sizes[1]
+        scale = product / sizes[0] ** 2 if follows else 0.0
     before = bias.stored.double().reshape(bias.shape)
     tensor = (before + along(scale * old - new)).reshape(bias.stored.shape).to(bias.stored.dtype)
-    if not scale > LEAST or not bool(torch.isfinite(tensor).all()):
+    if not follows or not bool(torch.isfinite(tensor).all()):
         return None
     return Fitted(tensor, scale)
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from lipaudit.clock import Clock, Progress
 from lipaudit.difference import compare_models
-from lipaudit.errors import InputRefused, Unreached
+from lipaudit.errors import ConversionMismatch, InputRefused, Unreached
 from lipaudit.graph.graph import LayerGraph
 from lipaudit.load.translate import translate
 from lipaudit.pipeline import audit
@@ -95,7 +96,7 @@ def make_drafts(
     """
     weights, kind, own = opened.weights, opened.format, opened.of_rewritten
     is_onnx = kind == "onnx"
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _blamed_on_weights(fitted=bool(sources.biases)):
         main = opened.rewritten(changed, folder, stem)
         again = None
         if opened.subject.samples is not None or (not is_onnx and "onnx" in formats):
@@ -119,6 +120,19 @@ def make_drafts(
             after = max(after, exported, key=total)
         change = None if again is None else _difference(opened.subject, again.subject)
     return Drafts({name: files[name] for name in formats}, proved, after, change)
+
+
+@contextmanager
+def _blamed_on_weights(*, fitted: bool) -> Iterator[None]:
+    """The model passed what a draft fails: its operators are converted well, its numbers are new."""
+    try:
+        yield
+    except ConversionMismatch as error:
+        raise ConversionMismatch(
+            f"the file as written cannot be checked: {error.message}",
+            hint="the model itself passes this check; what is left of its outputs may be as small as their "
+            f"rounding: ask for a larger limit{', or leave the biases: --biases keep' if fitted else ''}",
+        ) from None
 
 
 def _check_network(sources: Sources, changed: Mapping[str, Tensor], seen: LayerGraph) -> None:

@@ -116,3 +116,12 @@ def test_masks_of_signs_let_a_factor_through(level, scale):
     weight = graph.node("conv").op.map.weight * 0.5
     fit = fit_biases(graph, {"conv": weight}, [bias_of(graph)], random(7, 2, SIDE, SIDE))["b"]
     assert fit.scale == pytest.approx(scale)
+
+
+@pytest.mark.parametrize(("factor", "follows"), [(1e-3, True), (1e-10, True), (1e-17, False), (0.0, False)])
+def test_a_tiny_scale_is_one_as_long_as_it_is_no_rounding(factor, follows):
+    graph, inputs = conv_and_norm([2.0, -0.5, 1.0]), random(7, 2, SIDE, SIDE)
+    fits = fit_biases(graph, {"conv": graph.node("conv").op.map.weight * factor}, [bias_of(graph)], inputs)
+    assert ("b" in fits) == follows
+    if follows:
+        assert fits["b"].scale == pytest.approx(factor, rel=1e-4)

@@ -10,7 +10,7 @@ import torch
 from onnx import helper
 
 from lipaudit.clock import Clock
-from lipaudit.errors import InputRefused
+from lipaudit.errors import ConversionMismatch, InputRefused
 from lipaudit.repair import drafts
 from lipaudit.repair.drafts import make_drafts
 from lipaudit.repair.opened import open_model
@@ -89,3 +89,15 @@ def test_equal_answers_of_one_score_are_those_of_the_model_as_given(tmp_path, he
     same = int((above[0] == above[1]).sum())
     assert 20 < same < len(images)
     assert drafts._difference(*graphs).same_answer == same
+
+
+def test_a_draft_that_cannot_be_checked_is_blamed_on_its_numbers(opened, monkeypatch):
+    def refused(*_):
+        raise ConversionMismatch("net.onnx: they differ", hint="an operator is converted wrongly")
+
+    sources = find_sources(opened, opened.subject.graph, biases=True)
+    monkeypatch.setattr(drafts, "network_of", refused)
+    with pytest.raises(ConversionMismatch, match="as written cannot be checked: net") as told:
+        drafted(monkeypatch, opened, sources, {})
+    assert "--biases keep" in told.value.hint
+    assert "converted wrongly" not in told.value.hint
