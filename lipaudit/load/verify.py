@@ -5,16 +5,17 @@ module with the module as Python runs it, called anew (what Python decides while
 counters, by looking whether it is being exported, is frozen into the program); and the layer graph with the
 exported program.
 
-‖a − b‖ / max(‖b‖, tiny) ≤ 1e-4, with tiny a thousandth of the largest usual ‖b‖, on seven inputs: zeros
-(biases and pads), uniform noise in [0, 1], a smooth image, and four normal draws, three of them wide, so that
-clamps, saturations and what sleeps behind max(x − 100, 0) are reached.  Noise alone is not enough: its local
-averages all look alike.  Far out rounding is amplified, so the two widest draws have wider tolerances, and a
-difference no larger than what the last bits of the input do to the reference itself is none.
+‖a − b‖ / max(‖b‖, tiny) ≤ 1e-4, with tiny a thousandth of the largest usual ‖b‖ (and 1e-6 at least, unless
+‖b‖ stays below 1e-3 on all inputs), on seven inputs: zeros (biases and pads), uniform noise in [0, 1], a
+smooth image, and four normal draws, three of them wide, so that clamps, saturations and what sleeps behind
+max(x − 100, 0) are reached.  Noise alone is not enough: its local averages all look alike.  Far out rounding
+is amplified, so the two widest draws have wider tolerances, and a difference no larger than what the last
+bits of the input do to the reference itself is none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,7 @@ TOLERANCE = 1e-4
 
 COUPLING = 1e-2
 """Relative; what another order of float32 sums in a larger batch does not reach."""
-_TINY = 1e-6
+_TINY, _LEAST = 1e-6, 1e-30
 _SATURATED = 1e-3
 _WIDE = {"wide normal": (10.0, TOLERANCE), "normal times 1e2": (1e2, 1e-3), "normal times 1e4": (1e4, 3e-2)}
 """Scale and tolerance of draws far outside of most data; overflow there says nothing."""
@@ -137,9 +138,8 @@ def compare(
             f"{name} returns NaN or infinity on {broken[0]}",
             hint="the network is numerically broken: check it",
         )
-    # A saturated output (sigmoid ≈ 0) has no relative accuracy left, in either program.
-    usual = max(float(np.linalg.norm(value)) for kind, value in expected.items() if kind not in _WIDE)
-    tiny = max(_TINY, _SATURATED * usual)
+    sizes = {kind: float(np.linalg.norm(value)) for kind, value in expected.items()}
+    tiny = _floor([size for kind, size in sizes.items() if kind not in _WIDE], max(sizes.values()))
     largest = 0.0
     for kind, value in expected.items():
         got = ours(inputs[kind]).astype(np.float64)
@@ -149,7 +149,7 @@ def compare(
                 hint="please report the model",
             )
         distance = float(np.linalg.norm(got.reshape(-1) - value.reshape(-1)))
-        relative = distance / max(float(np.linalg.norm(value)), tiny)
+        relative = distance / max(sizes[kind], tiny)
         tolerance = _WIDE[kind][1] if kind in _WIDE else TOLERANCE
         if not relative <= tolerance and not (
             kind in _WIDE and distance <= _AMPLIFIED * _unsteady(reference, inputs[kind], value)
@@ -161,6 +161,19 @@ def compare(
         if tolerance == TOLERANCE:
             largest = max(largest, relative)
     return Comparison(against, len(expected), largest)
+
+
+def _floor(usual: Sequence[float], largest: float) -> float:
+    """Below that no relative accuracy is asked for: a saturated output (sigmoid ≈ 0) has none.
+
+    A head that saturates is near 1 somewhere; where all outputs are small, so is the network.
+
+    Args:
+        usual: norms of outputs on usual inputs.
+        largest: norm on any input.
+    """
+    small = 0 < largest < _SATURATED
+    return max(_LEAST if small else _TINY, _SATURATED * max(usual))
 
 
 def _unsteady(reference: Callable[[_Array], _Array], x: _Array, value: _Array) -> float:
@@ -291,10 +304,11 @@ def _is_separate(program: Callable[[_Array], _Array], batch: list[_Array], name:
         return False
     if rows.shape[0] != len(batch) or rows.size != sum(single.size for single in alone):
         return False
-    usual = max(_TINY, *(_SATURATED * float(np.linalg.norm(single)) for single in alone[:2]))
+    sizes = [float(np.linalg.norm(single)) for single in alone]
+    tiny = _floor(sizes[:2], max(sizes))
     for row, single in zip(rows, alone, strict=True):
         distance = float(np.linalg.norm(row.reshape(-1) - single.reshape(-1)))
-        if distance > COUPLING * max(float(np.linalg.norm(single)), usual):
+        if distance > COUPLING * max(float(np.linalg.norm(single)), tiny):
             raise InputRefused(
                 f"{name}: the samples of a batch influence each other ({len(batch)} together give other "
                 "outputs than one by one)",

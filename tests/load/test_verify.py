@@ -62,6 +62,21 @@ def test_saturated_outputs_are_compared_absolutely():
     run(lambda x: sigmoid(x) + 1e-9, sigmoid)
 
 
+@pytest.mark.parametrize("scale", [1e-8, 1e-12, 1e-20])
+def test_tiny_outputs_are_compared_relatively(scale):
+    run(lambda x: scale * (2 + 1e-6) * x.astype(float), lambda x: scale * 2 * x.astype(float))
+    with pytest.raises(ConversionMismatch, match=r"uniform|normal"):
+        run(lambda x: scale * 1.001 * x.astype(float), lambda x: scale * x.astype(float))
+    with pytest.raises(InputRefused, match="influence each other"):
+        refuse_coupling(lambda x: scale * (x + x.mean(axis=0)), probes((1, 6), np.float32), "m")
+
+
+def test_outputs_that_are_all_zero_are_compared_absolutely():
+    run(lambda x: 0 * x + 1e-12, lambda x: 0 * x)
+    with pytest.raises(ConversionMismatch, match="zeros"):
+        run(lambda x: 0 * x + 1e-6, lambda x: 0 * x)
+
+
 def test_nan_of_the_reference_is_refused_unless_far_outside():
     with pytest.raises(InputRefused, match="NaN or infinity on zeros"):
         run(lambda x: x, lambda x: x if x.any() else x + np.nan)
