@@ -56,12 +56,14 @@ class Drafts:
         files: bytes by format.
         proved: how each is known to keep the limit.
         after: the audit with the largest bound of them.
+        linear: what that one calls the linear layers, in the order of the model's.
         change: of the outputs on the data set.
     """
 
     files: dict[FileFormat, bytes]
     proved: dict[FileFormat, str]
     after: AuditReport
+    linear: Sequence[str]
     change: OutputChange | None
 
 
@@ -104,7 +106,8 @@ def make_drafts(
         written = None if again is None else translate(again.loaded.program, again.loaded.titles)
         _check_network(sources, changed, written or network_of(main, opened))
         after = audit(main, progress=progress, **own)
-        check(after, linear_names(opened.subject.graph))  # the same program, the same names
+        linear = linear_names(opened.subject.graph)  # the same program, the same names
+        check(after, linear)
         files: dict[FileFormat, bytes] = {kind: main.read_bytes()}
         proved: dict[FileFormat, str] = {kind: AUDITED}
         if is_onnx and "safetensors" in formats:
@@ -114,12 +117,14 @@ def make_drafts(
             other, unarched = Path(folder) / f"{stem}.onnx", {**own, "arch": None}
             other.write_bytes(exported_onnx(again.loaded, weights.metadata))
             exported = audit(other, progress=progress, **unarched)
-            check(exported, linear_names(open_model(other, unarched, Clock(progress)).subject.graph))
+            others = linear_names(open_model(other, unarched, Clock(progress)).subject.graph)
+            check(exported, others)
             _check_export(main, other, opened)
             files["onnx"], proved["onnx"] = other.read_bytes(), AUDITED
-            after = max(after, exported, key=total)
+            if total(exported) > total(after):
+                after, linear = exported, others
         change = None if again is None else _difference(opened.subject, again.subject)
-    return Drafts({name: files[name] for name in formats}, proved, after, change)
+    return Drafts({name: files[name] for name in formats}, proved, after, linear, change)
 
 
 @contextmanager

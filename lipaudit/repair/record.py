@@ -69,7 +69,7 @@ def make_record(wish: Wish, work: Work, before: AuditReport, drafts: Drafts) -> 
         after=_side(drafts.after),
         change=drafts.change,
         files=_files(drafts.files, drafts.proved),
-        notes=tuple(_notes(wish, work, drafts.after)),
+        notes=tuple(_notes(wish, work, drafts)),
         version=before.run.versions["lipaudit"],
     )
 
@@ -108,14 +108,14 @@ def _rows(work: Work) -> tuple[ChangedLayer, ...]:
     return tuple(rows)
 
 
-def _notes(wish: Wish, work: Work, after: AuditReport) -> Iterator[str]:
+def _notes(wish: Wish, work: Work, drafts: Drafts) -> Iterator[str]:
     """What a reader must know, where it is so."""
     if work.changes:
         yield from _of_changes(wish, work)
     else:
         yield "nothing had to be changed: the limit is kept already"
     if wish.layer_norm is not None:
-        yield from _of_the_whole(wish, work, after)
+        yield from _of_the_whole(wish, work, drafts)
 
 
 def _of_changes(wish: Wish, work: Work) -> Iterator[str]:
@@ -134,17 +134,21 @@ def _of_changes(wish: Wish, work: Work) -> Iterator[str]:
         )
 
 
-def _of_the_whole(wish: Wish, work: Work, after: AuditReport) -> Iterator[str]:
+def _of_the_whole(wish: Wish, work: Work, drafts: Drafts) -> Iterator[str]:
     """What a limit for every layer says nothing about."""
-    bracket = after.evidence.global_
+    evidence = drafts.after.evidence
+    bracket = evidence.global_
     if bracket.upper.value is None:
         yield f"the network as a whole has no bound: {bracket.note or 'nothing finite was proved'}"
-    for block in after.evidence.blocks:
-        limited = block.rule == LINEAR_REGION.name and not set(block.layers) & set(work.asked.idle)
-        if limited and not _keeps(block.upper.value, wish.limit):
+    # An exporter calls layers otherwise; the checks of the drafts saw that they are as many.
+    known = dict(zip(drafts.linear, linear_names(work.network.graph), strict=True))
+    for block in evidence.blocks:
+        asked = not {known[name] for name in block.layers if name in known} & set(work.asked.idle)
+        if block.rule == LINEAR_REGION.name and asked and not _keeps(block.upper.value, wish.limit):
+            start, end = (known.get(name, name) for name in (block.layers[0], block.end))
             yield (
                 f"each layer keeps the limit by itself; the {plural(len(block.layers), 'layer')} from "
-                f"{block.layers[0]} to {block.end}, which no activation parts, are one linear map of norm "
+                f"{start} to {end}, which no activation parts, are one linear map of norm "
                 f"{bound_text(block.upper)} at most"
             )
 

@@ -1,6 +1,7 @@
 """Which layers are asked for: every linear layer, by its own name, or a refusal that says why."""
 
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -13,9 +14,11 @@ from lipaudit.clock import Clock
 from lipaudit.errors import Incomplete, Unreached, UsageError
 from lipaudit.pipeline import audit
 from lipaudit.repair.asked import linear_names
+from lipaudit.repair.drafts import Drafts
 from lipaudit.repair.model_repair import repair_model
 from lipaudit.repair.network import Network
 from lipaudit.repair.opened import open_model
+from lipaudit.repair.record import _of_the_whole
 from lipaudit.repair.structure import structured
 from lipaudit.repair.wish import Wish
 from lipaudit.spectrum.parts import linear_parts
@@ -177,6 +180,26 @@ def test_layers_that_are_one_map_together_are_told(tmp_path):
     with pytest.raises(UsageError, match="no linear layer") as refused:
         repair_model(tmp_path / "region.onnx", Wish(layer_norm=2, layers=("one … two",)), **QUICK)
     assert "region" in refused.value.hint
+
+
+@pytest.mark.parametrize("idle", [(), ("one",)])
+def test_regions_are_told_by_the_names_of_the_model(tmp_path, idle):
+    def region(*names):
+        nodes = [
+            helper.make_node("Gemm", ["x", "w1"], ["a"], name=names[0], transB=1),
+            helper.make_node("Gemm", ["a", "w2"], ["y"], name=names[1], transB=1),
+        ]
+        held = {"w1": np.eye(5, dtype=np.float32) * 2, "w2": np.diag(np.float32([2, 1, 1, 1, 1]))}
+        return models.write_graph(tmp_path / f"{names[0]}.onnx", nodes, held)
+
+    graph = open_model(region("one", "two"), {}, Clock(None)).subject.graph
+    exported = region("two", "three")  # another name may be one of the model's
+    names = linear_names(open_model(exported, {}, Clock(None)).subject.graph)
+    drafts = Drafts({}, {}, audit(exported, **QUICK), names, None)
+    work = SimpleNamespace(network=SimpleNamespace(graph=graph), asked=SimpleNamespace(idle=idle))
+    told = list(_of_the_whole(Wish(layer_norm=2), work, drafts))
+    assert len(told) == (0 if idle else 1)
+    assert all("from one to two" in note for note in told)
 
 
 def test_brackets_in_names_are_themselves(tmp_path):
