@@ -138,7 +138,7 @@ def _fitted(bias: StoredBias, old: Tensor, new: Tensor, *, free: bool) -> Fitted
         product = float((beside_old * beside_new).sum())
         heard = sizes[1] > ROUNDING * float(torch.linalg.vector_norm(new))
         follows = heard and product > LEAST * sizes[0] * sizes[1]
-        scale = product / sizes[0] ** 2 if follows else 0.0
+        scale = product / sizes[0] / sizes[0] if follows else 0.0
     before = bias.stored.double().reshape(bias.shape)
     tensor = (before + along(scale * old - new)).reshape(bias.stored.shape).to(bias.stored.dtype)
     if not follows or not bool(torch.isfinite(tensor).all()):

@@ -98,15 +98,15 @@ def make_drafts(
     """
     weights, kind, own = opened.weights, opened.format, opened.of_rewritten
     is_onnx = kind == "onnx"
-    with tempfile.TemporaryDirectory() as folder, _blamed_on_weights(fitted=bool(sources.biases)):
-        main = opened.rewritten(changed, folder, stem)
-        again = None
-        if opened.subject.samples is not None or (not is_onnx and "onnx" in formats):
-            again = open_model(main, own, Clock(progress))
-        written = None if again is None else translate(again.loaded.program, again.loaded.titles)
-        _check_network(sources, changed, written or network_of(main, opened))
-        after = audit(main, progress=progress, **own)
+    with tempfile.TemporaryDirectory() as folder:
+        main, again = opened.rewritten(changed, folder, stem), None
         linear = linear_names(opened.subject.graph)  # the same program, the same names
+        with _blamed_on_weights(fitted=bool(sources.biases)):
+            if opened.subject.samples is not None or (not is_onnx and "onnx" in formats):
+                again = open_model(main, own, Clock(progress))
+            written = None if again is None else translate(again.loaded.program, again.loaded.titles)
+            _check_network(sources, changed, written or network_of(main, opened))
+            after = audit(main, progress=progress, **own)
         check(after, linear)
         files: dict[FileFormat, bytes] = {kind: main.read_bytes()}
         proved: dict[FileFormat, str] = {kind: AUDITED}
