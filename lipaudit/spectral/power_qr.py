@@ -15,7 +15,8 @@ be two, but then parts of the kernel never shrink where θ_p ties with what is l
 orthogonal to the block, so once the block has found its place r_i²/g_i is, too, where g_i = θ_i − λ and
 λ is the largest eigenvalue that the residual still has a part of: λ ≤ θ_p, or, where θ_p ties with θ_i,
 as the residual shrinks by q_i = (λ + μ)/(θ_i + μ) a step: g_i = (θ_i + μ)(1 − q_i). The smaller of the
-two, relative to 2θ_i, is about the error of σ_i.
+two, relative to 2θ_i, is about the error of σ_i.  Where more values than the block has vectors lie within a
+thousandth of each other, nothing parts them: what is found may be any of these, and the steps may be used up.
 
 The values reported are not those of R (before convergence its diagonal says nothing of σ_2, …) but what
 `triplets` proves of the vectors.

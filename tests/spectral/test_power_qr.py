@@ -15,8 +15,10 @@ from zoo import ZOO, hadamard, normal, with_spectrum
 
 from lipaudit.errors import InputRefused, UsageError
 from lipaudit.spectral import Conv, Dense
-from lipaudit.spectral.power_qr import power_qr
+from lipaudit.spectral.power_qr import GUARDS, power_qr
 
+CLUSTER = 1e-3
+"""Relative distance below which values hardly part."""
 MODERATE = [s for s in ZOO if s.truth == 0 or 1e-160 < s.truth < 1e160]
 
 
@@ -66,6 +68,12 @@ def test_random_convolutions_agree_with_a_dense_svd(recipe, k):
     truth = torch.linalg.svdvals(recipe.matrix * 2.0**-exponent)
     found = top(linear_map, k, steps=2000)
     assert len(found.values) == min(k, math.prod(linear_map.in_shape))
+    padded = torch.nn.functional.pad(truth, (0, k + GUARDS + 1))
+    if 0 < float(padded[k - 1]) * (1 - CLUSTER) < float(padded[k + GUARDS]):
+        # Nothing parts the block from what it leaves out: the last values may be any of the cluster's.
+        assert bool((found.values <= padded[: len(found.values)] + 1e-14 * truth[0]).all())
+        assert bool((found.values >= padded[: len(found.values)] * (1 - CLUSTER) - 1e-8 * truth[0]).all())
+        return
     assert found.settled
     check(found, truth)
 
@@ -235,3 +243,10 @@ def test_what_cannot_be_meant(options):
 def test_a_start_of_another_shape():
     with pytest.raises(UsageError, match="start has shape"):
         power_qr(lambda x: x, (3,), start=torch.zeros(1, 4))
+
+
+def test_a_cluster_wider_than_the_block_is_not_overstated():
+    """Twelve values within 1e-4 of each other: which of them a block of seven ends at is chance."""
+    values = [0.5305 - 1e-5 * i for i in range(12)] + [0.07] * 12
+    found = top(Dense(with_spectrum(values)), 1, steps=2000)
+    assert 0.5305 * (1 - CLUSTER) <= float(found.values[0]) <= 0.5305 * (1 + 1e-14)
