@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import partial
@@ -49,7 +48,7 @@ from lipaudit.report.model import (
     Finding,
     Robustness,
 )
-from lipaudit.report.number import Unbounded, plain_down
+from lipaudit.report.number import as_double, plain_down
 from lipaudit.spectral.method import DEFAULT
 from lipaudit.spectral.select import AUTO, BALANCED
 from lipaudit.subject import THREAT_SPACES, Stated, Subject, Trying, check_scores, make_subject
@@ -249,9 +248,7 @@ def _certified(loaded: LoadedModel, subject: Subject, done: Finished, data: Data
 
 def _robustness(run: Certification, asked: dict[Fraction, str]) -> Robustness:
     # Counted from the radii as they are written, so that the report agrees with itself to the last sample.
-    written = [
-        math.inf if isinstance(r, Unbounded) else r for r in map(plain_down, run.radii.radius.tolist())
-    ]
+    written = [as_double(plain_down(radius)) for radius in run.radii.radius.tolist()]
     return assemble.robustness_record(run, certified_counts(written, asked), asked)
 
 

@@ -30,7 +30,7 @@ from lipaudit.report.exact import read_exact
 from lipaudit.report.inputs import DatasetRecord
 from lipaudit.report.model import Curvature as CurvatureRecord
 from lipaudit.report.model import Evidence, Robustness, SampleRecord
-from lipaudit.report.number import Plain, Unbounded, plain_down
+from lipaudit.report.number import as_double, plain_down
 from lipaudit.subject import Subject
 
 __all__ = ["Again", "check_dataset", "check_samples", "recheck"]
@@ -181,12 +181,12 @@ def _check_margins(
     there = {row.index: row for row in rows}
     for index, alone in zip(told.indices, told.by_margins, strict=True):
         row, place = there.get(index), f"robustness.curvature.by_margins (index {index})"
-        if row is None or _value(alone) >= _value(row.radius):
-            ledger.differs(place, _value(alone), "less than the sample's radius")
+        if row is None or as_double(alone) >= as_double(row.radius):
+            ledger.differs(place, as_double(alone), "less than the sample's radius")
             continue
         why = _contradiction(row.model_copy(update={"radius": alone}), least, None)
         if why is not None:
-            ledger.differs(place, _value(alone), why)
+            ledger.differs(place, as_double(alone), why)
 
 
 def _contradiction(row: SampleRecord, least: Sequence[float], bends: Sequence[float] | None) -> str | None:
@@ -197,7 +197,7 @@ def _contradiction(row: SampleRecord, least: Sequence[float], bends: Sequence[fl
         least: per class the smallest constant of a difference of scores.
         bends: per class the smallest curvature, if the radius is one of second order.
     """
-    radius = _value(row.radius)
+    radius = as_double(row.radius)
     rules = (
         (row.correct == (row.predicted == row.label), "correct means that the prediction is the label"),
         (row.margin is None or row.predicted is not None, "outputs that are not finite have no margin"),
@@ -225,7 +225,7 @@ def _classes(row: SampleRecord) -> list[int]:
 
 def _check_counts(found: Robustness, rows: Sequence[SampleRecord], ledger: Ledger) -> None:
     """Everything that is counted from the samples."""
-    correct, radii = sum(row.correct for row in rows), [_value(row.radius) for row in rows]
+    correct, radii = sum(row.correct for row in rows), [as_double(row.radius) for row in rows]
     ledger.equal("robustness.clean_accuracy.count", found.clean_accuracy.count, correct)
     ledger.equal("robustness.clean_accuracy.n", found.clean_accuracy.n, len(rows))
     asked = [read_exact(point.eps_exact) for point in found.curve]
@@ -239,7 +239,7 @@ def _check_counts(found: Robustness, rows: Sequence[SampleRecord], ledger: Ledge
         elif possible < correct:
             ledger.unchecked.append("what no method could exceed (possible_count) where attacks say it")
     median = sorted(radii)[(len(radii) - 1) // 2] if radii else None
-    told = None if found.median_radius is None else _value(found.median_radius)
+    told = None if found.median_radius is None else as_double(found.median_radius)
     ledger.equal("robustness.median_radius", told, median)
 
 
@@ -294,7 +294,7 @@ def _compare(run: Certification, rows: Sequence[SampleRecord], ledger: Ledger) -
     for told, found in zip(rows, now, strict=True):
         same = (told.predicted, told.correct) == (found.predicted, found.correct)
         margin = told.margin is None or (found.margin is not None and told.margin <= found.margin)
-        if same and margin and _value(told.radius) <= _value(found.radius):
+        if same and margin and as_double(told.radius) <= as_double(found.radius):
             continue
         wrong += 1
         if wrong <= NAMED:
@@ -309,7 +309,7 @@ def _compare_margins(
     """Whether margins alone prove what they are said to."""
     if told is None:
         return
-    alone = (None,) * len(told.indices) if told.by_margins is None else tuple(map(_value, told.by_margins))
+    alone = (None,) * len(told.indices) if told.by_margins is None else tuple(map(as_double, told.by_margins))
     claimed, wrong = dict(zip(told.indices, alone, strict=True)), 0
     for index, proved in zip(run.indices.tolist(), run.radii.plain.tolist(), strict=True):
         misstated = _misstated(rows[index], claimed, proved)
@@ -335,10 +335,10 @@ def _misstated(
             that is told.
         proved: what they do.
     """
-    radius = _value(row.radius)
+    radius = as_double(row.radius)
     if row.index not in claimed:
         return ("indices", f"by margins {radius}") if radius > proved else None
-    if radius <= _value(plain_down(proved)):
+    if radius <= as_double(plain_down(proved)):
         return "indices", f"by curvature {radius}"
     said = claimed[row.index]
     if said is None or proved / NINTH <= said <= proved:
@@ -346,9 +346,5 @@ def _misstated(
     return "by_margins", f"by margins {said}"
 
 
-def _value(number: Plain) -> float:
-    return math.inf if isinstance(number, Unbounded) else number
-
-
 def _told(row: SampleRecord) -> str:
-    return f"predicted {row.predicted}, margin {row.margin}, radius {_value(row.radius)}"
+    return f"predicted {row.predicted}, margin {row.margin}, radius {as_double(row.radius)}"

@@ -25,6 +25,7 @@ __all__ = [
     "Record",
     "Status",
     "Unbounded",
+    "as_double",
     "plain_down",
     "plain_up",
     "round_down",
@@ -145,6 +146,11 @@ def plain_up(value: float) -> Plain:
 def plain_down(value: float) -> Plain:
     """`value` rounded down, or infinity spelt out."""
     return Unbounded() if value == math.inf else round_down(value)
+
+
+def as_double(number: Plain) -> float:
+    """The number, infinite where a report says so in words."""
+    return math.inf if isinstance(number, Unbounded) else number
 
 
 def _as_count(value: object) -> object:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from itertools import compress
 from typing import TYPE_CHECKING
 
 from lipaudit.report.exact import read_exact
 from lipaudit.report.model import Curvature, Robustness
-from lipaudit.report.number import Number, Plain, Unbounded, plain_down
+from lipaudit.report.number import Number, as_double, plain_down
 from lipaudit.report.wording import plural, printable
 
 if TYPE_CHECKING:
@@ -23,17 +22,20 @@ def curvature_record(run: Certification) -> Curvature | None:
     if bent is None:
         return None
     activation, radii, chosen = bent.net.activation, run.radii, run.radii.bent
-    pairs = zip(radii.radius[chosen].tolist(), radii.plain[chosen].tolist(), strict=True)
-    written = [(plain_down(radius), plain_down(plain)) for radius, plain in pairs]
-    more = [_value(plain) < _value(radius) for radius, plain in written]
+    columns = (run.indices[chosen], radii.radius[chosen], radii.plain[chosen])
+    named = {
+        index: plain_down(plain)
+        for index, radius, plain in zip(*(column.tolist() for column in columns), strict=True)
+        if as_double(plain_down(plain)) < as_double(plain_down(radius))
+    }
     return Curvature(
         layer=activation.name,
         activation=activation.op.name,
         units=math.prod(activation.shape),
         norm=Number.from_bound(bent.net.norm),
         largest=Number.from_bound(bent.largest),
-        indices=tuple(compress(run.indices[chosen].tolist(), more)),
-        by_margins=tuple(plain for (_, plain), added in zip(written, more, strict=True) if added),
+        indices=tuple(named),
+        by_margins=tuple(named.values()),
     )
 
 
@@ -61,7 +63,7 @@ def margin_counts(robustness: Robustness) -> tuple[int, ...] | None:
     if known is None or known.by_margins is None or samples is None:
         return None
     alone = dict(zip(known.indices, known.by_margins, strict=True))
-    radii = [_value(alone.get(sample.index, sample.radius)) for sample in samples if sample.correct]
+    radii = [as_double(alone.get(sample.index, sample.radius)) for sample in samples if sample.correct]
     return tuple(sum(radius > read_exact(point.eps_exact) for radius in radii) for point in robustness.curve)
 
 
@@ -69,7 +71,3 @@ def curved_indices(robustness: Robustness | None) -> frozenset[int]:
     """The samples whose radius rests on curvature."""
     known = None if robustness is None else robustness.curvature
     return frozenset() if known is None else frozenset(known.indices)
-
-
-def _value(radius: Plain) -> float:
-    return math.inf if isinstance(radius, Unbounded) else radius
