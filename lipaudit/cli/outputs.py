@@ -194,7 +194,7 @@ def check_new(path: Path, kept: Mapping[Path, str], *, force: bool) -> None:
 
 
 def write_models(files: Mapping[Path, bytes], kept: Mapping[Path, str], *, force: bool) -> None:
-    """All files or none: each is written whole beside its place before the first one takes it.
+    """Each is written whole beside its place before the first one takes it: none if one cannot be written.
 
     Raises:
         UsageError: if one cannot be written, two go to one place, or a place was taken meanwhile.
